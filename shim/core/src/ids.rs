@@ -218,8 +218,8 @@ impl Session {
         assert!(len_max <= Session::LEN_MAX, "a token has room for a session");
         let fresh_until_ms = self.fresh_until_ms;
         if self.through != node {
-            // The client changes its node. All listings will show what it saw before, if anything,
-            // once they are asked later than now.
+            // The client changes its node. What it saw before, if anything, is shown by every
+            // listing once those of now have expired.
             if *self != Session::default() {
                 let until_ms = now.map_or(u64::MAX, |now| now.latest_ms.saturating_add(recheck_after_ms));
                 self.mixed_until_ms = self.mixed_until_ms.max(self.fresh_until_ms).max(until_ms);

@@ -1,7 +1,8 @@
 //! Inputs and outputs of the state machine: verbs and replies for clients, calls and answers for
 //! the store, messages for peers.
 //!
-//! Closed enums, matched without `_`. A later part of the protocol adds variants; it changes none.
+//! All enums are closed, and matched without `_`. Extensions of the protocol add variants and change
+//! none.
 
 use std::sync::Arc;
 
@@ -12,35 +13,36 @@ use crate::ids::{AttemptId, Fingerprint, Key, NodeId, RequestHash, Session, TxnI
 use crate::record::{BlobGroup, LargeResult, Meta, Record, Value, VersionEntry, Write};
 use crate::store::{Answer, Call, CallId};
 
-/// A waiter at the door, unique in one life of a node; every verb gets exactly one reply under its
-/// ticket.
+/// The identity of a waiting verb, unique in one life of a node. Every verb gets exactly one reply
+/// with its ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// One event for the node.
+/// An input event of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A client's request.
     Verb(Ticket, Verb),
     /// The store's answer to a call, with the store's time if the answer carried it.
     Answer(CallId, Answer, Option<StoreTime>),
-    /// Commits of a peer.
+    /// A tell of a peer: its commits.
     Heard(NodeId, Tell),
-    /// The instant that [`Node::next_wake`](crate::Node::next_wake) named has come. Harmless at any
-    /// other time.
+    /// The instant that [`Node::next_wake`](crate::Node::next_wake) returned has come. Harmless at
+    /// any other time.
     Wake,
-    /// Start sweeping from time to time, or stop. A sweep that stops leaves its notes if it can.
+    /// Start (true) or stop (false) periodic sweeps. A sweep that is stopped leaves its notes if it
+    /// can.
     Upkeep(bool),
-    /// Open no new transaction; finish what is open.
+    /// Reject new transactions, and finish the open ones.
     Drain,
 }
 
 /// A client's request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Open a transaction, and perhaps run a batch in it at once.
+    /// Open a transaction, and run its batch, which may be empty.
     Begin(Box<Begin>),
-    /// Run operations in order; perhaps commit at the end.
+    /// Run operations in order, and commit at the end if the batch says so.
     Run(AttemptId, Batch),
     /// List keys.
     List(AttemptId, ListKeys),
@@ -52,7 +54,7 @@ pub enum Verb {
     Abort(AttemptId),
     /// Look up the commit of a request.
     LookUp(RequestHash),
-    /// Look up the commit of an attempt's request; of the given request if the node does not
+    /// Look up the commit of an attempt's request, or of the given request if the node does not
     /// remember the attempt.
     LookUpOf(AttemptId, RequestHash),
 }
@@ -60,13 +62,14 @@ pub enum Verb {
 /// The level at which a transaction runs (protocol, section 13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Isolation {
-    /// It reads whole transactions, and its writes become visible together. Two transactions that
-    /// read the same version may both overwrite it.
+    /// The transaction reads other transactions as a whole, and its writes become visible together.
+    /// Two transactions that read the same version may both overwrite it.
     #[default]
     ReadAtomic,
-    /// The same, and what it read is the newest there is when it commits: all such transactions
-    /// come to what they would have come to one after the other. One that is overtaken ends in
-    /// [`Refusal::Conflict`]. Where several processes share the store it is the level of a prefix.
+    /// In addition, what it read is still the newest version when it commits, so that the result of
+    /// all such transactions is as if they had run one after the other. A transaction whose reads
+    /// were overwritten ends in [`Refusal::Conflict`]. Where several processes share the store, this
+    /// is the level of a prefix.
     Serializable,
 }
 
@@ -80,14 +83,14 @@ impl Isolation {
     }
 }
 
-/// Opens a transaction.
+/// The arguments of the opening of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Begin {
     /// A fresh UUIDv7.
     pub attempt: AttemptId,
-    /// The request; for an unnamed one, derived from the attempt.
+    /// The request; if it is unnamed, its hash is derived from the attempt.
     pub hash: RequestHash,
-    /// The caller named the request.
+    /// True if the caller named the request.
     pub named: bool,
     /// The payload's fingerprint, if the caller gave one.
     pub fingerprint: Option<Fingerprint>,
@@ -95,33 +98,33 @@ pub struct Begin {
     pub timeout_ms: Option<u64>,
     /// The longest wait for an attempt of the same request that is open on this node.
     pub wait_ms: u64,
-    /// Run beside an open attempt of the same request instead of waiting: the caller knows that the
-    /// other one is dead or does not care. The commit record decides.
+    /// True to run concurrently with an open attempt of the same request instead of waiting for it:
+    /// the caller knows that the other one is dead, or does not care. The commit record decides.
     pub overlap: bool,
     /// The commits that the client has seen.
     pub session: Session,
-    /// Every first read rests on a listing that is asked after the begin: it sees every commit
-    /// acknowledged before (protocol, P9).
+    /// True if every first read must rest on a listing that is asked after the begin, so that it
+    /// sees every commit acknowledged before (protocol, P9).
     pub fresh: bool,
     /// The time for which the record is to be kept; clamped to the settings.
     pub retention_ms: Option<u64>,
-    /// The level at which the transaction runs. `None`: serializable if the batch has a condition
-    /// or a sum; else that of the keys that it writes, where several processes share the store;
-    /// else read atomic.
+    /// The level at which the transaction runs. If it is `None`, the level is serializable if the
+    /// batch has a condition or a sum; else, where several processes share the store, that of the
+    /// keys that it writes; else read atomic.
     pub isolation: Option<Isolation>,
-    /// The number of conflicts in a row that earlier attempts of the request have met. After
-    /// five of them, what it reads is kept free of others for a second.
+    /// The number of consecutive conflicts of earlier attempts of the request. After five of them,
+    /// the keys that it reads are reserved for it for a second.
     pub conflicts: u32,
     /// Operations to run at once.
     pub batch: Batch,
 }
 
-/// Operations to run in order, and perhaps a commit.
+/// Operations to run in order, and optionally a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Batch {
     /// The operations.
     pub ops: Vec<Op>,
-    /// Commit when all of them succeeded.
+    /// The commit to make once all of them succeeded, if any.
     pub commit: Option<CommitArgs>,
 }
 
@@ -134,18 +137,18 @@ pub enum Op {
     Put(Key, Value),
     /// Write a tombstone.
     Delete(Key),
-    /// Go on only if the key's version is the one that the condition names; else the batch ends in
-    /// [`Refusal::ConditionFailed`], and none of it takes effect. It speaks of what the transaction
-    /// reads there, not of its own writes, so a batch that is sent twice is judged twice alike.
-    /// Serializable transactions only.
+    /// Continue only if the key's version satisfies the condition; else the batch ends in
+    /// [`Refusal::ConditionFailed`], and none of it takes effect. The condition applies to the
+    /// committed version that the transaction reads, not to its own writes, so that a batch that is
+    /// sent twice gets the same result twice. Serializable transactions only.
     Check(Key, Condition),
-    /// Add to the number that the key holds, as decimal text, and write the sum; a key without a
-    /// value holds 0. Adds one [`Read`] of the sum to the reply. The batch commits, and reads
-    /// nothing else: then a batch that is sent twice adds once. Serializable transactions only.
+    /// Add to the number that the key holds as decimal text, and write the sum; a key without a
+    /// value holds 0. The reply gets one [`Read`] of the sum. The batch must commit, and read
+    /// nothing else, so that a batch that is sent twice adds once. Serializable transactions only.
     Add(Key, i64),
-    /// The result that later attempts of the request are handed, in a blob of the transaction.
+    /// Set the result that later attempts of the request get, in a blob of the transaction.
     Result(LargeResult),
-    /// The payload's fingerprint, where it was not known when the transaction began.
+    /// Set the payload's fingerprint, if it was not known when the transaction began.
     Fingerprint(Fingerprint),
 }
 
@@ -182,7 +185,7 @@ impl Op {
 pub enum Condition {
     /// The key has no value.
     Absent,
-    /// This transaction wrote the key's value.
+    /// The key's value was written by this transaction.
     Version(TxnId),
     /// The key's value has these bytes.
     Value(Bytes),
@@ -193,22 +196,22 @@ pub enum Condition {
 pub struct Failed {
     /// The key.
     pub key: Key,
-    /// The transaction that wrote the value which is there instead; `None`: there is none.
+    /// The transaction that wrote the value found instead; `None` if the key has no value.
     pub found: Option<TxnId>,
 }
 
 /// The arguments of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CommitArgs {
-    /// The result that later attempts of the request are handed; opaque. Without one, the last
+    /// The result that later attempts of the request get; opaque. Without one, the last
     /// [`Op::Result`] counts, if there was any.
     pub result: Option<Bytes>,
-    /// The request, if the caller repeats it: lets a node that has forgotten the attempt look the
-    /// commit up.
+    /// The request, if the caller gives it again, so that a node that has forgotten the attempt can
+    /// look the commit up.
     pub request: Option<RequestHash>,
 }
 
-/// Lists keys in order.
+/// The arguments of a listing of keys in order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListKeys {
     /// The prefix; may be empty.
@@ -217,12 +220,12 @@ pub struct ListKeys {
     pub after: Option<String>,
     /// The greatest number of keys and common prefixes; at least 1.
     pub limit: u32,
-    /// Keys that contain this text after the prefix are rolled up into one common prefix, up to and
-    /// including its first occurrence. Not empty.
+    /// The delimiter, not empty: keys that contain it after the prefix are rolled up into one common
+    /// prefix, up to and including its first occurrence.
     pub delimiter: Option<String>,
 }
 
-/// One event from the node.
+/// An output event of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Output {
     /// The reply to a verb.
@@ -231,17 +234,16 @@ pub enum Output {
     /// dies). A driver that cannot send it at once asks [`Node::may_send`](crate::Node::may_send)
     /// before it does.
     Call(CallId, Call),
-    /// A message to all peers. Loss costs freshness only.
+    /// A message to all peers. Its loss costs only freshness.
     Tell(Tell),
-    /// For people and metrics.
+    /// A note for people and metrics.
     Note(Note),
 }
 
 /// The answer to a verb.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// A transaction is open; with the results of the batch that came along, and how it ended if it
-    /// was to commit.
+    /// A transaction is open, and its batch ran.
     Begun {
         /// The attempt.
         attempt: AttemptId,
@@ -265,7 +267,7 @@ pub enum Reply {
         keys: Vec<ListedKey>,
         /// Common prefixes under which a key exists, in order.
         prefixes: Vec<String>,
-        /// Continue after this string, exclusive; `None`: the end.
+        /// The text after which the next page begins, exclusive; `None` at the end.
         next: Option<String>,
     },
     /// A place for a large value.
@@ -277,9 +279,9 @@ pub enum Reply {
     },
     /// The transaction committed.
     Committed(Committed),
-    /// Another attempt of the request had committed, or did now; this one has no effect.
+    /// Another attempt of the request has committed; this one has no effect.
     Replayed(Replayed),
-    /// The transaction is gone, without effects.
+    /// The transaction was aborted and has no effect.
     Aborted,
     /// The answer to a look-up.
     Found(Arc<Record>),
@@ -290,7 +292,7 @@ pub enum Reply {
 pub struct Committed {
     /// Its identity; `None` if there was nothing to store.
     pub txn: Option<TxnId>,
-    /// For the client's next transaction.
+    /// The session for the client's next transaction.
     pub session: Session,
 }
 
@@ -303,7 +305,7 @@ pub struct Replayed {
     pub result: Option<Bytes>,
     /// Its result, if it is large.
     pub large_result: Option<LargeResult>,
-    /// For the client's next transaction.
+    /// The session for the client's next transaction.
     pub session: Session,
 }
 
@@ -341,60 +343,59 @@ pub struct ListedKey {
 /// The reason why a verb was not carried out, each with what the caller must do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
-    /// No compatible version remains for this key: run the request again. Nothing was exposed.
+    /// No compatible version remains for this key, and nothing was exposed. Run the request again.
     SnapshotGone(Key),
-    /// Another transaction has written what this one read: run the request again, as a new attempt.
-    /// Nothing was committed. Serializable transactions only.
+    /// Another transaction has written what this one read, and nothing was committed. Run the
+    /// request again, as a new attempt. Serializable transactions only.
     Conflict(Conflict),
-    /// A condition of the batch did not hold: nothing of the batch took effect, and the transaction
-    /// is as it was.
+    /// A condition of the batch did not hold. Nothing of the batch took effect, and the transaction
+    /// is unchanged.
     ConditionFailed(Failed),
-    /// A bound is reached: try again after a while.
+    /// A bound is reached. Retry after a pause.
     Overloaded(Bound),
-    /// The transaction's time ran out, or its node dropped it: run the request again.
+    /// The transaction expired, or its node dropped it. Run the request again.
     Lost,
-    /// The store did not do what was needed in time; nothing was committed: try again.
+    /// The store did not answer as needed in time, and nothing was committed. Retry.
     StoreUnavailable(String),
-    /// Another attempt of the request is open here: try again after so many milliseconds.
+    /// Another attempt of the request is open on this node. Retry after `retry_after_ms`.
     InProgress {
         /// The time until the open attempt ends, at most.
         retry_after_ms: u64,
     },
-    /// The request ID was used with another payload: a mistake of the caller.
+    /// The request ID was used with another payload, which is an error of the caller.
     KeyReused,
     /// The request committed, but its result is no longer kept. It will not run again.
     ResultGone,
-    /// The outcome of the commit is not known: look the request up, or commit again.
+    /// The outcome of the commit is unknown. Look the request up, or commit again.
     Unknown(RequestHash),
-    /// The same, and the reason: the object under the commit record's name is damaged; the text
-    /// names it. The store has to be mended before the outcome can be known.
+    /// The outcome of the commit is unknown, because the object under the commit record's name is
+    /// damaged; the text names it. The outcome cannot be known before the store is repaired.
     UnknownDamaged(RequestHash, String),
     /// No transaction or request of that name is known.
     NotFound,
-    /// The transaction has ended (committed, aborted) or is committing: nothing more can be done in
-    /// it.
+    /// The transaction has ended (committed, aborted) or is committing. It accepts no more verbs.
     Ended,
-    /// The node drains: go to another.
+    /// The node is draining. Go to another one.
     NotServing,
-    /// The batch or commit would make the transaction's commit record too large; nothing of it took
-    /// effect, and the transaction is as it was: store `actual - limit` bytes of the batch's inline
-    /// values as blobs and run it again, or, if it has not so many, give fewer or shorter keys,
-    /// attributes or a smaller result.
+    /// The batch or commit would make the transaction's commit record too large. Nothing of it took
+    /// effect, and the transaction is unchanged. Store `actual - limit` bytes of the batch's inline
+    /// values as blobs and run it again; or, if it has fewer inline bytes, give fewer or shorter
+    /// keys, shorter attributes, or a smaller result.
     TooLarge(Excess),
-    /// The input breaks a rule; the text says which, and the remedy.
+    /// The input breaks a rule; the text gives the rule and the remedy.
     Invalid(String),
-    /// The store holds something damaged or foreign; the text names it.
+    /// The store holds a damaged or foreign object; the text names it.
     Damaged(String),
 }
 
 /// A conflict of a serializable transaction with another one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Conflict {
-    /// The key that both touched; `None`: so much was committed since the transaction began that it
-    /// is not known any more, or another one did not wait for its commit any longer.
+    /// The key that both touched. `None` if the node has forgotten it, because so much was committed
+    /// since the transaction began; or if another transaction broke this one's commit.
     pub key: Option<Key>,
-    /// The transaction that came first; it may still be under way. `None`: the key is kept free for
-    /// one that has lost often, or has changed by a transaction that is not known.
+    /// The transaction that came first; its commit may still be in flight. `None` if the key is
+    /// reserved for a transaction that has lost often, or was changed by an unknown transaction.
     pub by: Option<TxnId>,
 }
 
@@ -412,29 +413,30 @@ pub struct Excess {
 /// A measure of a commit record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measured {
-    /// The inline values together.
+    /// The total size of the inline values.
     InlineValues,
-    /// The whole record, as it would be stored, at most.
+    /// The greatest size that the whole record can have when it is stored.
     Record,
 }
 
 /// A bound that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bound {
-    /// Open transactions on this node, their number or what they hold.
+    /// The number or the size of the open transactions on this node.
     Transactions,
-    /// Operations under way in one transaction.
+    /// The number of operations in flight in one transaction.
     OperationsInTransaction,
-    /// Waiters for one request.
+    /// The number of waiters for one request.
     Waiters,
-    /// Verbs that wait for the node; its driver answers so, the core never sees them.
+    /// The number of verbs that wait for the node. Only the driver returns this; the core never sees
+    /// such verbs.
     VerbQueue,
 }
 
-/// Commits that a node tells its peers.
+/// A *tell*: a message by which a node announces commits to its peers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tell {
-    /// Counts the sender's tells.
+    /// The number of the message, counted from 1 by its sender.
     pub sequence: u64,
     /// The commits.
     pub commits: Vec<Arc<Header>>,
@@ -451,7 +453,7 @@ pub struct Header {
     pub writes: Arc<[(Key, Meta)]>,
     /// The version that each write follows, where the store checks its keys.
     pub follows: Option<Arc<[TxnId]>>,
-    /// Its one entry is the commit (protocol, section 3, *whole entries*).
+    /// True if its one entry is the commit (protocol, section 3, *whole entries*).
     pub whole: bool,
 }
 
@@ -460,18 +462,18 @@ pub struct Header {
 pub enum Note {
     /// A transaction ended.
     Ended(AttemptId, End),
-    /// The process had not run for a while: whatever it knew of time is old.
+    /// The process had not run for a while, so that it no longer knows the time.
     Thawed {
         /// The greatest gap between two steps that a clock shows, in milliseconds.
         gap_ms: u64,
     },
-    /// Answers of the store disagree on its time by more than they can: the node's error covers
-    /// both for a while.
+    /// Answers of the store contradict each other about its time: the node's bounds include both for
+    /// a while.
     ClocksDisagree {
         /// The distance between the two, in milliseconds.
         apart_ms: u64,
     },
-    /// A version lies ahead of the store's time by more than clocks may be apart.
+    /// A version's commit time is ahead of the store's time by more than clocks may differ.
     AheadOfTime(TxnId),
     /// An object of the store cannot be read; the text names it.
     Damaged(String),
@@ -483,15 +485,15 @@ pub enum Note {
     RecordsRemoved(u64),
     /// A sweep removed blob parts.
     PartsRemoved(u64),
-    /// The bytes that removed version entries and commit records took up, about: names, bodies, and
-    /// the large values of a record. Their parts follow it in a later sweep; parts of an attempt
-    /// that did not commit are not in it, since a listing does not say how long they are.
+    /// A sweep removed version entries and commit records of about this many bytes: names, bodies,
+    /// and the large values of the records, whose parts are removed by a later sweep. Parts of
+    /// attempts that did not commit are not counted, because listings do not give their length.
     BytesReclaimed(u64),
     /// A sweep put version entries that an attempt had not put.
     EntriesRepaired(u64),
     /// A sweep ended.
     Swept {
-        /// It covered the whole store.
+        /// True if it covered the whole store.
         whole: bool,
     },
 }
@@ -507,23 +509,23 @@ pub enum End {
     LostToOther,
     /// Another transaction had written what it read.
     Conflicted,
-    /// Its time ran out before a commit was sent.
+    /// Its deadline passed before a commit was sent.
     Expired,
-    /// Its time ran out after a commit may have been sent.
+    /// Its deadline passed after a commit may have been sent.
     Unknown,
 }
 
 impl Begin {
-    /// Chooses the level where the caller has not, and its batch needs one: a condition must hold
-    /// until the commit. To be done before the batch is taken out of it.
+    /// Sets the level to serializable if the caller gave none and the batch has a condition or a sum:
+    /// a condition must hold until the commit. Call it before the batch is taken out.
     pub fn choose_level(&mut self) {
         if self.isolation.is_none() && self.batch.ops.iter().any(Op::is_conditional) {
             self.isolation = Some(Isolation::Serializable);
         }
     }
 
-    /// Returns the opening of a transaction with the defaults: its request has no name, and nothing
-    /// runs at once. What is to differ is replaced: `Begin { batch, ..Begin::new(attempt, hash) }`.
+    /// Returns the arguments for a transaction with the defaults: its request is unnamed, and its
+    /// batch is empty. Change them with `Begin { batch, ..Begin::new(attempt, hash) }`.
     pub fn new(attempt: AttemptId, hash: RequestHash) -> Begin {
         Begin {
             attempt,
@@ -552,7 +554,7 @@ impl Excess {
 }
 
 impl Tell {
-    /// Returns the message that gives out one commit; `sequence` counts from 1.
+    /// Returns the message that announces one commit; `sequence` counts from 1.
     pub fn of(sequence: u64, commit: Arc<Header>) -> Tell {
         assert!(sequence > 0, "a sender counts its messages from 1");
         assert!(!commit.writes.is_empty(), "a commit without writes is nothing to read");
@@ -564,8 +566,8 @@ impl Tell {
 impl Header {
     /// Returns the header of a record.
     pub fn of(record: &Record, whole: bool) -> Header {
-        // An entity tag gets a buffer of its own: a slice of a record's body would hold all of it
-        // for as long as the header is known.
+        // Copy the entity tag: a slice of the record's body would keep the whole body in memory for
+        // as long as the header is known.
         let meta = |write: &Write| {
             let meta = write.meta();
             Meta { etag: Bytes::copy_from_slice(&meta.etag), ..meta }
@@ -579,7 +581,7 @@ impl Header {
         header
     }
 
-    /// Returns the header that an entry of a transaction of one key gives by itself.
+    /// Returns the header of a transaction of one key, which its entry contains entirely.
     pub fn of_single(key: &Key, entry: &VersionEntry) -> Header {
         assert_eq!(entry.cowritten, 1, "an entry says all only if its transaction wrote one key");
         let writes = Arc::from([(key.clone(), entry.meta.clone())]);
@@ -608,7 +610,7 @@ impl Header {
     /// Returns the version entry of one key of the write set.
     ///
     /// # Panics
-    /// If the transaction did not write the key.
+    /// Panics if the transaction did not write the key.
     pub fn entry(&self, key: &Key) -> VersionEntry {
         let at = self.writes.binary_search_by(|(other, _)| other.cmp(key));
         let at = at.expect("a version's key is in its write set");

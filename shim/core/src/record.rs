@@ -1,5 +1,5 @@
 //! Durable objects as plain data: the commit record, version entries, blobs, and the mark.
-//! `aft-format` gives them bytes.
+//! `aft-format` encodes them.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::store::{Body, Name};
 /// The place of a value's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Location {
-    /// The commit record itself.
+    /// The bytes are in the commit record itself.
     Inline(Bytes),
-    /// Parts of a fixed size, stored before the commit.
+    /// The bytes are in parts of a fixed size, stored before the commit.
     Blob(BlobRef),
 }
 
@@ -25,7 +25,7 @@ pub struct BlobGroup {
     /// Its request: a sweep finds the record by it.
     pub hash: RequestHash,
     /// The store's time when the first blob was reserved, at the latest, in milliseconds. The
-    /// attempt began before it, so a sweep can tell when it is over.
+    /// attempt began before it, so a sweep can compute when the attempt is over.
     pub reserved_ms: u64,
 }
 
@@ -49,9 +49,9 @@ pub struct Value {
     pub location: Location,
     /// Its logical size in bytes.
     pub size: u64,
-    /// An entity tag given by the door, opaque, possibly empty, at most [`ETAG_BYTES_MAX`] bytes.
+    /// The entity tag given by the door: opaque, possibly empty, at most [`ETAG_BYTES_MAX`] bytes.
     pub etag: Bytes,
-    /// Content type, user metadata, tags: opaque to the core.
+    /// The content type, user metadata and tags, opaque to the core.
     pub attributes: Bytes,
 }
 
@@ -74,11 +74,11 @@ pub struct LargeResult {
     pub size: u64,
 }
 
-/// The digits of the longest number of 64 bits, with its sign: what an [`Op::Add`](crate::message::Op::Add)
-/// writes at most.
+/// The greatest length of a sum that an [`Op::Add`](crate::message::Op::Add) writes: the digits of
+/// the longest signed number of 64 bits, with its sign.
 pub const SUM_BYTES_MAX: usize = 20;
 
-/// The longest entity tag; it is part of names.
+/// The greatest length of an entity tag, which is part of names.
 pub const ETAG_BYTES_MAX: usize = 48;
 
 /// A transaction's write of one key: a value, or a tombstone.
@@ -86,7 +86,7 @@ pub const ETAG_BYTES_MAX: usize = 48;
 pub enum Write {
     /// A value.
     Put(Value),
-    /// The key is deleted.
+    /// A deletion of the key.
     Tombstone,
 }
 
@@ -157,21 +157,21 @@ pub struct Record {
     pub txn: TxnId,
     /// Its request, and so the record's own name.
     pub hash: RequestHash,
-    /// The caller named the request. If not, the name is derived from the attempt and is never used
-    /// again.
+    /// True if the caller named the request. If not, the name is derived from the attempt and is
+    /// never used again.
     pub named: bool,
     /// The payload's fingerprint, where the caller gave one.
     pub fingerprint: Option<Fingerprint>,
     /// The least time that the record is kept, in milliseconds from the commit time.
     pub retention_ms: u64,
-    /// The result that later attempts are handed; opaque.
+    /// The result that later attempts get; opaque.
     pub result: Option<Bytes>,
     /// The result, if it is large: then `result` is `None`.
     pub large_result: Option<LargeResult>,
     /// The write set, in key order, each key once.
     pub writes: Arc<[(Key, Write)]>,
     /// The version that each write follows, in the same order, where the store checks its keys
-    /// (protocol, section 13). `None`: its entries are named by their own transaction.
+    /// (protocol, section 13). If it is `None`, the entries are named by their own transaction.
     pub follows: Option<Follows>,
 }
 
@@ -180,25 +180,25 @@ pub struct Record {
 pub struct Follows {
     /// The version that each write follows, in key order; [`TxnId::ZERO`] where the key was absent.
     pub versions: Arc<[TxnId]>,
-    /// Something else was checked between the entries and the record, such as a key that it only
-    /// read. So a single entry is not the commit.
+    /// True if something else was checked between the entries and the record, such as a key that was
+    /// only read, so that a single entry is not the commit.
     pub checks_more: bool,
 }
 
-/// The bytes of a stored commit record beside its writes and its result, at most: identities,
-/// times, the form's own bytes.
+/// The greatest size of a stored commit record without its writes and its result, in bytes:
+/// identities, times, the overhead of the format.
 pub const RECORD_BYTES_BASE: usize = 160;
 
-/// The bytes of a write in a stored commit record beside its key, entity tag, attributes and inline
-/// value, at most: the place of a blob, sizes, the form's own bytes.
+/// The greatest size of a write in a stored commit record without its key, entity tag, attributes
+/// and inline value, in bytes: the place of a blob, sizes, the overhead of the format.
 pub const WRITE_BYTES_BASE: usize = 96;
 
-/// The bytes of a large result's place in a stored commit record, at most.
+/// The greatest size of a large result's place in a stored commit record, in bytes.
 pub const LARGE_RESULT_BYTES: usize = 64;
 
-/// Returns the bytes of a write of a value (`None`: a tombstone) in a stored commit record, at
-/// most. A value that goes from inline to a blob spares exactly its inline bytes of this. The
-/// format keeps to it.
+/// Returns the greatest size of a write of a value (`None`: a tombstone) in a stored commit record,
+/// in bytes. Moving a value from the record to a blob reduces it by exactly the value's inline bytes.
+/// The format keeps to this bound.
 pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
     let of_value = |value: &Value| value.etag.len() + value.attributes.len() + value.inline_bytes();
     let bytes = WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value);
@@ -206,7 +206,8 @@ pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
     bytes
 }
 
-/// The bytes of a version entry's name beside its key and entity tag. The format keeps to it.
+/// The size of a version entry's name without its key and entity tag, in bytes. The format keeps to
+/// it.
 pub const ENTRY_BYTES_BASE: usize = 72;
 
 impl VersionEntry {
@@ -218,11 +219,11 @@ impl VersionEntry {
         }
     }
 
-    /// Returns the entry that the body under the name of a checked key's entry says: `None` if it
-    /// counts as none.
+    /// Returns the entry that is stored in the body of a checked key's entry, or `None` if the body
+    /// counts as absent.
     ///
     /// # Panics
-    /// If the body is of another kind: a driver has parsed it.
+    /// Panics if the body is of another kind, which the driver excludes when it parses it.
     pub fn of_lock(body: &Body) -> Option<VersionEntry> {
         match body {
             Body::Entry(entry) => Some(entry.clone()),
@@ -235,10 +236,10 @@ impl VersionEntry {
         }
     }
 
-    /// Returns the body under its name, unless it is whole.
+    /// Returns the body to store under the entry's name.
     ///
     /// # Panics
-    /// If it is whole: its body is its record.
+    /// Panics if the entry is whole: then its body is its record.
     pub fn body(&self) -> Body {
         assert!(!self.whole, "the body of a whole entry is its record");
         match self.follows {
@@ -247,8 +248,8 @@ impl VersionEntry {
         }
     }
 
-    /// Returns the bytes that the entry takes up in the store under a key, about: its name, and its
-    /// body if it is whole.
+    /// Returns the approximate size of the entry in the store under a key, in bytes: its name, and
+    /// its body if it is whole.
     pub fn stored_bytes(&self, key: &Key) -> u64 {
         let text = (key.as_str().len() + self.meta.etag.len()) as u64;
         let name = ENTRY_BYTES_BASE as u64 + text;
@@ -258,8 +259,8 @@ impl VersionEntry {
 }
 
 impl Record {
-    /// Returns the bytes that the record takes up in the store with all that only it leads to,
-    /// about: itself, its large values and its large result.
+    /// Returns the approximate size in the store of the record and everything that only it refers to,
+    /// in bytes: itself, its large values and its large result.
     pub fn stored_bytes(&self) -> u64 {
         let large =
             self.writes.iter().filter_map(|(_, write)| write.value().filter(|_| write.blob().is_some()));
@@ -268,7 +269,7 @@ impl Record {
         (size_of::<RequestHash>() + self.bytes_max()) as u64 + values + result
     }
 
-    /// Returns the bytes of this record when it is stored, at most.
+    /// Returns the greatest size that this record can have when it is stored, in bytes.
     pub fn bytes_max(&self) -> usize {
         let result = self.result.as_ref().map_or(0, Bytes::len)
             + self.large_result.as_ref().map_or(0, |_| LARGE_RESULT_BYTES);
@@ -300,7 +301,7 @@ impl Record {
         (0..self.writes.len()).map(|at| self.entry(at)).collect()
     }
 
-    /// Returns the version entry of the write at a place.
+    /// Returns the version entry of the write at index `at`.
     pub fn entry(&self, at: usize) -> (Key, VersionEntry) {
         let (key, write) = &self.writes[at];
         let cowritten = u32::try_from(self.writes.len()).expect("a write set is bounded");
@@ -336,8 +337,8 @@ impl Record {
     }
 }
 
-/// The rest that a store keeps of a removed record of a named request where it cannot delete by
-/// tag: the name was used.
+/// The remainder of a removed record of a named request where the store cannot delete by tag. It
+/// shows that the name was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stub {
     /// The transaction whose record it was.
@@ -346,8 +347,8 @@ pub struct Stub {
     pub hash: RequestHash,
 }
 
-/// A hint at one version of a key: "look at this record". All of it is in the entry's name, but
-/// where the store checks the key: there its name is the version that it follows, and all else is
+/// A hint at one version of a key: "look at this record". All fields are in the entry's name, except
+/// where the store checks the key: there the name is the version that it follows, and the rest is in
 /// its body.
 ///
 /// A *whole* entry has its record as its body, and is the commit by itself: a transaction of one
@@ -362,15 +363,15 @@ pub struct VersionEntry {
     pub meta: Meta,
     /// The number of keys that the transaction wrote, this one included.
     pub cowritten: u32,
-    /// The entry is the commit, and its body the record.
+    /// True if the entry is the commit, with the record as its body.
     pub whole: bool,
     /// The version of the key that it follows, by which it is named; [`TxnId::ZERO`] where the key
-    /// was absent. `None`: it is named by its own transaction.
+    /// was absent. If it is `None`, the entry is named by its own transaction.
     pub follows: Option<TxnId>,
 }
 
-/// The remainder under a commit record's name of attempts that may not commit any more: somebody
-/// met their entries, and did not wait for them (protocol, section 13).
+/// The object, under a commit record's name, that lists attempts of the request that may not commit
+/// any more: another transaction met their entries and did not wait for them (protocol, section 13).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Aborted {
     /// The request.
@@ -392,7 +393,7 @@ impl Aborted {
         self.attempts.binary_search(&attempt).is_ok()
     }
 
-    /// Returns the same object, which excludes one more attempt.
+    /// Returns the object that excludes `attempt`, too.
     #[must_use]
     pub fn with(&self, attempt: AttemptId, at_ms: u64) -> Aborted {
         assert!(!self.excludes(attempt), "an attempt is excluded once");
@@ -418,12 +419,12 @@ pub struct Format {
     /// every key they wrote; the others have none.
     pub mark: TxnId,
     /// The store's time at some instant after the mark had moved here, in milliseconds; `None`
-    /// until somebody has seen it here.
+    /// until a node has seen the mark here.
     pub moved_ms: Option<u64>,
     /// The mark that had settled when this one was put.
     pub settled: TxnId,
-    /// The rest that the object holds (format version, identity, abilities): opaque to the
-    /// core, which hands it on unchanged.
+    /// The remaining contents of the object (format version, identity, abilities), which are opaque
+    /// to the core and copied unchanged.
     pub about: Bytes,
 }
 

@@ -1,16 +1,16 @@
-//! The store's time, and ages: the only clocks that decisions rest on (`docs/protocol.md`, clocks).
+//! The store's time, and ages: the only clocks on which decisions rest (`docs/protocol.md`, clocks).
 //!
-//! Rule. A node's time is the store's. Every answer carries it, so it costs no request. One answer
+//! Rule. A node uses the store's time. Every answer carries it, so it costs no request. One answer
 //! bounds the offset between the store's clock and the node's monotonic clock; bounds of several
-//! answers are intersected, and widen as clocks drift. Before the first answer, and after the
-//! process did not run for a while, the time is not known and nothing is decided by it.
+//! answers are intersected, and widen as the clocks drift. Before the first answer, and after the
+//! process did not run for a while, the time is unknown and decides nothing.
 //!
-//! Ages have two forms. What waits (retention, a mark that settles) waits *at least*; what expires
-//! (deadlines, listings, repeated calls) expires *at most*: by whichever clock went furthest. So a
-//! process that was frozen with one of its clocks does not believe what it knew before.
+//! Ages have two forms. Waits (retention, a mark that settles) use the age *at least*; expiries
+//! (deadlines, listings, retried calls) use the age *at most*, by the clock that advanced furthest.
+//! So a process that was frozen together with one of its clocks does not trust what it knew before.
 //!
-//! An error is on the safe side: every comparison takes the bound that delays what waits and
-//! hastens what expires.
+//! Errors are on the safe side: every comparison uses the bound that prolongs waits and hastens
+//! expiries.
 
 mod offset;
 mod slip;
@@ -50,22 +50,21 @@ pub struct StoreTime {
     pub span_ms: u64,
 }
 
-/// The clock that is the store's.
+/// The source of the store's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
-    /// The store's own, which its answers carry.
+    /// The store's own clock, which its answers carry.
     Store,
-    /// One process holds the store: its wall clock, but never behind its hybrid clock.
+    /// The wall clock of the one process that holds the store, but never behind its hybrid clock.
     Own,
 }
 
-/// The store's time at one step: not before the one, not after the other, in milliseconds since the
-/// epoch.
+/// The bounds of the store's time at one step, in milliseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bounds {
-    /// The earliest that it can be.
+    /// The earliest possible time.
     pub earliest_ms: u64,
-    /// The latest that it can be.
+    /// The latest possible time.
     pub latest_ms: u64,
 }
 
@@ -87,17 +86,18 @@ pub struct Moment {
     thaws: u32,
 }
 
-/// A time that no answer has confirmed for so long is not known any more.
+/// The time without an answer after which the store's time is no longer known.
 const STALE_AFTER_MS: u64 = 60_000;
-/// After answers disagreed, both count for so long.
+/// The time for which the bounds cover both of two contradicting answers.
 const DISPUTE_MS: u64 = 10_000;
-/// A store whose time ticks more often is asked for no better one: any answer tells it.
+/// The resolution of the store's time below which no call is timed to narrow the bounds, because any
+/// answer gives good ones.
 const COARSE_MS: u64 = 10;
-/// A gap longer than this, which the node's timers or one of its clocks did not foresee, is a pause
-/// of the process.
+/// The longest gap, between the clocks or behind the node's timers, that does not count as a pause of
+/// the process.
 pub const THAW_MS: u64 = 1_000;
 
-/// The monotonic clock, and what has slipped by it.
+/// The monotonic clock, and the time that it has not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 struct At {
     mono_ms: u64,
@@ -122,7 +122,8 @@ struct RoundTrip {
     heard_mono: u64,
 }
 
-/// Anchors that are kept. An instant without one counts as out of sight after the next pause.
+/// The number of anchors that are kept. The age of an instant without one is unknown after the next
+/// pause.
 const ANCHORS_MAX: usize = 8;
 
 /// A node's clock.
@@ -140,7 +141,8 @@ pub(crate) struct Clock {
     anchors: VecDeque<Anchor>,
     /// The monotonic instant at which the store's time was last heard.
     heard_mono: u64,
-    /// The number of calls made before the latest one whose answer carried it, and that one.
+    /// The number of calls made up to and including the latest one whose answer carried the store's
+    /// time.
     heard_calls: u64,
     /// The resolution of the store's time, in milliseconds, as last heard.
     span_ms: u64,
@@ -148,15 +150,15 @@ pub(crate) struct Clock {
     quickest: Option<RoundTrip>,
     /// The number of pauses of the process so far.
     thaws: u32,
-    /// The last commit time that was given out, but for those that followed a version of the
+    /// The last commit time that was given out, except for times that followed a version from the
     /// future.
     hybrid: Hlc,
     /// The first commit time that was given out.
     first: Option<Hlc>,
-    /// Set where one process holds the store, once what its earlier lives gave out was carried
-    /// over.
+    /// True once the hybrid clock of earlier lives was carried over, where one process holds the
+    /// store.
     carried: bool,
-    /// Reads that have shown no mark.
+    /// The number of reads of the mark that found none.
     markless_reads: u32,
     bug: Option<Bug>,
 }
@@ -184,9 +186,9 @@ impl Clock {
         }
     }
 
-    /// Goes on to the clocks of a step, which was promised for `wake_mono` at the latest. Returns
-    /// the gap, in milliseconds, if the process had not run for a while before it: two of its
-    /// clocks moved apart, or the step comes too late.
+    /// Advances to the clocks of a step, which was due at `wake_mono` at the latest. Returns the gap
+    /// in milliseconds if the process did not run for a while before the step: two of its clocks
+    /// moved apart, or the step is late.
     pub(crate) fn step(&mut self, now: Now, wake_mono: Option<u64>) -> Option<u64> {
         assert!(now.mono_ms >= self.now.mono_ms, "the monotonic clock never goes back");
         assert!(now.boot_ms >= self.now.boot_ms, "the clock that counts suspension never goes back");
@@ -199,14 +201,14 @@ impl Clock {
         self.slip = self.slip.step(start, now);
         let mono = now.mono_ms - before.mono_ms;
         let suspended = (now.boot_ms - before.boot_ms).saturating_sub(mono);
-        // A wall clock that is set back says as much about a pause as one that goes ahead: the
-        // clocks moved apart.
+        // A wall clock that is set back may hide a pause, so a difference in either direction counts.
         let wall = (i128::from(now.wall_ms) - i128::from(before.wall_ms)).abs_diff(i128::from(mono));
         let late = wake_mono.map_or(0, |wake| now.mono_ms.saturating_sub(wake));
         let gap = suspended.max(u64::try_from(wall).unwrap_or(u64::MAX)).max(late);
         if gap <= THAW_MS {
             return None;
         }
+        // Nothing shows how long the pause was, so the store's time is unknown until it answers.
         self.offset = None;
         self.disputed = None;
         self.thaws += 1;
@@ -215,9 +217,9 @@ impl Clock {
         Some(gap)
     }
 
-    /// Learns the store's time from an answer to a call that was made since the last pause, the
-    /// number `asked_call`, at the moment `asked`. Returns the distance, in milliseconds, if it
-    /// disagrees with what was known.
+    /// Learns the store's time from an answer to call number `asked_call`, which was made at the
+    /// moment `asked`, since the last pause. Returns the distance in milliseconds if the answer
+    /// contradicts the bounds known so far.
     pub(crate) fn hear(&mut self, heard: StoreTime, asked: &Moment, asked_call: u64) -> Option<u64> {
         assert!(heard.sent_mono_ms <= heard.received_mono_ms, "an answer comes after its request");
         assert!(heard.span_ms >= 1, "a time has a resolution");
@@ -228,6 +230,7 @@ impl Clock {
         let knew = self.bounds().is_some();
         let apart_ms = self.learn(heard, asked, asked_call);
         let store_ms = self.bounds().expect("it was heard").latest_ms;
+        // The time is known again: ages of earlier instants can be computed through this anchor.
         if !knew {
             self.anchors.push_back(Anchor { mono_ms: self.now.mono_ms, store_ms, thaws: self.thaws });
             self.anchors.drain(..self.anchors.len().saturating_sub(ANCHORS_MAX));
@@ -241,6 +244,7 @@ impl Clock {
         self.heard_mono = now.mono_ms;
         self.heard_calls = self.heard_calls.max(asked_call + 1);
         self.span_ms = heard.span_ms;
+        // A short round trip counts for a minute: the network may have become slower since.
         let ms = heard.received_mono_ms - heard.sent_mono_ms;
         let is_old = |quickest: RoundTrip| now.mono_ms - quickest.heard_mono > STALE_AFTER_MS;
         if self.quickest.is_none_or(|quickest| ms <= quickest.ms || is_old(quickest)) {
@@ -262,6 +266,8 @@ impl Clock {
                 None
             }
             None if self.bug == Some(Bug::IntersectOverStep) => None,
+            // The store's clock was set, or one of the answers is wrong. Cover both for a while,
+            // and continue with the new one.
             None => {
                 let hull = self.disputed.map_or(known, |(hull, _)| hull);
                 let hull = hull.hull(known, now).hull(new, now);
@@ -305,22 +311,24 @@ impl Clock {
         }
     }
 
-    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a
-    /// question to the store narrows the bounds most: when a tick of its clock (of a `Date`, the
-    /// next second) is as likely over as not. `None` if a question would not help much.
+    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a call to
+    /// the store narrows the bounds most: when a tick of its clock (for a `Date`, the next second) is
+    /// as likely past as not. Returns `None` if a call would not help much.
     ///
-    /// Its answer tells on which side the tick fell. So it leaves half of the width, and half of
-    /// its round trip; after some of them the width is about a round trip, and drifts from there.
+    /// The answer shows on which side of the call the tick was, which leaves half of the width, plus
+    /// half of the round trip. After a few calls the width is about a round trip, and drifts from
+    /// there.
     pub(crate) fn best_question_mono(&self, from_mono: u64) -> Option<u64> {
         let bounds = self.bounds().filter(|_| self.disputed.is_none())?;
         let round_trip_ms = self.quickest?.ms;
         let is_coarse = self.span_ms >= COARSE_MS && self.span_ms > round_trip_ms;
-        // Below that hardly more than a millisecond would go, and the drift soon brings it back.
+        // Below this width a call gains hardly more than a millisecond, and the drift soon takes it
+        // back.
         if !is_coarse || bounds.width_ms() <= round_trip_ms + round_trip_ms / 4 + 2 {
             return None;
         }
         let likely_ms = bounds.earliest_ms + bounds.width_ms() / 2;
-        // The store reads its clock half a round trip after the question leaves.
+        // The store reads its clock about half a round trip after the call is sent.
         let idle_ms = from_mono.saturating_sub(self.now.mono_ms);
         let read_ms = likely_ms + round_trip_ms / 2 + idle_ms;
         let wait_ms = self.span_ms - read_ms % self.span_ms;
@@ -328,22 +336,24 @@ impl Clock {
         Some(self.now.mono_ms + idle_ms + wait_ms)
     }
 
-    /// Returns true if an answer to this call or a later one carried the store's time; always where
-    /// the clock is the process's own. Instants would not do: a process may have been frozen, with
-    /// all its clocks, between two events of the same millisecond.
+    /// Returns true if an answer to `call` or a later call carried the store's time. This is always
+    /// true where the clock is the process's own.
+    ///
+    /// It compares calls, not instants, because a process may have been frozen, with all its clocks,
+    /// between two events of the same millisecond.
     pub(crate) fn was_heard_since(&self, call: u64) -> bool {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_calls > call
     }
 
-    /// Returns true if the process stood still since an instant, and nothing shows how long: no
-    /// clock of its own need do so, and the store's time is not known now or was not known then.
+    /// Returns true if the process paused since an instant, and the length of the pause is unknown:
+    /// its own clocks need not show it, and the store's time is not known now or was not known then.
     pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
         let is_known = self.offset.is_some() && self.store_ms_at(then).is_some();
         self.reference == Reference::Store && then.thaws < self.thaws && !is_known
     }
 
-    /// Returns the latest that the store's time could be at an instant: as it was known then, or as
-    /// it became known later, before the next pause.
+    /// Returns the latest possible store's time at an instant, as it was known then, or as it became
+    /// known later, before the next pause.
     fn store_ms_at(&self, then: &Moment) -> Option<u64> {
         let is_later = |anchor: &&Anchor| anchor.mono_ms >= then.at.mono_ms && anchor.thaws >= then.thaws;
         then.store_ms.or_else(|| {
@@ -353,9 +363,9 @@ impl Clock {
         })
     }
 
-    /// Carries the hybrid clock of earlier lives over, where one process holds the store: the mark
-    /// is at or above every commit time that they gave out and that may have gone since. A wall
-    /// clock may have been set back between, so the time is not known before.
+    /// Carries the hybrid clock of earlier lives over, where one process holds the store: every
+    /// commit time that they gave out and that may have been removed since is at or below the mark.
+    /// The wall clock may have been set back in between, so the time is unknown before this.
     pub(crate) fn carry_over(&mut self, mark: Hlc) {
         if self.reference == Reference::Own {
             self.hybrid = self.hybrid.max(mark);
@@ -364,8 +374,8 @@ impl Clock {
         }
     }
 
-    /// Begins at the wall clock after all, once this many reads have shown that there is no mark:
-    /// damage of it ends collecting, not service (protocol, section 11).
+    /// Falls back to the wall clock once `reads` reads have found no mark: damage of the mark ends
+    /// collection, but not service (protocol, section 11).
     pub(crate) fn do_without_mark(&mut self, reads: u32) {
         if self.reference == Reference::Store || self.carried {
             return;
@@ -376,7 +386,7 @@ impl Clock {
         }
     }
 
-    /// Returns true if this fault was put in on purpose.
+    /// Returns true if this bug is planted.
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
     }
@@ -390,13 +400,13 @@ impl Clock {
         self.now.mono_ms
     }
 
-    /// Returns the machine's own wall clock, in milliseconds. No decision rests on it; a planted
-    /// bug does.
+    /// Returns the machine's own wall clock, in milliseconds. Only a planted bug decides by it.
     pub(crate) fn wall_ms(&self) -> u64 {
         self.now.wall_ms
     }
 
-    /// Returns this instant, for [`Clock::age_at_most_ms`] and [`Clock::age_at_least_ms`] later on.
+    /// Returns the current instant, for later calls of [`Clock::age_at_most_ms`] and
+    /// [`Clock::age_at_least_ms`].
     pub(crate) fn moment(&self) -> Moment {
         let store_ms = match self.reference {
             Reference::Store => self.bounds().map(|bounds| bounds.latest_ms),
@@ -405,13 +415,13 @@ impl Clock {
         Moment { at: self.at(), store_ms, thaws: self.thaws }
     }
 
-    /// Returns the age of an instant by whichever clock went furthest since, at every step: for
-    /// what expires. A wall clock that was set back in between hides no pause.
+    /// Returns the age of an instant for expiries, by the clock that advanced furthest at each step
+    /// since. A wall clock that was set back in between hides no pause.
     pub(crate) fn age_at_most_ms(&self, then: &Moment) -> u64 {
         let counted_ms = self.age_at_least_ms(then) + self.slip.total_ms().saturating_sub(then.at.slip_ms);
         let store = match (self.store_ms_at(then), self.bounds()) {
-            // By the latest that it can be: it grows when an answer shows that the process stood
-            // still with all its clocks, and not when answers narrow the error down.
+            // The upper bound grows when an answer shows that the process paused with all its
+            // clocks, and not when answers narrow the bounds.
             (Some(then_ms), Some(bounds)) => bounds.latest_ms.saturating_sub(then_ms),
             (Some(_) | None, _) => 0,
         };
@@ -420,18 +430,18 @@ impl Clock {
         age_ms
     }
 
-    /// Returns the age of an instant by the monotonic clock alone: for what waits.
+    /// Returns the age of an instant for waits, by the monotonic clock alone.
     pub(crate) fn age_at_least_ms(&self, then: &Moment) -> u64 {
         self.now.mono_ms.saturating_sub(then.at.mono_ms)
     }
 
-    /// Returns how far the hybrid clock is ahead of the store's time, in milliseconds.
+    /// Returns the distance of the hybrid clock ahead of the store's time, in milliseconds.
     pub(crate) fn ahead_ms(&self) -> u64 {
         self.bounds().map_or(0, |bounds| self.hybrid.ms().saturating_sub(bounds.latest_ms))
     }
 
-    /// Gives out a commit time: greater than `after` and than those given out before, and not
-    /// before `at_ms`, which lies within the bounds of the store's time.
+    /// Returns a commit time that is greater than `after`, greater than those returned before, and
+    /// not before `at_ms`, which must lie within the bounds of the store's time.
     pub(crate) fn tick(&mut self, after: Hlc, at_ms: u64) -> Hlc {
         let bounds = self.bounds().expect("no commit time is taken before the store's time is known");
         assert!(bounds.earliest_ms <= at_ms && at_ms <= bounds.latest_ms, "a commit time is the store's");
@@ -440,8 +450,8 @@ impl Clock {
         assert!(time > after && time > self.hybrid, "a commit time is greater than all before it");
         assert!(time >= Hlc::from_ms(at_ms), "a commit time is not before the instant that it is for");
         self.first.get_or_insert(time);
-        // A time that follows a version of the future is that transaction's alone: what the node
-        // gives out next is the store's time again.
+        // A time that follows a version from the future applies only to that transaction: the next
+        // commit time is the store's time again.
         if self.reference == Reference::Own || time.ms() <= bounds.latest_ms {
             self.hybrid = time;
         }
@@ -449,8 +459,8 @@ impl Clock {
         time
     }
 
-    /// Returns true if a commit time may have been given out by this clock: it is not before the
-    /// first one.
+    /// Returns true if this clock may have given out a commit time: it is not before the first one
+    /// that it gave out.
     pub(crate) fn is_of_this_life(&self, time: Hlc) -> bool {
         self.first.is_some_and(|first| time >= first)
     }

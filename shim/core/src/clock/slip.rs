@@ -2,20 +2,21 @@
 
 use super::Now;
 
-/// A wall clock wavers by at most this: it goes on in steps, and is read a moment after the others.
+/// The greatest jitter of a wall clock: it advances in steps, and is read just after the other
+/// clocks.
 const WALL_GRAIN_MS: i64 = 20;
 
-/// The time that the monotonic clock has not counted, and another clock has, since the process
-/// began: it never goes back. The clock that counts suspension is held against the monotonic one,
-/// the wall clock against that.
+/// The time since the process began that another clock has counted, and the monotonic clock has not.
+/// It never decreases. The clock that counts suspension is compared with the monotonic one, and the
+/// wall clock with the clock that counts suspension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Slip {
     suspended_ms: u64,
     /// The distance of the wall clock when the process began, or when it was last set back.
     wall_base_ms: i64,
-    /// The furthest that it has gone beyond that: a clock that only wavers does not add up.
+    /// The greatest distance beyond `wall_base_ms` so far. A maximum, so that jitter does not add up.
     wall_ms: u64,
-    /// The distance that it had shown each time when it was set back, in all.
+    /// The sum of the values that `wall_ms` had each time the wall clock was set back.
     carried_ms: u64,
 }
 
@@ -30,7 +31,7 @@ impl Slip {
         i64::try_from(ahead_ms).expect("times fit into 63 bits")
     }
 
-    /// Goes on to the clocks of a step.
+    /// Returns the slip at a later step, with the clocks `now`.
     pub(super) fn step(self, start: Now, now: Now) -> Slip {
         let boot_ms = now.boot_ms - start.boot_ms;
         let suspended_ms = self.suspended_ms.max(boot_ms.saturating_sub(now.mono_ms - start.mono_ms));
@@ -39,8 +40,8 @@ impl Slip {
         let beyond_ms = ahead_ms - self.wall_base_ms;
         let furthest_ms = i64::try_from(self.wall_ms).expect("times fit into 63 bits");
         if beyond_ms < furthest_ms - WALL_GRAIN_MS {
-            // It was set back: what it showed before stays, and what it shows from now on comes on
-            // top.
+            // The wall clock was set back: keep the slip that it showed before, and add what it
+            // shows from now on.
             slip.carried_ms += self.wall_ms;
             (slip.wall_base_ms, slip.wall_ms) = (ahead_ms, 0);
         } else {

@@ -1,7 +1,7 @@
-//! Goal: the rules of the store's time and of ages, each by examples with figures.
+//! Goal: the rules of the store's time and of ages hold, each shown by examples with figures.
 //!
-//! Method: a clock is stepped and fed with answers by hand; one `check` per rule compares what
-//! it says with what follows from the answers.
+//! Method: a clock is stepped and given answers by hand; one `check` per rule compares the clock's
+//! results with what follows from the answers.
 
 use super::{Bounds, Clock, DISPUTE_MS, Moment, Now, Reference, STALE_AFTER_MS, StoreTime, THAW_MS};
 use crate::ids::Hlc;
@@ -26,13 +26,13 @@ fn clock(reference: Reference, mono_ms: u64) -> Clock {
     clock
 }
 
-/// Lets the clock hear an answer to a call that was asked at this step, or so late.
+/// Gives the clock an answer, as if to a call that was made at this step.
 fn hear(clock: &mut Clock, answer: StoreTime) -> Option<u64> {
     let asked = clock.moment();
     clock.hear(answer, &asked, 0)
 }
 
-/// Returns a clock that has heard at `mono_ms` that the store's time is the true one.
+/// Returns a clock that has heard at `mono_ms` that the store shows the true time.
 fn heard(mono_ms: u64) -> Clock {
     let mut clock = clock(Reference::Store, mono_ms);
     assert_eq!(hear(&mut clock, answer(mono_ms, mono_ms, mono_ms, 1)), None);
@@ -56,7 +56,7 @@ fn one_answer_bounds_the_time_by_its_round_trip_and_the_clocks_resolution() {
         assert_eq!(bounds(&clock), Some(expected), "{span_ms} ms, {round_trip_ms} ms");
     };
     check(1, 0, (7_000, 7_001));
-    // The store may have read its clock first of all: the upper bound drifts from the sending.
+    // The store may have read its clock at once, so the upper bound drifts from the sending.
     check(1, 10, (7_000, 7_012));
     check(1_000, 0, (7_000, 8_000));
     check(1_000, 10, (7_000, 8_011));
@@ -83,8 +83,8 @@ fn answers_on_both_sides_of_second_boundaries_narrow_the_bounds_to_about_a_round
     check(8, 137, 8, 1_009);
     check(40, 137, 8, 80);
     check(200, 137, 8, 64);
-    // Thousands of answers a second, each a chance to round: they leave a round trip and the drift
-    // of a second.
+    // Thousands of answers a second, each of which may round the drift, still leave only a round
+    // trip and the drift of a second.
     check(4_500, 1, 8, 12);
 }
 
@@ -95,7 +95,7 @@ fn questions_at_the_end_of_a_second_narrow_the_bounds_to_about_a_round_trip() {
         let ask = |clock: &mut Clock, sent: u64| {
             let received = sent + round_trip_ms;
             clock.step(at(received), None);
-            // The store may read its clock at any moment of the round trip: here at once.
+            // The store may read its clock at any moment of the round trip: here it does so at once.
             let store_ms = (sent + phase_ms) / 1_000 * 1_000;
             assert_eq!(hear(clock, answer(sent, received, store_ms, 1_000)), None);
             let (earliest, latest) = bounds(clock).expect("it was heard");
@@ -114,7 +114,7 @@ fn questions_at_the_end_of_a_second_narrow_the_bounds_to_about_a_round_trip() {
         }
         let width_ms = clock.bounds().expect("it was heard").width_ms();
         assert!(width_ms <= round_trip_ms * 5 / 4 + 2, "{phase_ms}, {round_trip_ms}: {width_ms} ms");
-        // They drift apart again, by 12 ms in half a minute.
+        // The bounds drift apart again, by 12 ms in half a minute.
         clock.step(at(clock.mono_ms() + 30_000), None);
         let is_due = clock.best_question_mono(0).is_some();
         assert!(is_due || round_trip_ms > 10, "{phase_ms}, {round_trip_ms}");
@@ -125,10 +125,10 @@ fn questions_at_the_end_of_a_second_narrow_the_bounds_to_about_a_round_trip() {
         check(phase_ms, 40, 8);
         check(phase_ms, 150, 6);
     }
-    assert_eq!(clock(Reference::Store, 0).best_question_mono(0), None, "no answer has told the time");
+    assert_eq!(clock(Reference::Store, 0).best_question_mono(0), None, "no answer has carried the time");
     let mut fine = heard(10_000);
     fine.step(at(40_000), None);
-    assert_eq!(fine.best_question_mono(0), None, "a store that tells milliseconds");
+    assert_eq!(fine.best_question_mono(0), None, "a store with a resolution of a millisecond");
 }
 
 #[test]
@@ -192,11 +192,11 @@ fn a_pause_shows_by_any_two_clocks_that_moved_apart_and_by_a_late_step() {
         wall_ms: (EPOCH_MS + 10_000).saturating_add_signed(wall),
     };
     check(after(5_000, 5_000, 5_000), None, None);
-    // Suspended: the monotonic clock stood still.
+    // The process was suspended: the monotonic clock paused.
     check(after(1, 1 + THAW_MS, 1), None, None);
     check(after(1, 2 + THAW_MS, 1), None, Some(THAW_MS + 1));
     check(after(0, 60_000, 60_000), None, Some(60_000));
-    // The wall clock was set, or went on alone.
+    // The wall clock was set, or advanced alone.
     check(after(10, 10, 1_010), None, None);
     check(after(10, 10, 1_011), None, Some(1_001));
     check(after(10, 10, -991), None, Some(1_001));
@@ -223,14 +223,14 @@ fn a_pause_too_short_to_notice_widens_the_upper_bound_by_what_any_clock_has_coun
     check(&[after(0, 400, 400)], (10_000, 10_401));
     check(&[after(0, 0, 400)], (10_000, 10_401));
     check(&[after(0, 400, 0)], (10_000, 10_401));
-    // Several add up, and a clock that wavers does not.
+    // Several pauses add up; jitter does not.
     check(&[after(0, 400, 400), after(0, 900, 900)], (10_000, 10_901));
     check(&[after(0, 0, 20), after(0, 0, 0), after(0, 0, 20)], (10_000, 10_021));
-    // A wall clock that is set back shows a later pause all the same.
+    // A wall clock that was set back still shows a later pause.
     check(&[after(0, 0, -500), after(0, 0, -200)], (10_000, 10_301));
     check(&[after(0, 0, 400), after(0, 0, -500), after(0, 0, -200)], (10_000, 10_701));
     check(&[after(0, 0, 400), after(0, 0, 100), after(0, 0, 300)], (10_000, 10_601));
-    // A call was under way: its answer may be from before the pause.
+    // A call was in flight: its answer may be from before the pause.
     let mut clock = heard(10_000);
     let asked = clock.moment();
     clock.step(after(1, 401, 401), None);
@@ -239,7 +239,7 @@ fn a_pause_too_short_to_notice_widens_the_upper_bound_by_what_any_clock_has_coun
 }
 
 #[test]
-fn a_time_was_heard_since_a_call_by_the_answer_to_that_one_or_a_later_one() {
+fn a_time_was_heard_since_a_call_if_that_call_or_a_later_one_was_answered() {
     let mut clock = clock(Reference::Store, 10_000);
     assert!(!clock.was_heard_since(0), "no answer");
     let asked = clock.moment();
@@ -249,7 +249,7 @@ fn a_time_was_heard_since_a_call_by_the_answer_to_that_one_or_a_later_one() {
 }
 
 #[test]
-fn after_a_pause_earlier_instants_are_out_of_sight_until_the_store_has_answered() {
+fn after_a_pause_the_age_of_earlier_instants_is_unknown_until_the_store_answers() {
     let check = |pauses: bool, answers: bool, is_blind: bool| {
         let mut clock = heard(10_000);
         let before = clock.moment();
@@ -268,7 +268,7 @@ fn after_a_pause_earlier_instants_are_out_of_sight_until_the_store_has_answered(
 }
 
 #[test]
-fn a_time_that_becomes_known_later_shows_a_pause_since_an_instant_all_the_same() {
+fn a_time_that_becomes_known_later_still_shows_a_pause_since_an_instant() {
     let check = |pauses_between: bool, is_blind: bool, at_most_ms: u64| {
         let mut clock = clock(Reference::Store, 10_000);
         let before = clock.moment();
@@ -283,12 +283,12 @@ fn a_time_that_becomes_known_later_shows_a_pause_since_an_instant_all_the_same()
         assert_eq!(clock.age_at_most_ms(&before), at_most_ms);
     };
     check(false, false, 60_000);
-    // Nothing shows how long the first pause was but the clock that noticed it.
+    // Only the clock that noticed the first pause shows how long it was.
     check(true, true, 7_200);
 }
 
 #[test]
-fn one_process_goes_on_above_the_mark_that_an_earlier_life_has_moved() {
+fn the_time_of_one_process_continues_above_the_mark_of_an_earlier_life() {
     let check = |mark_ms: u64, expected_ms: u64| {
         let mut clock = clock(Reference::Own, 10_000);
         let mark = Hlc::from_ms(EPOCH_MS + mark_ms);
@@ -319,7 +319,7 @@ fn an_age_at_most_goes_by_the_clock_that_went_furthest_and_an_age_at_least_by_on
     check(500, 500, -400, (501, 500));
     check(1, 50_000, 1, (50_000, 1));
     check(1, 1, -50_000, (1, 1));
-    // All three stood still, and only the store's time shows it.
+    // All three clocks paused, and only the store's time shows it.
     let mut clock = heard(10_000);
     let then = clock.moment();
     hear(&mut clock, answer(10_000, 10_000, 70_000, 1));
@@ -368,7 +368,7 @@ fn an_answer_may_be_stamped_after_its_step() {
     assert_eq!(hear(&mut clock, answer(10_000, 10_001, 10_000, 2)), None);
     assert_eq!(hear(&mut clock, answer(10_000, 10_000, 10_000, 2)), None, "and the next one before it");
     assert_eq!(bounds(&clock).is_some(), known.is_some());
-    // One that came before it may be taken after it, in the same step.
+    // An answer that came earlier may be processed later, in the same step.
     assert_eq!(hear(&mut clock, answer(9_999, 10_000, 10_000, 2)), None);
     assert_eq!(bounds(&clock), known);
 }
@@ -390,7 +390,7 @@ fn the_time_of_one_process_is_its_wall_clock_and_never_behind_its_commits() {
         last = time;
     };
     check(10_500, 10_500, 10_500);
-    // Set back by an hour's tenth, and on from there.
+    // The wall clock is set back, and goes on from there.
     check(10_600, 0, 10_500);
     check(11_600, 1_000, 10_500);
     check(22_000, 11_400, 11_400);
