@@ -459,8 +459,8 @@ impl Clock {
         time
     }
 
-    /// Returns true if this clock may have given out a commit time: it is not before the first one
-    /// that it gave out.
+    /// Returns true if this clock may have given out `time`, because it is not before the first
+    /// commit time that it gave out.
     pub(crate) fn is_of_this_life(&self, time: Hlc) -> bool {
         self.first.is_some_and(|first| time >= first)
     }

@@ -1,15 +1,15 @@
-//! The state machine: routing between owners of state (`base`), verbs (`serve`) and what nobody
-//! waits for (`upkeep`).
+//! The state machine: it routes between the owners of state (`base`), verbs (`serve`) and background
+//! work (`upkeep`).
 //!
 //! ```text
 //!   step:  clocks ─► a pause? ─► deadlines, timers ─► the input
 //!          ─► work that verbs left for those above them ─► outputs
 //! ```
 //!
-//! Deadlines come before the input: an answer that arrives after its transaction's time changes
-//! nothing. Every store call belongs to an owner, is repeated with growing pauses while its owner
-//! lives and its limit has not passed, and its final answer is handed to that owner. Answers to
-//! calls of owners that have gone are dropped.
+//! Deadlines come before the input: an answer that arrives after its transaction's deadline changes
+//! nothing. Every store call has an owner, is retried with growing pauses while its owner lives and
+//! its limit has not passed, and its final answer goes to that owner. Answers to calls whose owners
+//! have ended are dropped.
 
 mod base;
 mod serve;
@@ -47,10 +47,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes a node with an empty index. `id` is fresh at every start of a process.
+    /// Creates a node with an empty index. `id` must be fresh at every start of a process.
     ///
     /// # Panics
-    /// If the settings break a relation that safety rests on ([`Settings::check`]).
+    /// Panics if the settings break a relation on which safety rests ([`Settings::check`]).
     pub fn new(id: NodeId, settings: Settings) -> Node {
         if let Err(why) = settings.check() {
             panic!("{why}");
@@ -87,9 +87,9 @@ impl Node {
         self.state.id
     }
 
-    /// Takes one event, changes the state, and appends what must be done.
+    /// Processes one input, and appends the outputs that follow from it.
     ///
-    /// `now` never goes back in its monotonic parts.
+    /// The monotonic parts of `now` must never go back.
     pub fn step(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
         let wake = self.next_wake();
         assert!(self.state.out.is_empty() && self.state.work.is_empty(), "a step starts with nothing left");
@@ -97,12 +97,13 @@ impl Node {
         if let Some(gap_ms) = self.state.clock.step(now, wake) {
             self.thaw(gap_ms);
             if !after_input {
-                // Timers go by one clock; another one may show that more time has passed.
+                // Timers use the monotonic clock; another clock may show that more time has passed.
                 end::deadlines(&mut self.state);
             }
         }
         if !after_input {
-            // Before the input: what comes after a transaction's time changes nothing of it.
+            // Before the input, because what arrives after a transaction's deadline must not change
+            // it.
             self.settle();
         }
         self.input(input);
@@ -110,9 +111,9 @@ impl Node {
         if self.state.index.bytes() > self.state.settings.index_bytes_max {
             let believes = self.state.planted(Bug::BelieveListingsOfTheForgotten);
             let State { settings, calls, index, .. } = &mut self.state;
-            // A listing in the look before a commit pins no key. If a commit beside it is
-            // acknowledged and forgotten before its answer comes, the answer would hide that commit
-            // for as long as listings count.
+            // A listing that is made before a commit pins no key. If another commit were acknowledged
+            // and forgotten before the listing is answered, the answer would hide that commit. Where
+            // one process holds the store, listings do not expire, so it would do so for ever.
             let is_counted = settings.exclusive && !believes;
             index.shrink(settings.index_bytes_max, is_counted.then(|| calls.next_number()));
         }
@@ -129,19 +130,19 @@ impl Node {
     /// `now` is at most a moment after the last step's.
     pub fn may_send(&self, now: Now, call: CallId) -> bool {
         let mut clock = self.state.clock.clone();
-        // The question comes between two steps, so the clocks of it are a moment's only.
+        // This call comes between two steps, so the new clock is used only for it.
         clock.step(now, None);
         self.state.calls.may_send(&clock, call)
     }
 
-    /// Returns the milliseconds for which a call may still take effect, if it has a limit: a store
-    /// that can hold a write to a deadline is given it.
+    /// Returns the milliseconds for which a call may still take effect, if it has a limit. A store
+    /// that can enforce a deadline on a write gets it.
     pub fn may_land_for_ms(&self, call: CallId) -> Option<u64> {
         self.state.calls.limit(call).map(|limit| limit.remaining_ms(&self.state.clock))
     }
 
-    /// Returns the monotonic instant, in milliseconds, at which [`Input::Wake`] is wanted at the
-    /// latest.
+    /// Returns the monotonic instant, in milliseconds, by which the node needs an
+    /// [`Input::Wake`].
     pub fn next_wake(&self) -> Option<u64> {
         self.state.timers.next()
     }
@@ -151,30 +152,30 @@ impl Node {
         self.state.transactions.len()
     }
 
-    /// Returns the number of store calls under way.
+    /// Returns the number of store calls in flight.
     pub fn calls_under_way(&self) -> usize {
         self.state.calls.len()
     }
 
-    /// Returns the estimated bytes of the index; at most `index_bytes_max` and what operations
-    /// under way hold.
+    /// Returns the estimated size of the index in bytes; at most `index_bytes_max` plus what
+    /// operations in flight hold.
     pub fn index_bytes(&self) -> usize {
         self.state.index.bytes()
     }
 
-    /// Returns the estimated bytes of open transactions; at most `transactions_bytes_max` and what
-    /// operations under way add.
+    /// Returns the estimated size of the open transactions in bytes; at most
+    /// `transactions_bytes_max` plus what operations in flight add.
     pub fn transactions_bytes(&self) -> usize {
         self.state.transactions_bytes
     }
 
-    /// Returns the node's error about the store's time, in milliseconds; `None` while the time is
-    /// not known.
+    /// Returns the width of the node's bounds of the store's time, in milliseconds; `None` while the
+    /// time is not known.
     pub fn time_error_ms(&self) -> Option<u64> {
         self.state.clock.bounds().map(|bounds| bounds.width_ms())
     }
 
-    /// Returns how far the node's commit times are ahead of the store's time, in milliseconds.
+    /// Returns the distance of the node's commit times ahead of the store's time, in milliseconds.
     pub fn time_ahead_ms(&self) -> u64 {
         self.state.clock.ahead_ms()
     }
@@ -184,8 +185,8 @@ impl Node {
         self.state.mark.known()
     }
 
-    /// Panics if an invariant of the state is broken. Costs time in proportion to the state; for
-    /// tests.
+    /// Panics if an invariant of the state is broken. It takes time in proportion to the state, and
+    /// is meant for tests.
     pub fn check_invariants(&self) {
         let state = &self.state;
         let next_call = state.calls.next_number();
@@ -241,7 +242,7 @@ impl Node {
         assert!(state.out.is_empty() && state.work.is_empty(), "outputs and work leave with their step");
     }
 
-    /// Panics if a commit is under way and nothing carries it on.
+    /// Panics if a commit is in flight and nothing continues it.
     fn check_commit_under_way(&self, transaction: &Transaction) {
         let attempt = transaction.attempt;
         let tasks = |is_it: fn(&Purpose) -> Option<AttemptId>| {
@@ -268,12 +269,12 @@ impl Node {
         }
     }
 
-    /// The process had not run for a while: nothing that it knows of time is believed.
+    /// Discards what the node knew of time, after the process had not run for a while.
     fn thaw(&mut self, gap_ms: u64) {
         self.state.note(Note::Thawed { gap_ms });
         let next_call = self.state.calls.next_number();
         self.state.index.distrust_before(next_call);
-        // What is under way must not be sent again before it is known how long the pause was.
+        // Calls in flight must not be retried before the length of the pause is known.
         if !self.state.transactions.is_empty() || self.state.calls.len() > 0 {
             self.state.ask_time();
         }
@@ -316,7 +317,7 @@ impl Node {
             Verb::LookUpOf(attempt, otherwise) => {
                 let open = state.transactions.get(&attempt);
                 let open = open.map(|open| (Name::Commit(open.hash), open.hash));
-                // A commit of one key may have no record: its entry is the commit.
+                // A commit of one key may have no record, because its entry is the commit.
                 let of_ended = |ended: &base::state::Ended| {
                     (ended.commit.clone().unwrap_or(Name::Commit(ended.hash)), ended.hash)
                 };
@@ -333,12 +334,14 @@ impl Node {
         tell.commits.iter().for_each(|header| self.state.learn(header, false, None));
     }
 
-    /// Takes up timers, unsent calls and work until none is left.
+    /// Processes timers, unsent calls and work until none is left.
     fn settle(&mut self) {
         loop {
             while let Some(work) = self.state.work.pop_front() {
                 self.work(work);
             }
+            // Calls whose limit had passed are answered like calls that took no effect. That may
+            // create work, so it is processed before the next timer.
             let unsent = self.state.calls.take_unsent();
             if !unsent.is_empty() {
                 unsent.into_iter().for_each(|id| self.answered(id, Answer::Failed(CallError::Expired), None));
@@ -383,15 +386,15 @@ impl Node {
 
     fn answered(&mut self, id: CallId, answer: Answer, time: Option<StoreTime>) {
         let state = &mut self.state;
-        // An answer to a call from before a pause may have been on its way for as long as the
-        // pause.
+        // An answer to a call from before a pause may have been in flight for as long as the pause,
+        // so its time is not used.
         let time = time.filter(|_| id.0 >= state.index.stale_before_call());
         if let Some((time, (asked, asked_call))) = time.zip(state.calls.sent(id)) {
             let knew = state.clock.bounds().is_some();
             let apart_ms = state.clock.hear(time, &asked, asked_call);
             apart_ms.into_iter().for_each(|apart_ms| state.note(Note::ClocksDisagree { apart_ms }));
-            // The first time after a pause, or one that disagrees, may show that more time has
-            // passed than any clock did.
+            // The first time after a pause, or one that contradicts the bounds, may show that more
+            // time has passed than any clock showed.
             if apart_ms.is_some() || !knew {
                 end::deadlines(state);
             }
@@ -405,13 +408,15 @@ impl Node {
             Next::Forgotten => return,
         };
         let state = &mut self.state;
-        // The node knows the mark now, for whatever purpose it was asked.
+        // Every read of the mark updates the node's view, independently of its owner.
         if let Answer::Got(Some((Body::Format(format), tag))) = &answer {
             let asked = (waiting.asked_call, waiting.asked);
             state.clock.carry_over(format.mark.time);
             let now = state.clock.bounds();
             state.mark.learn((format.clone(), tag.clone()), asked, now, &state.settings);
         }
+        // Without a mark there is no time in an exclusive store; after a few tries the node serves
+        // without it.
         let shows_no_mark = matches!(&answer, Answer::Got(None) | Answer::Failed(CallError::Damaged(_)));
         if shows_no_mark && waiting.reads_mark() {
             state.clock.do_without_mark(TIME_TRIES_MAX as u32 - 1);
@@ -426,7 +431,7 @@ impl Node {
         match owner {
             Owner::Task(task, _) => state.tasks.contains(*task),
             Owner::Fetch(operation, _) | Owner::Scan(operation) => state.operations.contains(*operation),
-            // Asked for beside a request, it may have no waiter yet.
+            // The node may have asked for the mark without a waiter.
             Owner::Mark | Owner::FirstMark => true,
             Owner::Listing(..) | Owner::Record(..) => {
                 waiters.iter().any(|operation| state.operations.contains(*operation))
@@ -436,7 +441,7 @@ impl Node {
         }
     }
 
-    /// Hands the final answer of a call to its owner.
+    /// Gives the final answer of a call to its owner.
     fn hand(&mut self, waiting: &Waiting, answer: Answer) {
         let state = &mut self.state;
         match &waiting.owner {
@@ -459,7 +464,7 @@ impl Node {
     }
 }
 
-/// Takes an operation as far as it goes, and what follows from its end.
+/// Runs an operation until it waits or ends, and does what follows from its end.
 fn advance(state: &mut State, id: OperationId) {
     match read::advance(state, id) {
         read::Advance::Waiting | read::Advance::Failed => {}
@@ -474,6 +479,8 @@ fn advance(state: &mut State, id: OperationId) {
 fn run_task(state: &mut State, id: TaskId) {
     let Some((task, mut memory)) = state.tasks.take(id) else { return };
     let memory = &mut memory;
+    // `ended` is an error while the script waits for answers, and else the result of carrying its
+    // ending out, which is the only part that changes the state.
     let ((issued, pauses), ended) = match &task.purpose {
         Purpose::Begin(ticket, begin, began) => {
             let (ticket, begin, began) = (*ticket, begin.clone(), *began);
@@ -523,7 +530,7 @@ fn run_task(state: &mut State, id: TaskId) {
         state.timers.set(now_mono + ms, Timer::ScriptPause(id, place));
     }
     for Issued { place, call, limit: own } in issued {
-        // A script that ends early leaves calls without a reader; they are made all the same.
+        // A script that ends early leaves calls without a reader, which are still made.
         let owner = if pending { Owner::Task(id, place) } else { Owner::Nobody };
         state.call(owner, call, Some(own.unwrap_or(limit)));
     }
@@ -532,7 +539,7 @@ fn run_task(state: &mut State, id: TaskId) {
 /// The calls of a script's run, and its pauses.
 type Asked = (Vec<Issued>, Vec<(usize, u64)>);
 
-/// Runs a script, and in a debug mode runs it again: both runs must come to the same.
+/// Runs a script, and in a debug mode runs it again: both runs must give the same result.
 fn run<E: Debug + PartialEq>(
     state: &State,
     memory: &mut Memory,

@@ -1,9 +1,9 @@
-//! Store calls under way: the owner of each, its limit in time, and when it is repeated.
+//! Store calls in flight: the owner of each, its time limit, and its retries.
 //!
-//! Every call is safe to repeat (protocol, section 10). Nothing is sent after its limit: it is
-//! looked at when a call is made, when it is repeated, and when the driver is about to send what
-//! had to wait. A commit's pieces are gathered over its tries: only those without an outcome are
-//! sent again.
+//! Every call is safe to retry (protocol, section 10). Nothing is sent after its limit, which is
+//! checked when a call is made, when it is retried, and when the driver is about to send a call that
+//! had to wait. A commit consists of pieces, whose outcomes are collected over its tries: only pieces
+//! without an outcome are sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::store::{Answer, Body, Call, CallError, CallId, Created, Name, Pieces,
 use super::read::OperationId;
 use super::script::TaskId;
 
-/// The owner of a call, who is handed its final answer.
+/// The owner of a call, which gets its final answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) enum Owner {
     /// A script, at this place.
@@ -29,19 +29,19 @@ pub(in crate::node) enum Owner {
     Record(Name, TxnId),
     /// The operations that wait for the mark.
     Mark,
-    /// The operations that wait for the node's first look at the mark, whatever comes of it.
+    /// The operations that wait for the node's first read of the mark, even if it fails.
     FirstMark,
     /// An operation that waits for a value.
     Fetch(OperationId, Key),
     /// An operation that waits for a page of a scan.
     Scan(OperationId),
-    /// The sweep under way, at this place of its own.
+    /// The running sweep, at this place of its own.
     Sweep(u64),
-    /// Nobody: a courtesy.
+    /// No owner: nothing depends on the answer.
     Nobody,
 }
 
-/// The limit of a call: it is not sent once an instant is so old.
+/// The limit of a call: it is not sent once the instant `from` is `ms` milliseconds old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Limit {
     pub(in crate::node) from: Moment,
@@ -49,23 +49,23 @@ pub(in crate::node) struct Limit {
     pub(in crate::node) age: Age,
 }
 
-/// The age that a limit goes by.
+/// The kind of age by which a limit is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) enum Age {
-    /// The age by whichever clock went furthest: for what must not take effect late.
+    /// The age by the clock that advanced furthest, for calls that must not take effect late.
     AtMost,
-    /// The age by the monotonic clock alone: for the patience of those who wait, on which nothing
-    /// rests.
+    /// The age by the monotonic clock alone, for how long a caller waits: safety does not rest on
+    /// it.
     AtLeast,
 }
 
 impl Limit {
-    /// Returns true if nothing more may be sent.
+    /// Returns true if the limit has passed, so that nothing more may be sent.
     pub(in crate::node) fn has_passed(&self, clock: &Clock) -> bool {
         self.age_ms(clock) >= self.ms
     }
 
-    /// Returns true if a call may be sent now: it has not passed, and that can be told.
+    /// Returns true if a call may be sent now, because the limit has certainly not passed.
     pub(in crate::node) fn allows(&self, clock: &Clock) -> bool {
         let can_tell = match self.age {
             Age::AtMost => !clock.is_blind_since(&self.from),
@@ -87,7 +87,7 @@ impl Limit {
     }
 }
 
-/// A call under way, or pausing before it is repeated.
+/// A call in flight, or pausing before a retry.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Waiting {
     call: Call,
@@ -104,9 +104,9 @@ pub(in crate::node) struct Waiting {
     pub(in crate::node) mark: TxnId,
     limit: Option<Limit>,
     tries: u32,
-    /// A try had no answer and may have taken, or yet take, effect.
+    /// True if a try had no answer, and so may have taken effect or may still do so.
     maybe: bool,
-    /// The outcomes so far, of a commit.
+    /// The outcomes so far of the pieces of a commit.
     gathered: Option<Gathered>,
 }
 
@@ -128,9 +128,9 @@ struct Gathered {
 /// The outcome of one piece so far.
 #[derive(Debug, Clone, Hash)]
 struct Outcome<T> {
-    /// `None` while it must be sent again.
+    /// The final outcome; `None` while the piece must be sent again.
     last: Option<Result<T, CallError>>,
-    /// A try had no answer.
+    /// True if a try had no answer.
     maybe: bool,
     /// The last error of a try that took no effect.
     none: CallError,
@@ -143,8 +143,8 @@ impl<T: Clone> Outcome<T> {
 
     fn take(&mut self, answer: Result<T, CallError>) {
         assert!(self.last.is_none(), "a piece with an outcome is not sent again");
-        // Only an answer that is certain ends the tries of a piece. An outcome that is open or took
-        // no effect leaves the piece for the next try, and is kept for the case that none follows.
+        // Only a certain answer ends the tries of a piece. After an unknown outcome or no effect the
+        // piece goes into the next try; the outcome is kept in case there is none.
         self.last = match answer {
             Err(CallError::NoAnswer) => {
                 self.maybe = true;
@@ -154,7 +154,7 @@ impl<T: Clone> Outcome<T> {
                 self.none = error;
                 None
             }
-            // An earlier try may have taken effect: this refusal decides nothing.
+            // An earlier try may have taken effect, so this rejection decides nothing.
             Err(CallError::Refused(_)) if self.maybe => Some(Err(CallError::NoAnswer)),
             answer => Some(answer),
         };
@@ -176,11 +176,11 @@ impl Gathered {
         gathered
     }
 
-    /// Takes the answer to what [`Gathered::rest`] gave.
+    /// Takes the answer to a try, which sent the pieces that [`Gathered::rest`] returned.
     fn take(&mut self, answer: Answer) {
         let pieces = match answer {
             Answer::Committed(pieces) => pieces,
-            // One outcome for all that was sent.
+            // One outcome for all pieces that were sent.
             Answer::Failed(error) => {
                 let rest = self.rest();
                 Pieces {
@@ -190,8 +190,8 @@ impl Gathered {
             }
             other => unreachable!("a commit is answered {other:?}"),
         };
-        // A piece that had its outcome from an earlier try was not sent with this one: outcomes are
-        // matched with what was sent, in order.
+        // A piece that had its outcome from an earlier try was not sent with this one, so outcomes
+        // are matched, in order, with the pieces that had none.
         assert!(self.record.is_some() || pieces.record.is_none(), "no record was to be created");
         if let (Some(record), Some(answer)) = (&mut self.record, pieces.record) {
             record.take(answer);
@@ -219,13 +219,13 @@ impl Gathered {
         }
     }
 
-    /// Returns true if another try is of no use: every piece has an outcome, or the record was not
+    /// Returns true if another try is useless: every piece has an outcome, or the record was not
     /// created.
     fn is_decided(&self) -> bool {
         match self.record.as_ref().map(|record| &record.last) {
-            // Entries that are still open do not matter: without this record they make no version.
+            // Entries without an outcome do not matter: without this record they make no version.
             Some(Some(Ok(Created::Exists) | Err(_))) => true,
-            // The record may be there or not, and its entries alone would say nothing.
+            // The record may exist or not, and the entries decide nothing without it.
             Some(None) => false,
             Some(Some(Ok(Created::Created))) | None => self.entries.iter().all(|entry| entry.last.is_some()),
         }
@@ -253,7 +253,7 @@ impl Gathered {
     }
 }
 
-/// The planted bug: a repeated commit takes another attempt's name.
+/// The planted bug: a retried commit takes the name of another attempt.
 fn under_another_attempt(mut writes: Writes) -> Writes {
     if let Some(record) = &mut writes.record {
         Arc::make_mut(record).txn.attempt.0[15] ^= 0xff;
@@ -261,8 +261,8 @@ fn under_another_attempt(mut writes: Writes) -> Writes {
     writes
 }
 
-/// Returns true if a call replaces a lock, or what a request comes to: whoever made it looks at what
-/// is there.
+/// Returns true if a call replaces a lock or the outcome of a request. If such a call finds something
+/// else there, that may be the effect of an earlier try, so its owner must look.
 fn writes_a_decision(call: &Call) -> bool {
     match call {
         Call::Replace(Name::Successor(..), ..) => true,
@@ -271,16 +271,18 @@ fn writes_a_decision(call: &Call) -> bool {
     }
 }
 
-/// The outcome of an answer: final, or the instant at which the call is repeated.
+/// The consequence of an answer.
 #[derive(Debug)]
 pub(in crate::node) enum Next {
+    /// The answer is final.
     Final(Box<Waiting>, Answer),
+    /// The call is retried at this monotonic instant, in milliseconds.
     Repeat(u64),
-    /// The call is not known: its owner has gone.
+    /// The call is not known, because its owner has ended.
     Forgotten,
 }
 
-/// Store calls under way.
+/// Store calls in flight.
 #[derive(Debug, Clone, Default, Hash)]
 pub(in crate::node) struct Calls {
     map: BTreeMap<CallId, Waiting>,
@@ -289,8 +291,8 @@ pub(in crate::node) struct Calls {
     next: u64,
     /// Calls to be sent with this step's outputs.
     out: Vec<(CallId, Call)>,
-    /// Calls that were not sent, since their limit had passed when they were made: answered within
-    /// this step.
+    /// Calls that are not sent, because their limit had passed when they were made. They are answered
+    /// within this step.
     unsent: Vec<CallId>,
 }
 
@@ -301,8 +303,8 @@ impl Calls {
         self.next
     }
 
-    /// Makes a call for an owner, repeated until its limit (`None`: for as long as the owner
-    /// lives).
+    /// Makes a call for an owner. It is retried until its limit, or, if `limit` is `None`, for as
+    /// long as the owner lives.
     pub(in crate::node) fn start(
         &mut self,
         clock: &Clock,
@@ -312,8 +314,8 @@ impl Calls {
         mark: TxnId,
     ) -> CallId {
         call.check_invariants();
-        // A commit has an outcome for each piece. They are gathered over the tries, so that what is
-        // durable is not written a second time, and one piece without an answer spoils no other.
+        // A commit has an outcome for each piece. They are collected over the tries, so that a
+        // durable piece is not written again, and a piece without an answer does not affect others.
         let gathered = match &call {
             Call::Commit(writes) => Some(Gathered::new(writes)),
             Call::Get(_)
@@ -342,8 +344,8 @@ impl Calls {
         self.send(clock, waiting)
     }
 
-    /// Makes a call for an operation, or for nobody yet, or joins the same call if it is under way
-    /// and was first asked by call `since` or a later one.
+    /// Makes a call for an operation, or without a waiter. If the same call is already in flight and
+    /// its first try has number `since` or a later one, the operation joins it instead.
     pub(in crate::node) fn start_shared(
         &mut self,
         clock: &Clock,
@@ -356,11 +358,11 @@ impl Calls {
         assert!(since <= self.next, "a call may be asked to be the next one, and not a later one");
         if let Some(id) = self.shared.get(&owner) {
             let waiting = self.map.get_mut(id).expect("shared calls are under way");
-            // A call that was asked before `since` may have met the store in a state that the rule
-            // of its asker excludes: that one gets a call of its own, which later ones can join.
+            // A call made before `since` may return an older state of the store than the waiter's
+            // rule allows. Then the waiter gets a new call, which later ones can join.
             if waiting.asked_call >= since {
                 waiting.waiters.extend(waiter);
-                // Each waiter has patience of its own: the longest counts.
+                // Each waiter has its own limit: the longest applies.
                 let left_ms = waiting.limit.map_or(u64::MAX, |limit| limit.remaining_ms(clock));
                 if limit.remaining_ms(clock) > left_ms {
                     waiting.limit = Some(limit);
@@ -372,7 +374,7 @@ impl Calls {
         let waiting = self.map.get_mut(&id).expect("just made");
         assert!(waiting.asked_call >= since, "a call is asked after what it is asked for");
         waiting.waiters.extend(waiter);
-        // The earlier call goes on for those that wait for it, without taking new ones.
+        // The earlier call goes on for its own waiters, and takes no new ones.
         self.shared.insert(owner, id);
     }
 
@@ -383,10 +385,11 @@ impl Calls {
         waiting.sent = clock.moment();
         let late = waiting.limit.is_some_and(|limit| !limit.allows(clock));
         if late && !clock.has_bug(Bug::SendAfterDeadline) {
-            // It is answered within this step like any call that took no effect, so that its owner
-            // needs no second way to hear of its end.
+            // It is answered within this step, like any call that took no effect, so that its owner
+            // needs no other path for its end.
             self.unsent.push(id);
         } else {
+            // A commit sends only the pieces without an outcome.
             let call = match &waiting.gathered {
                 Some(gathered)
                     if waiting.tries > 1 && clock.has_bug(Bug::CommitUnderNewUuidAfterNoAnswer) =>
@@ -398,6 +401,7 @@ impl Calls {
             };
             self.out.push((id, call));
         }
+        // A retry has a new number: operations that join must find it.
         if let Some(shared) = self.shared.get_mut(&waiting.owner)
             && waiting.tries > 1
         {
@@ -421,7 +425,7 @@ impl Calls {
         self.map.get(&id)?.limit
     }
 
-    /// Takes an answer.
+    /// Takes an answer, and decides whether it is final or the call is retried.
     pub(in crate::node) fn answered(
         &mut self,
         clock: &Clock,
@@ -430,8 +434,8 @@ impl Calls {
         answer: Answer,
     ) -> Next {
         let Some(waiting) = self.map.get_mut(&id) else { return Next::Forgotten };
-        // Only an answer that leaves the outcome open, or asks for patience, makes another try of
-        // use; all calls are safe to repeat (section 10).
+        // Retry only if the outcome is unknown, or the call took no effect for now. All calls are
+        // safe to retry (section 10).
         let again = match (&mut waiting.gathered, &answer) {
             (Some(gathered), _) => {
                 gathered.take(answer.clone());
@@ -447,21 +451,23 @@ impl Calls {
         let passed = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
         if again && !passed {
             assert!(waiting.tries >= 1, "what is answered was tried");
-            // Pauses double, so that a store in trouble is asked less and less.
+            // Pauses double, so that a store in trouble gets fewer calls.
             let doublings = (waiting.tries - 1).min(16);
             let pause = (settings.retry_min_ms << doublings).min(settings.retry_max_ms).max(1);
             return Next::Repeat(clock.mono_ms() + pause);
         }
         let waiting = self.remove(id).expect("looked up above");
         assert!(waiting.asked_call <= id.0 && id.0 < self.next, "numbers grow");
+        // The answer of the last try is not the outcome of the call if an earlier try may have taken
+        // effect.
         let maybe = waiting.maybe;
         let answer = match (&waiting.gathered, answer) {
             (Some(gathered), _) => gathered.clone().end(),
-            // An earlier try may have taken effect: this refusal decides nothing.
+            // This try failed, but an earlier one may have succeeded.
             (None, Answer::Failed(CallError::Refused(_) | CallError::Busy | CallError::Expired)) if maybe => {
                 Answer::Failed(CallError::NoAnswer)
             }
-            // What is there may be its own.
+            // The object that exists may be the effect of an earlier try.
             (None, Answer::Created(Created::Exists)) if maybe => Answer::Failed(CallError::NoAnswer),
             (None, Answer::Changed) if maybe && writes_a_decision(&waiting.call) => {
                 Answer::Failed(CallError::NoAnswer)
@@ -471,10 +477,9 @@ impl Calls {
         Next::Final(Box::new(waiting), answer)
     }
 
-    /// Sends a call again under a new number, unless its limit has passed: then it is answered at
-    /// once.
+    /// Retries a call under a new number. If its limit has passed, it is answered at once instead.
     pub(in crate::node) fn repeat(&mut self, clock: &Clock, id: CallId) {
-        // Its owner may have gone during the pause.
+        // Its owner may have ended during the pause.
         let Some(waiting) = self.map.remove(&id) else { return };
         assert!(waiting.tries >= 1, "what is repeated was tried");
         if let Some(gathered) = &waiting.gathered {
@@ -493,7 +498,7 @@ impl Calls {
         Some(waiting)
     }
 
-    /// Returns the instant of the try with this number, with the number.
+    /// Returns the instant and the number of the try with this number.
     pub(in crate::node) fn sent(&self, id: CallId) -> Option<(Moment, u64)> {
         self.map.get(&id).map(|waiting| (waiting.sent, id.0))
     }
@@ -503,13 +508,12 @@ impl Calls {
         self.map.get(&id).map(|waiting| (&waiting.owner, &waiting.waiters))
     }
 
-    /// Forgets a call whose owner has gone; an answer to it is dropped.
+    /// Forgets a call whose owner has ended. An answer to it is dropped.
     pub(in crate::node) fn forget(&mut self, id: CallId) {
         self.remove(id);
     }
 
-    /// Returns the transactions whose commit is under way, whether they are still open or not: each
-    /// may yet take effect.
+    /// Returns the transactions whose commit is in flight, open or not: each may still take effect.
     pub(in crate::node) fn commits(&self) -> impl Iterator<Item = TxnId> {
         self.map.values().filter_map(|waiting| match &waiting.call {
             Call::Commit(Writes { record: Some(record), .. }) => Some(record.txn),
@@ -530,25 +534,25 @@ impl Calls {
         })
     }
 
-    /// Returns true if a write is under way that was first asked before a call, and is not a
-    /// sweep's.
+    /// Returns true if a write is in flight whose first try came before `call`, not counting writes
+    /// of a sweep.
     pub(in crate::node) fn has_writes_before(&self, call: u64) -> bool {
         let is_sweeps = |owner: &Owner| matches!(owner, Owner::Sweep(_));
         let mut before = self.map.values().filter(|waiting| waiting.asked_call < call);
         before.any(|waiting| waiting.call.is_write() && !is_sweeps(&waiting.owner))
     }
 
-    /// Takes what is to be sent.
+    /// Takes the calls to be sent.
     pub(in crate::node) fn take_out(&mut self) -> Vec<(CallId, Call)> {
         std::mem::take(&mut self.out)
     }
 
-    /// Takes the calls that were not sent: each is answered with [`CallError::Expired`].
+    /// Takes the calls that are not sent. Each is answered with [`CallError::Expired`].
     pub(in crate::node) fn take_unsent(&mut self) -> Vec<CallId> {
         std::mem::take(&mut self.unsent)
     }
 
-    /// Returns the number of calls under way.
+    /// Returns the number of calls in flight.
     pub(in crate::node) fn len(&self) -> usize {
         self.map.len()
     }

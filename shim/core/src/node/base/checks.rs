@@ -1,22 +1,22 @@
-//! The commits that serializable transactions are checked against, where one process holds the
+//! The commits against which serializable transactions are checked, where one process holds the
 //! store (protocol, section 13).
 //!
-//! Where several share it, entries decide (`serve/lock`). There a conflict found here spares the
-//! store a commit that would lose to another one of this node.
+//! Where several processes share the store, entries decide (`serve/lock`). There a conflict found
+//! here saves the store a commit that would lose to another one of this node.
 //!
-//! Every commit of such a store takes its time in this process. So a version that was read is the
-//! newest of its key still, unless a commit writes the key that was under way when the transaction
-//! began, or took its time since. Those are noted here, and no others.
+//! Every commit of an exclusive store takes its commit time in this process. So a version that was
+//! read is still the newest of its key, unless a commit that writes the key was in flight when the
+//! transaction began, or took its commit time since. This module keeps exactly these commits.
 //!
 //! ```text
-//!   a commit:       takes its time ─► under way ─► ends ─► forgotten, once every serializable
-//!                                                          transaction that is open began after it
+//!   a commit:       takes its time ─► in flight ─► ends ─► forgotten, once every open serializable
+//!                                                          transaction began after its end
 //!   a transaction:            opens ─────────────► is checked, ends
 //! ```
 //!
-//! A commit counts from the instant at which it takes its time, since it may be durable from then
-//! on; a transaction is checked in the step in which it takes its own. So of two transactions that
-//! read what the other one writes, the second meets the first.
+//! A commit counts from the instant at which it takes its commit time, because it may be durable from
+//! then on. A transaction is checked in the step in which it takes its own. So if two transactions
+//! each read what the other one writes, the check of the second finds the first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -27,21 +27,21 @@ use crate::message::Conflict;
 use super::read::OperationId;
 use super::transaction::{ListedRange, ReadVersion};
 
-/// The number of conflicts in a row after which what a request reads is kept free of others.
+/// The number of consecutive conflicts after which the keys that a request reads are reserved for it.
 const PATIENT_CONFLICTS: u32 = 5;
 
-/// The time for which a key is kept free, in milliseconds: several round trips of a client.
+/// The time for which a key is reserved, in milliseconds: several round trips of a client.
 const RESERVED_MS: u64 = 1_000;
 
-/// A key's place in a commit.
+/// A commit that writes a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Writer {
     txn: TxnId,
-    /// The number of commits that had ended before it did; `None`: it is under way.
+    /// The number of commits that had ended before this one ended; `None` while it is in flight.
     ended: Option<u64>,
 }
 
-/// A commit under way.
+/// A commit in flight.
 #[derive(Debug, Clone, Hash)]
 struct UnderWay {
     txn: TxnId,
@@ -50,16 +50,16 @@ struct UnderWay {
     since_mono: u64,
 }
 
-/// Those who waited for a commit that is not under way any more.
+/// The consequences of the end of a commit in flight.
 #[derive(Debug, Default)]
 pub(in crate::node) struct Freed {
-    /// Reads that waited for the end of one.
+    /// The reads that waited for the end of a commit.
     pub(in crate::node) operations: BTreeSet<OperationId>,
     /// The keys that it wrote.
     pub(in crate::node) keys: Vec<Key>,
 }
 
-/// A key that others may not take for a while.
+/// The reservation of a key, which other attempts may not write for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Reservation {
     attempt: AttemptId,
@@ -75,18 +75,18 @@ pub(in crate::node) struct Checks {
     /// The number of commits that have ended.
     ends: u64,
     under_way: BTreeMap<AttemptId, UnderWay>,
-    /// Oldest first, each with the number of those before it.
+    /// The commits that have ended, oldest first, each with the number of those before it.
     ended: VecDeque<(u64, TxnId, Vec<Key>)>,
-    /// Keys in `ended`, each as often as it is there.
+    /// The total number of keys in `ended`.
     ended_keys: usize,
-    /// Commits with a smaller number are forgotten.
+    /// The number of the first commit that is not forgotten.
     forgotten: u64,
-    /// The commits of both that write a key, in the order of their times.
+    /// The commits of `under_way` and `ended` that write a key, in the order of commit times.
     writers: BTreeMap<Key, VecDeque<Writer>>,
     /// Open serializable transactions, by the number of commits that had ended before.
     open: BTreeSet<(u64, AttemptId)>,
     reserved: BTreeMap<Key, Reservation>,
-    /// Reads that wait for the end of a commit under way.
+    /// Reads that wait for the end of a commit in flight.
     waiting: BTreeSet<OperationId>,
 }
 
@@ -98,8 +98,8 @@ pub(in crate::node) struct Reads<'a> {
     pub(in crate::node) began: u64,
     pub(in crate::node) keys: &'a BTreeMap<Key, ReadVersion>,
     pub(in crate::node) ranges: &'a [ListedRange],
-    /// Keys of which the client has not heard do not count: they are only written, and follow whatever
-    /// is there.
+    /// True to skip keys that were not delivered to the client: they are only written, and their
+    /// writes may follow any version.
     pub(in crate::node) delivered_only: bool,
 }
 
@@ -119,14 +119,14 @@ impl Checks {
         }
     }
 
-    /// Opens a serializable transaction. Returns the number of commits that have ended.
+    /// Opens a serializable transaction. Returns the number of commits that have ended so far.
     pub(in crate::node) fn open(&mut self, attempt: AttemptId) -> u64 {
         let is_new = self.open.insert((self.ends, attempt));
         assert!(is_new, "an attempt opens once");
         self.ends
     }
 
-    /// Closes a serializable transaction that began after so many ends.
+    /// Closes a serializable transaction. `began` is the number that `open` returned.
     pub(in crate::node) fn close(&mut self, began: u64, attempt: AttemptId) {
         let was_open = self.open.remove(&(began, attempt));
         assert!(was_open, "only what is open is closed");
@@ -134,12 +134,12 @@ impl Checks {
         self.forget();
     }
 
-    /// Notes a commit that takes its time.
+    /// Notes a commit that takes its commit time.
     pub(in crate::node) fn commit(&mut self, txn: TxnId, keys: Vec<Key>, since_mono: u64) {
         for key in &keys {
             let writers = self.writers.entry(key.clone()).or_default();
-            // One process gives its times out in order, but for those that follow a version of the
-            // future.
+            // One process gives out commit times in order, except times that follow a version from
+            // the future.
             let at = writers.partition_point(|writer| writer.txn < txn);
             writers.insert(at, Writer { txn, ended: None });
         }
@@ -147,7 +147,7 @@ impl Checks {
         assert!(before.is_none(), "an attempt has one commit under way");
     }
 
-    /// Notes that an attempt's commit is not under way any more, however it ended.
+    /// Notes that an attempt's commit is no longer in flight and may have taken effect.
     pub(in crate::node) fn end(&mut self, attempt: AttemptId) -> Freed {
         let Some(UnderWay { txn, keys, .. }) = self.under_way.remove(&attempt) else {
             return Freed::default();
@@ -164,7 +164,7 @@ impl Checks {
         Freed { operations: std::mem::take(&mut self.waiting), keys }
     }
 
-    /// Forgets an attempt's commit that took no effect for certain.
+    /// Forgets an attempt's commit that certainly took no effect.
     pub(in crate::node) fn undo(&mut self, attempt: AttemptId) -> Freed {
         let Some(UnderWay { txn, keys, .. }) = self.under_way.remove(&attempt) else {
             return Freed::default();
@@ -182,7 +182,8 @@ impl Checks {
         }
     }
 
-    /// Forgets commits that ended before every open transaction began, and the oldest of too many.
+    /// Forgets commits that ended before every open transaction began, and the oldest ones if there
+    /// are too many.
     fn forget(&mut self) {
         let oldest = self.open.first().map_or(self.ends, |(began, _)| *began);
         let keys_max = self.ended_keys_max;
@@ -195,28 +196,28 @@ impl Checks {
         }
     }
 
-    /// Returns true if another attempt's commit of the key is under way.
+    /// Returns true if another attempt's commit of the key is in flight.
     pub(in crate::node) fn is_under_way(&self, key: &Key, attempt: AttemptId) -> bool {
         let writers = self.writers.get(key).into_iter().flatten();
         writers.into_iter().any(|writer| writer.ended.is_none() && writer.txn.attempt != attempt)
     }
 
-    /// Returns the monotonic instant at which the last commit of a key that is under way took its
-    /// time, an attempt's own not counted.
+    /// Returns the monotonic instant, in milliseconds, at which the latest commit in flight that
+    /// writes a key took its commit time, not counting that of `attempt`.
     pub(in crate::node) fn under_way_since(&self, key: &Key, attempt: AttemptId) -> Option<u64> {
         let writers = self.writers.get(key).into_iter().flatten();
         let others = writers.filter(|writer| writer.ended.is_none() && writer.txn.attempt != attempt);
         others.map(|writer| self.under_way[&writer.txn.attempt].since_mono).max()
     }
 
-    /// Lets a read wait for the end of a commit under way.
+    /// Lets a read wait for the end of a commit in flight.
     pub(in crate::node) fn wait(&mut self, operation: OperationId) {
         assert!(!self.under_way.is_empty(), "a read waits for a commit that is under way");
         self.waiting.insert(operation);
     }
 
-    /// Keeps a key free for a while for an attempt whose request has met many conflicts, unless one
-    /// that has met as many came first.
+    /// Reserves a key for a while for an attempt whose request has met many conflicts, unless an
+    /// attempt with as many conflicts has reserved it already.
     pub(in crate::node) fn reserve(&mut self, key: &Key, attempt: AttemptId, conflicts: u32, now_mono: u64) {
         if conflicts < PATIENT_CONFLICTS {
             return;
@@ -228,8 +229,8 @@ impl Checks {
         }
     }
 
-    /// Returns the first of these keys, which an attempt wants to write, that is reserved for
-    /// another one.
+    /// Returns the first of the keys that an attempt wants to write that is reserved for another
+    /// attempt.
     pub(in crate::node) fn reserved_key<'a>(
         &self,
         attempt: AttemptId,
@@ -244,9 +245,11 @@ impl Checks {
     pub(in crate::node) fn conflict(&self, reads: Reads<'_>, bug: impl Fn(Bug) -> bool) -> Option<Conflict> {
         let Reads { attempt, began, keys, ranges, delivered_only } = reads;
         assert!(began <= self.ends, "a transaction began after commits that have ended");
+        // A forgotten commit may have written what this transaction read.
         if began < self.forgotten && !bug(Bug::CheckThoughForgotten) {
             return Some(Conflict { key: None, by: None });
         }
+        // Commits that are in flight, or ended after the transaction began.
         let counts = |writer: &&Writer| {
             let is_since = writer.ended.map_or(!bug(Bug::CheckWithoutUnderWay), |ended| ended >= began);
             writer.txn.attempt != attempt && is_since
@@ -258,7 +261,7 @@ impl Checks {
                 return Some(Conflict { key: Some(key.clone()), by: Some(txn) });
             }
         }
-        // A key of a listed range that was not read was read as absent.
+        // Every other key of a listed range was read as absent, so any commit of it is a conflict.
         if ranges.is_empty() || bug(Bug::CheckWithoutRanges) {
             return None;
         }
@@ -269,7 +272,7 @@ impl Checks {
         found.map(|(key, txn)| Conflict { key: Some(key.clone()), by: Some(txn) })
     }
 
-    /// Panics if the commits do not fit together. `is_open` tells of an attempt whether it is open.
+    /// Panics if an invariant is broken. `is_open` returns true if an attempt is open.
     pub(in crate::node) fn check_invariants(&self, is_open: impl Fn(AttemptId) -> bool) {
         let ended = self.ended.iter().map(|(_, _, keys)| keys.len()).sum::<usize>();
         assert_eq!(self.ended_keys, ended, "keys of commits that have ended are counted");
