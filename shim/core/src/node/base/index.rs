@@ -1,13 +1,13 @@
-//! The node's knowledge of committed versions: a cache over the store's version entries, bounded in
-//! bytes, never the truth.
+//! The index of committed versions: a cache over the store's version entries, bounded in bytes, and
+//! never authoritative.
 //!
-//! Every key may be forgotten at any time unless an operation works on it: it is listed again. Of a
-//! key the index knows entries that its last listing showed, and transactions whose record the node
-//! knows, whether that listing showed them or not (protocol 5.4). Learning a record indexes its
-//! whole write set, so that a half-entered transaction reads whole.
+//! A key may be forgotten at any time unless an operation works on it; then it is listed again. For
+//! each key the index holds the entries of its last listing, and the transactions whose record the
+//! node knows, whether that listing showed them or not (protocol 5.4). Learning a record indexes its
+//! whole write set, so that a transaction is read as a whole while only some of its entries exist.
 //!
-//! Bytes are estimated from sizes and numbers (`weights`), kept up to date with every change, and
-//! rather too many than too few.
+//! The size in bytes is estimated from sizes and counts (`weights`), updated with every change, and
+//! rather too high than too low.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::weights;
 /// The node's knowledge of one version.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Knowledge {
-    /// A listing showed it; its record is not known. Boxed, since most versions are known whole.
+    /// A listing showed it, and its record is not known. Boxed, because most versions have a header.
     Entry(Box<VersionEntry>),
     /// It is committed, and its whole write set is known.
     Header(Arc<Header>),
@@ -35,70 +35,70 @@ pub(in crate::node) struct Known {
     pub(in crate::node) knowledge: Knowledge,
     /// The listing that showed it last, by the number of its first call.
     listed_by: Option<u64>,
-    /// Its record was asked for, and was not there or names another attempt.
+    /// The last read of its record, if the record was absent or names another attempt.
     undecided: Option<Vain>,
 }
 
-/// A look for an entry's record that did not find it.
+/// A read of an entry's record that did not find it.
 #[derive(Debug, Clone, Copy, Hash)]
 struct Vain {
-    /// The listing after which it was asked, by the number of its first call.
+    /// The listing after which the read was made, by the number of its first call.
     listing: u64,
     /// The number of the call after its answer.
     next_call: u64,
-    /// It found the record of another attempt, or what was left of one.
+    /// True if it found the record of another attempt, or the remainder of one.
     found_other: bool,
-    /// The number of the call after the answer to the first look that was asked when the mark was
-    /// known to have passed the entry.
+    /// The number of the call after the answer to the first such read that was made when the mark
+    /// was known to have passed the entry.
     below_mark: Option<u64>,
 }
 
 /// The state of an entry that the mark has passed, and to which no record belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Stray {
-    /// Another attempt has committed under its name: it never was a version.
+    /// Another attempt has committed under the record's name: the entry never was a version.
     Dead,
-    /// Nothing is there under its name: a sweep would have removed it, so the record was lost.
+    /// Nothing has the record's name. A sweep would have removed the entry, so the record was lost.
     Lost,
 }
 
 impl Known {
-    /// Returns true if this listing showed it.
+    /// Returns true if the listing showed the version.
     pub(in crate::node) fn is_listed_by(&self, listing: u64) -> bool {
         self.listed_by == Some(listing)
     }
 
-    /// Returns the number of the call after the one that found no record of it, if that was asked
-    /// after this listing.
+    /// Returns the number of the call after the one that found no record of the version, if that was
+    /// made after the listing.
     pub(in crate::node) fn undecided_since(&self, listing: u64) -> Option<u64> {
         self.undecided.filter(|vain| vain.listing == listing).map(|vain| vain.next_call)
     }
 
-    /// Returns the entry's state if no record belongs to it for certain: this listing was asked
-    /// after a look that was made below the mark and found none, and shows the entry still.
+    /// Returns the entry's state if certainly no record belongs to it: a read found no record while
+    /// the mark had passed the entry, and the listing was made later and still shows the entry.
     ///
-    /// At or below the mark a record is not created any more, and it is removed after all entries.
-    /// So the look would have found the record, had it not been lost, or never been there.
+    /// At or below the mark no record is created any more, and a record is removed only after all its
+    /// entries. So the read would have found the record if there had been one and it was not lost.
     pub(in crate::node) fn stray(&self, listing: u64) -> Option<Stray> {
         let vain = self.undecided.filter(|_| self.is_listed_by(listing))?;
         let is_certain = vain.below_mark.is_some_and(|next_call| listing >= next_call);
         is_certain.then_some(if vain.found_other { Stray::Dead } else { Stray::Lost })
     }
 
-    /// Returns a version that is known by its record and that no listing showed.
+    /// Returns a version that is known by its record, and that no listing has shown.
     pub(in crate::node) fn unlisted(header: &Arc<Header>) -> Known {
         let knowledge = Knowledge::Header(header.clone());
         Known { txn: header.txn, knowledge, listed_by: None, undecided: None }
     }
 
-    /// Notes that it is committed: its record is known after all.
+    /// Notes that the version is committed, because its record was found after all.
     pub(in crate::node) fn decide(&mut self, header: &Arc<Header>) {
         assert_eq!(self.txn, header.txn, "a version is its own transaction's");
         self.knowledge = Knowledge::Header(header.clone());
         self.undecided = None;
     }
 
-    /// Returns true if a record was ever asked for in vain.
+    /// Returns true if the last read of the record did not find it.
     pub(in crate::node) fn was_undecided(&self) -> bool {
         self.undecided.is_some()
     }
@@ -111,8 +111,8 @@ pub(in crate::node) struct Listing {
     pub(in crate::node) asked: Moment,
     /// The number of the call that asked its first page.
     pub(in crate::node) asked_call: u64,
-    /// The number of the call after the answer to its last page: calls from here on are asked after
-    /// everything that it shows.
+    /// The number of the call after the answer to its last page: calls from this one on are made
+    /// after everything that the listing shows.
     pub(in crate::node) answered_call: u64,
     /// The mark that the node knew before it asked.
     pub(in crate::node) mark: TxnId,
@@ -124,14 +124,15 @@ pub(in crate::node) struct Listing {
 pub(in crate::node) struct KeyEntry {
     /// Newest first, each transaction once.
     versions: Vec<Known>,
-    /// `None`: never listed, or listed before something was found gone.
+    /// The listing in use; `None` if the key was never listed, or its listing was found out of date.
     listing: Option<Listing>,
-    /// Only a listing asked by this call or a later one counts: something of an earlier one was
-    /// found gone.
+    /// The first call whose listing may be used: an earlier one was found out of date.
     not_before_call: u64,
+    /// The number of operations that work on the key.
     pins: u32,
+    /// True if the key was used since the last look for eviction.
     used: bool,
-    /// Its weight in [`Index::bytes`].
+    /// The key's share of [`Index::bytes`].
     bytes: usize,
 }
 
@@ -152,7 +153,7 @@ impl KeyEntry {
         self.not_before_call
     }
 
-    /// Returns true if an operation works on this key, and has a listing to rest on.
+    /// Returns true if an operation works on this key, and there is a listing.
     pub(in crate::node) fn is_in_use(&self) -> bool {
         self.pins > 0 && self.listing.is_some()
     }
@@ -174,7 +175,7 @@ impl KeyEntry {
 pub(in crate::node) struct ListedPage<'a> {
     /// Newest first.
     pub(in crate::node) entries: &'a [VersionEntry],
-    /// The place where the page began, exclusive; `None`: a first page.
+    /// The place where the page began, exclusive; `None` for a first page.
     pub(in crate::node) after: Option<TxnId>,
     pub(in crate::node) more: bool,
     pub(in crate::node) asked: Moment,
@@ -191,20 +192,22 @@ pub(in crate::node) struct Index {
     keys: BTreeMap<Key, KeyEntry>,
     /// Every known header with the number of keys that hold it.
     headers: BTreeMap<TxnId, (Arc<Header>, u32)>,
-    /// Keys in the order in which they are looked at for eviction; each key of `keys` once.
+    /// Keys in the order in which they are considered for eviction; each key of `keys` once.
     clock: VecDeque<Key>,
-    /// Estimated bytes of all of this; at least what is allocated for it.
+    /// The estimated size of the index in bytes; at least what is allocated for it.
     bytes: usize,
-    /// Listings asked by an earlier call are stale, however young they look.
+    /// The first call whose listing is not stale. It is raised after a pause of the process, because
+    /// earlier listings may be older than they seem.
     stale_before_call: u64,
-    /// A listing of a key that was forgotten since, asked by an earlier call, may miss a commit that
-    /// was known meanwhile. 0 where listings age, and such a one is of no account soon.
+    /// The first call whose listing may be used for a key that was forgotten: an earlier listing may
+    /// miss a commit that the node knew and forgot meanwhile. 0 where listings expire, because such a
+    /// listing soon does so, too.
     forgotten_before_call: u64,
     versions_kept_max: usize,
 }
 
-/// Keys looked at for eviction in one step: more than a step can add, so the bound holds, and few
-/// enough not to be felt.
+/// The number of keys considered for eviction in one step: more than a step can add, so that the
+/// bound holds, and few enough to keep steps short.
 const LOOKS_PER_STEP_MAX: usize = 4_096;
 
 /// Makes room for one more version.
@@ -219,7 +222,7 @@ impl Index {
         Index { versions_kept_max, ..Index::default() }
     }
 
-    /// Returns the bytes held, estimated, and not less than what is allocated.
+    /// Returns the estimated size in bytes, which is at least what is allocated.
     pub(in crate::node) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -228,7 +231,7 @@ impl Index {
         self.headers.get(&txn).map(|(header, _)| header)
     }
 
-    /// Listings asked before this call are not believed any more.
+    /// Marks all listings made before a call as stale.
     pub(in crate::node) fn distrust_before(&mut self, call: u64) {
         self.stale_before_call = self.stale_before_call.max(call);
     }
@@ -237,7 +240,7 @@ impl Index {
         self.stale_before_call
     }
 
-    /// Returns the knowledge of a key, and marks it as used.
+    /// Returns the entry of a key, creates it if there is none, and marks it as used.
     pub(in crate::node) fn entry(&mut self, key: &Key) -> &mut KeyEntry {
         if !self.keys.contains_key(key) {
             let not_before_call = self.forgotten_before_call;
@@ -250,16 +253,16 @@ impl Index {
         entry
     }
 
-    /// Returns the knowledge of a key, if there is any.
+    /// Returns the entry of a key, if there is one.
     pub(in crate::node) fn known(&self, key: &Key) -> Option<&KeyEntry> {
         self.keys.get(key)
     }
 
-    /// Counts a key's entry again, after a change to it.
+    /// Updates the size of a key's entry, after a change to it.
     fn weigh(&mut self, key: &Key) {
         let entry = self.keys.get_mut(key).expect("only known keys are weighed");
         assert!(self.bytes >= entry.bytes, "the sum has every part");
-        // A page may have dropped most of a key's versions: their places are given back.
+        // A page may have dropped most of a key's versions: free their places.
         entry.versions.shrink_to(weights::places(entry.versions.len()));
         let bytes = entry.weight(key);
         self.bytes = self.bytes - entry.bytes + bytes;
@@ -278,9 +281,9 @@ impl Index {
         entry.pins -= 1;
     }
 
-    /// Learns a committed transaction: indexes its **whole** write set, so that a half-entered
-    /// transaction reads whole. `durable` says that its entries are known to be in the store now:
-    /// then a listing in use counts as showing them.
+    /// Learns a committed transaction: indexes its **whole** write set, so that it is read as a whole
+    /// while only some of its entries exist. If `durable` is true, its entries are known to be in the
+    /// store now, and a listing in use counts as showing them.
     pub(in crate::node) fn learn(
         &mut self,
         header: &Arc<Header>,
@@ -289,22 +292,22 @@ impl Index {
         asked: Option<&Key>,
     ) {
         header.check_invariants();
-        // All keys, and not only the one that somebody asked for: a sibling whose entry is not put
-        // yet is a candidate by this alone, and without it half of the commit would be read.
+        // Index all keys, not only the requested one: a sibling whose entry is not put yet becomes a
+        // candidate only by this, and without it half of the commit would be read.
         for (key, _) in header.writes.iter() {
             if bug(Bug::IndexOnlyTheKeyAsked) && asked.is_some_and(|asked| asked != key) {
                 continue;
             }
             let entry = self.entry(key);
-            // The listing was asked with its mark below this transaction, or would have shown that
-            // it was collected at this key.
+            // Only if the listing's mark is below this transaction: else a missing entry means that
+            // the version was collected at this key.
             let listing = entry.listing.as_ref().filter(|listing| durable && listing.mark < header.txn);
             let listed_by = listing.map(|listing| listing.asked_call);
             match entry.place(header.txn) {
                 Ok(at) => {
                     let known = &mut entry.versions[at];
                     assert_eq!(known.txn, header.txn, "a version is its own transaction's");
-                    // A look that found no record was too early, or met an answer from the past.
+                    // A read that found no record was too early, or its answer was old.
                     known.listed_by = listed_by.or(known.listed_by);
                     known.undecided = None;
                     if matches!(known.knowledge, Knowledge::Entry(_)) {
@@ -327,7 +330,7 @@ impl Index {
 
     fn hold(&mut self, header: &Arc<Header>) {
         let held = self.headers.entry(header.txn).or_insert_with(|| (header.clone(), 0));
-        // Keys of one transaction share its header, so it weighs once.
+        // Keys of one transaction share its header, so it counts once.
         if held.1 == 0 {
             self.bytes += weights::header(header);
         }
@@ -335,7 +338,7 @@ impl Index {
         assert_eq!(held.0.txn, header.txn, "a header is held under its own name");
     }
 
-    /// Lets go of a version that leaves its key's entry.
+    /// Releases the header of a version that leaves its key's entry.
     fn release(&mut self, known: &Known) {
         let Knowledge::Header(header) = &known.knowledge else { return };
         let held = self.headers.get_mut(&header.txn).expect("every held header is counted");
@@ -347,9 +350,9 @@ impl Index {
         }
     }
 
-    /// Keeps a hot key's history short. What is cut can be listed again, so only a listed key is
-    /// cut; and none that an operation works on: it may be on its way down to an old version, and
-    /// would start anew with each commit.
+    /// Shortens the history of a hot key. What is cut can be listed again, so only a listed key is
+    /// cut. A key on which an operation works is not cut: the operation may be paging down to an old
+    /// version, and would have to start again with each commit.
     fn trim(&mut self, key: &Key) {
         let kept_max = self.versions_kept_max;
         let entry = self.keys.get_mut(key).expect("only known keys are trimmed");
@@ -360,14 +363,14 @@ impl Index {
         assert_eq!(entry.versions.len(), kept_max, "the newest are kept");
         let last = entry.versions.last().expect("some are kept");
         assert!(cut.iter().all(|known| known.txn < last.txn), "the oldest are cut");
-        // The listing shows less now: it goes on from the oldest version that is kept, as if its
-        // page had ended there.
+        // The listing now shows less: it continues from the oldest kept version, as if its page had
+        // ended there.
         let resume = match &last.knowledge {
             Knowledge::Entry(version) => (**version).clone(),
             Knowledge::Header(header) => header.entry(key),
         };
         if let Some(listing) = &mut entry.listing
-            // The cut must not reach above the place up to which it is listed.
+            // If the listing ended above the cut, it continues from its own end.
             && listing.more_after.as_ref().is_none_or(|more| more.txn < resume.txn)
         {
             listing.more_after = Some(Box::new(resume));
@@ -377,15 +380,15 @@ impl Index {
         }
     }
 
-    /// Forgets a transaction whose record was found gone: no listing that showed it counts any
-    /// more.
+    /// Forgets a transaction whose record was found to be removed, and drops every listing of its
+    /// keys.
     pub(in crate::node) fn gone(&mut self, txn: TxnId, key: &Key, next_call: u64) {
         let keys: Vec<Key> = match self.header(txn) {
             Some(header) => header.writes.iter().map(|(key, _)| key.clone()).collect(),
             None => vec![key.clone()],
         };
-        // Its record is gone, so it was superseded at every key that it wrote, and the listings of
-        // all of them may be out of date.
+        // A record is removed only when it is superseded at every key that it wrote, so the listings
+        // of all these keys may be out of date.
         for key in keys {
             self.forget(txn, &key);
             if let Some(entry) = self.keys.get_mut(&key) {
@@ -396,19 +399,19 @@ impl Index {
         }
     }
 
-    /// A listing is out of date: something that it showed, or did not, turned out to be removed or
-    /// entered since.
+    /// Drops the listing of a key, because something that it showed was removed, or something that it
+    /// did not show was entered since.
     pub(in crate::node) fn list_again(&mut self, key: &Key, next_call: u64) {
         let entry = self.entry(key);
         assert!(entry.not_before_call <= next_call, "what is asked next is asked later");
-        // A listing under way was asked before, and may show the same: its answer does not count.
+        // A listing in flight was made before, and may show the same: ignore its answer.
         entry.listing = None;
         entry.not_before_call = next_call;
         self.weigh(key);
     }
 
-    /// Forgets a version of a key whose entry this node has removed, since it is superseded, and all
-    /// older ones: another sweep may have removed those. The listing stays true.
+    /// Forgets a version of a key whose entry this node has removed because it is superseded, and all
+    /// older ones, which another sweep may have removed. The listing remains valid.
     pub(in crate::node) fn forget_through(&mut self, txn: TxnId, key: &Key) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         let (Ok(at) | Err(at)) = entry.place(txn);
@@ -418,7 +421,8 @@ impl Index {
         self.weigh(key);
     }
 
-    /// Forgets one version of a key: it was none, and its entry is removed. The listing stays true.
+    /// Forgets one version of a key that was no version, after its entry was removed. The listing
+    /// remains valid.
     pub(in crate::node) fn forget(&mut self, txn: TxnId, key: &Key) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         if let Ok(at) = entry.place(txn) {
@@ -428,9 +432,9 @@ impl Index {
         }
     }
 
-    /// Notes that the record of a listed entry is not there, or is another attempt's. It was asked
-    /// for by `asked_call`, which tells nothing of a listing that was asked later; when it was
-    /// asked, the mark was known to be at `mark`.
+    /// Notes that the record of a listed entry is absent, or is another attempt's. Call `asked_call`
+    /// found this, when the known mark was at `mark`; it proves nothing about an entry of a listing
+    /// that was made later.
     pub(in crate::node) fn undecided(
         &mut self,
         (txn, key): (TxnId, &Key),
@@ -448,9 +452,9 @@ impl Index {
         }
     }
 
-    /// Takes a page of a key's version entries. A first page begins a listing, which replaces what
-    /// an earlier one showed; transactions whose record the node knows stay, unless the page shows
-    /// that they were collected at this key.
+    /// Takes a page of a key's version entries. A first page begins a listing, which replaces the
+    /// entries of an earlier one. Transactions whose record the node knows stay, unless the page
+    /// shows that they were collected at this key.
     pub(in crate::node) fn listed(&mut self, key: &Key, page: ListedPage<'_>, bug: impl Fn(Bug) -> bool) {
         let ListedPage { entries, after, more, asked, asked_call, next_call, mark } = page;
         assert!(asked_call < next_call, "a page is answered after it was asked");
@@ -460,38 +464,39 @@ impl Index {
         let more = more && !bug(Bug::SkipSecondPage);
         let stale_before_call = self.stale_before_call;
         let entry = self.entry(key);
-        // It was asked before the process stood still, or before something that it may show was
-        // found gone: it comes too late to be of use.
+        // Ignore a page that was requested before the process paused, or before an entry that it may
+        // show was found to be removed.
         if asked_call < entry.not_before_call.max(stale_before_call) {
             return;
         }
         let more_after = if more { entries.last().cloned().map(Box::new) } else { None };
         match (after, &mut entry.listing) {
-            // Answers may overtake each other; the one that was asked last saw the most.
+            // Answers may overtake each other; the listing that was made last is the newest.
             (None, Some(listing)) if listing.asked_call > asked_call => return,
             (None, listing) => {
                 *listing = Some(Listing { asked, asked_call, answered_call: next_call, mark, more_after });
             }
-            // A later page belongs to the listing that goes on from where it began.
+            // A later page belongs to the listing that ended where the page begins.
             (Some(after), Some(listing))
                 if listing.more_after.as_ref().is_some_and(|more| more.txn == after) =>
             {
                 listing.answered_call = next_call;
                 listing.more_after = more_after;
             }
-            // A page of a listing that is gone meanwhile.
+            // The page belongs to a listing that was dropped meanwhile.
             (Some(_), _) => return,
         }
         let listing = entry.listing.as_ref().expect("set above");
         assert!(listing.asked_call < listing.answered_call, "a listing is answered after it was asked");
         assert_eq!(listing.more_after.is_some(), more, "a listing goes on if the page says so");
         let (listing_call, listing_mark) = (listing.asked_call, listing.mark);
-        // The page covers everything from `after` (exclusive) down to its last entry, or to the
-        // end.
+        // The page covers all versions from `after` (exclusive) down to its last entry, or to the
+        // end of the key if it is the last page.
         let oldest = entries.last().map(|entry| entry.txn);
         let covered = |txn: TxnId| {
             after.is_none_or(|after| txn < after) && (!more || oldest.is_some_and(|oldest| txn >= oldest))
         };
+        // Drop what the page covers but does not show, if that proves that it is gone.
         let whatever_the_mark = bug(Bug::IndexWhateverTheMark);
         let mut dropped = Vec::new();
         entry.versions.retain(|known| {
@@ -499,7 +504,8 @@ impl Index {
             let keep = match &known.knowledge {
                 _ if shown || !covered(known.txn) => true,
                 Knowledge::Entry(_) => false,
-                // At or below the mark a missing entry means: collected at this key.
+                // At or below the mark a missing entry was collected at this key; above it, the
+                // entry may not be put yet.
                 Knowledge::Header(_) => known.txn > listing_mark || whatever_the_mark,
             };
             if !keep {
@@ -507,13 +513,15 @@ impl Index {
             }
             keep
         });
+        // Add what the page shows.
         let mut single = Vec::new();
         for listed in entries {
             match entry.place(listed.txn) {
                 Ok(at) => entry.versions[at].listed_by = Some(listing_call),
                 Err(at) => {
-                    // It is committed: a whole entry is the commit, and at or below the mark
-                    // nothing else has entries.
+                    // The entry of a transaction of one key contains its header. It is certainly
+                    // committed if it is whole, or at or below the mark, where only committed
+                    // transactions have entries.
                     let certain = listed.cowritten == 1 && (listed.whole || listed.txn <= listing_mark);
                     let knowledge = if certain {
                         let header = Arc::new(Header::of_single(key, listed));
@@ -531,14 +539,13 @@ impl Index {
             }
         }
         assert!(entry.versions.is_sorted_by(|a, b| a.txn > b.txn), "newest first, each once");
-        // Held before others are released: a header that stays is never forgotten in between.
+        // Hold before releasing, so that a header that stays is not removed in between.
         single.iter().for_each(|header| self.hold(header));
         dropped.iter().for_each(|known| self.release(known));
         self.weigh(key);
     }
 
-    /// Returns known keys after a bound, in order, as long as they start with the prefix, that have
-    /// versions.
+    /// Returns the keys with a prefix that have known versions and come after `after`, in order.
     pub(in crate::node) fn keys_in<'a>(
         &'a self,
         prefix: &'a str,
@@ -556,16 +563,18 @@ impl Index {
             .map(|(key, _)| key)
     }
 
-    /// Forgets cold keys until at most `bytes_max` remain, or enough was looked at for one step.
-    /// `next_call` is the number of the next call where no listing ages: those under way do not
-    /// count for what is forgotten.
+    /// Forgets cold keys until the size is at most `bytes_max`, or [`LOOKS_PER_STEP_MAX`] keys were
+    /// considered.
+    ///
+    /// `next_call` is the number of the next call where listings do not expire: listings that are in
+    /// flight now may not be used for keys that are forgotten.
     pub(in crate::node) fn shrink(&mut self, bytes_max: usize, next_call: Option<u64>) {
         let mut looks = LOOKS_PER_STEP_MAX.min(2 * self.clock.len());
         while self.bytes > bytes_max && looks > 0 {
             looks -= 1;
             let Some(key) = self.clock.pop_front() else { return };
             let entry = self.keys.get_mut(&key).expect("the clock holds each key once");
-            // A second chance: what was used since the last look stays for one more round.
+            // A key that was used since it was last considered stays for one more round.
             if entry.used || entry.pins > 0 {
                 entry.used = false;
                 self.clock.push_back(key);

@@ -1,12 +1,12 @@
-//! The line of commits that want a lock which another commit of this node is taking.
+//! The queue (*line*) of commits that want a lock which another commit of this node is taking.
 //!
-//! Two commits of one node that go for the same lock at once cost the store a look at the holder, a
-//! pause, and often one of them. In the line the second one costs nothing: it starts when the first
-//! has ended, and follows what that one wrote.
+//! If two commits of one node tried to take the same lock at once, that would cost a read of the
+//! holder, a pause, and often one of the commits. In the line the second one costs nothing: it starts
+//! when the first has ended, and follows the version that the first wrote.
 //!
-//! Rule. A commit starts when it is the first in line at each of its keys, and nobody writes one of
-//! them. It takes all its keys at once and waits only before it has any lock, so nobody waits in a
-//! circle; and a commit of many keys is not overtaken by commits of one.
+//! Rule. A commit starts when it is the first in line at each of its keys, and no other commit writes
+//! one of them. It takes all its keys at once and waits only before it has any lock, so there is no
+//! deadlock; and commits of one key do not overtake a commit of many keys.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ struct Place {
     looks_mono: Option<u64>,
 }
 
-/// Commits that wait, in the order in which they came.
+/// The waiting commits, in the order of their arrival.
 #[derive(Debug, Clone, Default, Hash)]
 pub(in crate::node) struct Line {
     /// The number of the next place.
@@ -32,7 +32,7 @@ pub(in crate::node) struct Line {
 }
 
 impl Line {
-    /// Returns true if nobody in line is before an attempt that wants these keys.
+    /// Returns true if no other attempt is first in line at one of the keys.
     pub(in crate::node) fn is_first<'a>(
         &self,
         attempt: AttemptId,
@@ -45,8 +45,8 @@ impl Line {
         self.at.get(key)?.values().next().copied()
     }
 
-    /// Lines an attempt up at its keys, if it is not in line yet. `looks_mono`: when its timer is
-    /// due. Returns the instant for which its timer was set before.
+    /// Puts an attempt in line at its keys, if it is not in line yet. `looks_mono` is the instant for
+    /// which its timer is set. Returns the instant for which its timer was set before.
     pub(in crate::node) fn enter(
         &mut self,
         attempt: AttemptId,
@@ -65,8 +65,8 @@ impl Line {
         std::mem::replace(&mut place.looks_mono, looks_mono)
     }
 
-    /// Takes an attempt out of the line. Returns the instant of its timer, if one is set, and who is
-    /// the first at its keys now.
+    /// Takes an attempt out of the line. Returns the instant of its timer, if one is set, and the
+    /// attempts that are now first at its keys.
     pub(in crate::node) fn leave(&mut self, attempt: AttemptId) -> (Option<u64>, Vec<AttemptId>) {
         let Some(Place { number, keys, looks_mono }) = self.places.remove(&attempt) else {
             return (None, Vec::new());
@@ -82,7 +82,7 @@ impl Line {
         (looks_mono, self.first_at(&keys))
     }
 
-    /// Returns those who are the first in line at one of these keys, in the order of the line.
+    /// Returns the attempts that are first in line at one of the keys, in the order of the line.
     pub(in crate::node) fn first_at(&self, keys: &[Key]) -> Vec<AttemptId> {
         let places = keys.iter().filter_map(|key| self.at.get(key)?.first_key_value());
         let firsts: BTreeMap<u64, AttemptId> = places.map(|(number, first)| (*number, *first)).collect();
@@ -94,9 +94,9 @@ impl Line {
         self.places.contains_key(&attempt)
     }
 
-    /// Panics if the places do not fit together, or if nothing would let the first of them go on.
-    /// `waits` tells of an attempt and a key whether somebody writes the key; `has_timer` of an
-    /// attempt and an instant whether its timer is set for it.
+    /// Panics if an invariant is broken, or if nothing would wake a waiting commit. `waits` returns
+    /// true if the attempt waits for another commit that writes the key; `has_timer` returns true if
+    /// the attempt's timer is set for the instant.
     pub(in crate::node) fn check_invariants(
         &self,
         waits: impl Fn(AttemptId, &Key) -> bool,

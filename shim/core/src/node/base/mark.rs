@@ -1,7 +1,7 @@
 //! The node's knowledge of the mark (protocol, sections 2 and 5).
 //!
-//! Any mark that the store has held is good as a lower bound. Rules that ask for the mark *now*
-//! name the store call after which it must have been asked.
+//! Every mark that the store has held is a lower bound of the present mark. Rules that need the mark
+//! *now* name the store call after which it must have been read.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ pub(in crate::node) struct Seen {
     pub(in crate::node) asked_call: u64,
     /// The instant at which it was asked.
     pub(in crate::node) asked: Moment,
-    /// The settled mark, for readers: they count a mark as settled earlier than a sweep does. Where
-    /// this process moves the mark alone it is the sweep's as well.
+    /// The settled mark for readers, who count a mark as settled earlier than a sweep does. Where
+    /// this process moves the mark alone, sweeps use it, too.
     pub(in crate::node) settled: TxnId,
 }
 
@@ -29,7 +29,7 @@ pub(in crate::node) struct Seen {
 #[derive(Debug, Clone, Default, Hash)]
 pub(in crate::node) struct MarkView {
     seen: Option<Seen>,
-    /// The node has asked for it and had an answer, good or bad.
+    /// True if a read of the mark was answered, successfully or not.
     was_looked_at: bool,
 }
 
@@ -39,7 +39,7 @@ fn settled_for_readers(format: &Format, now: Option<Bounds>, settings: &Settings
     assert!(settings.settle_after_ms() >= settings.skew_max_ms, "a mark settles after any error");
     let after_ms = settings.settle_after_ms() - settings.skew_max_ms;
     let settled = match (format.moved_ms, now) {
-        // Nobody removes anything below a mark that nobody has seen in its place.
+        // Nothing is removed below a mark that no node has seen in its place.
         (None, _) => false,
         (Some(moved_ms), Some(now)) => now.latest_ms.saturating_sub(moved_ms) >= after_ms,
         (Some(_), None) => true,
@@ -47,7 +47,7 @@ fn settled_for_readers(format: &Format, now: Option<Bounds>, settings: &Settings
     if settled { format.mark } else { format.settled }
 }
 
-/// Returns the settled mark as a sweep may rest on it.
+/// Returns the settled mark as sweeps count it.
 pub(in crate::node) fn settled_for_sweeps(format: &Format, now: Bounds, settings: &Settings) -> TxnId {
     assert!(now.earliest_ms <= now.latest_ms, "bounds are in order");
     let settled = format
@@ -69,14 +69,14 @@ impl MarkView {
         settings: &Settings,
     ) {
         format.check_invariants();
-        // Answers may overtake each other; the one that was asked last was true last.
+        // Answers may overtake each other; the read that was made last is the newest.
         if self.seen.as_ref().is_some_and(|seen| seen.asked_call > asked_call) {
             return;
         }
         let alone = settings.moves_mark_alone();
         if let Some(seen) = self.seen.as_mut().filter(|seen| alone && seen.format.mark > format.mark) {
-            // Two reads side by side were carried out in the other order. The mark only grows, so
-            // what is known already is what the later call would find now.
+            // Two concurrent reads were carried out in the reverse order. The mark only grows, so
+            // the later call would now find the known one.
             seen.asked_call = asked_call;
             seen.asked = asked;
             return;
@@ -84,9 +84,9 @@ impl MarkView {
         let settled = match &self.seen {
             _ if !alone => settled_for_readers(&format, now, settings),
             // It settles when the transactions that were open as it moved have ended
-            // (`MarkView::settle`), whatever the time.
+            // (`MarkView::settle`), independently of the time.
             Some(seen) => seen.settled,
-            // An earlier process moved it: none of its transactions is open.
+            // An earlier process moved it, and none of its transactions is open any more.
             None => format.mark,
         };
         assert!(settled <= format.mark, "only what was a mark settles");
@@ -102,8 +102,8 @@ impl MarkView {
         seen.settled = seen.format.mark;
     }
 
-    /// Notes that the node has asked for the mark and had an answer, good or bad: nobody waits for
-    /// the first look any more.
+    /// Notes that a read of the mark was answered, successfully or not, so that operations no longer
+    /// wait for the first read.
     pub(in crate::node) fn note_look(&mut self) {
         self.was_looked_at = true;
     }
@@ -117,7 +117,7 @@ impl MarkView {
         self.seen.as_ref().map_or(TxnId::ZERO, |seen| seen.format.mark)
     }
 
-    /// Returns the mark if it was asked by this call or a later one.
+    /// Returns the mark if it was read by `call` or a later call.
     pub(in crate::node) fn since(&self, call: u64) -> Option<&Seen> {
         let seen = self.seen.as_ref().filter(|seen| seen.asked_call >= call)?;
         assert!(seen.settled <= seen.format.mark, "only what was a mark settles");

@@ -1,5 +1,5 @@
-//! Reads under way: what one verb wants to read, and how far each key has come. Choosing is in
-//! `serve/choose`.
+//! Reads in flight: the keys that a verb reads, and the progress of each key. The choice of versions
+//! is in `serve/choose`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use crate::store::Place;
 use super::calls::Limit;
 use super::transaction::ListedRange;
 
-/// The reads of one verb.
+/// The identity of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) struct OperationId(pub(in crate::node) u64);
 
-/// Reads under way for one verb.
+/// An operation: the reads in flight for one verb.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Operation {
     pub(in crate::node) ticket: Ticket,
@@ -24,7 +24,7 @@ pub(in crate::node) struct Operation {
     pub(in crate::node) wanted: BTreeMap<Key, Want>,
     /// The limit of its store calls.
     pub(in crate::node) limit: Limit,
-    /// Store calls made since it began have this number or a greater one: a listing of its own is
+    /// The number of the next store call when it began: a listing made by this call or a later one is
     /// always young enough for it.
     pub(in crate::node) began_call: u64,
     /// The obstacles met on the way to each key's version.
@@ -39,7 +39,7 @@ pub(in crate::node) struct Met {
     pub(in crate::node) rounds: u32,
     /// The number of times that a chosen value was gone when it was fetched.
     pub(in crate::node) values_gone: u32,
-    /// The mark must be asked by this call or a later one: something was found missing before.
+    /// The first call whose read of the mark may be used: something was found missing before it.
     pub(in crate::node) mark_since: u64,
 }
 
@@ -50,12 +50,11 @@ pub(in crate::node) enum Purpose {
     Batch {
         /// The batch.
         batch: Batch,
-        /// The outcome of each `Get`, `Check` and `Add`; `None`: in `wanted`.
+        /// The outcome of each `Get`, `Check` and `Add`; `None` if it is in `wanted`.
         reads: Vec<(Key, Option<Found>)>,
-        /// Keys that it writes and whose newest version must be known for that: their values are not
-        /// wanted.
+        /// Keys that it writes and whose newest version must be known for that, without the value.
         written: BTreeSet<Key>,
-        /// Reply as to a begin.
+        /// True if the batch came with a begin, so that the reply is that of a begin.
         begun: bool,
     },
     /// A listing, page by page.
@@ -67,15 +66,15 @@ pub(in crate::node) enum Purpose {
 pub(in crate::node) struct Listing {
     /// The place after which the next page of the scan begins, exclusive.
     pub(in crate::node) next: Option<Place>,
-    /// The page whose keys are being read; `None` while it is asked for.
+    /// The page whose keys are being read; `None` while the page is in flight.
     pub(in crate::node) page: Option<Page>,
-    /// Its first page was asked for.
+    /// True if its first page was requested.
     pub(in crate::node) is_asked: bool,
-    /// Common prefixes that were found, and whose other keys are not scanned.
+    /// Common prefixes that were found, and whose other keys are skipped.
     pub(in crate::node) skipped: BTreeSet<String>,
 }
 
-/// A page of a scan, as a listing of every key in its range: those that it shows and all others.
+/// A page of a scan. It serves as a listing of every key in its range, shown or not.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Page {
     /// The keys that it covers, with the mark that the node knew before it asked.
@@ -89,11 +88,11 @@ pub(in crate::node) struct Page {
 pub(in crate::node) enum Want {
     /// No version is chosen yet.
     Choosing,
-    /// The value of this version is asked for.
+    /// A version is chosen, and its value is being fetched.
     Fetching(TxnId),
-    /// Done. For a listing, without the value.
+    /// The version was found.
     Found(Found),
-    /// Done; a listing needs no more than the read set now holds.
+    /// The version was chosen and is in the read set; its value is not needed.
     Listed,
 }
 
@@ -106,7 +105,7 @@ impl Want {
     }
 }
 
-/// Operations under way.
+/// Operations in flight.
 #[derive(Debug, Clone, Default, Hash)]
 pub(in crate::node) struct Operations {
     map: BTreeMap<OperationId, Operation>,
@@ -149,7 +148,7 @@ impl Operations {
         self.map.iter().filter(|(_, operation)| operation.attempt == attempt).map(|(id, _)| *id).collect()
     }
 
-    /// Returns the operations of a transaction to change them.
+    /// Returns the operations of a transaction for modification.
     pub(in crate::node) fn of_mut(&mut self, attempt: AttemptId) -> impl Iterator<Item = &mut Operation> {
         self.map.values_mut().filter(move |operation| operation.attempt == attempt)
     }

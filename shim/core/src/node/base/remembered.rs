@@ -1,8 +1,8 @@
-//! A bounded memory of recent things.
+//! A bounded map of recent items.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Recent things by key; the oldest goes first.
+/// A bounded map from which the oldest item is evicted first.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Remembered<K, V> {
     map: BTreeMap<K, V>,
@@ -16,7 +16,7 @@ impl<K: Ord + Clone, V> Remembered<K, V> {
         Remembered { map: BTreeMap::new(), order: VecDeque::new(), len_max }
     }
 
-    /// Remembers a thing, in place of an earlier one under the same key.
+    /// Inserts an item, or replaces that with the same key.
     pub(in crate::node) fn insert(&mut self, key: K, value: V) {
         if self.map.insert(key.clone(), value).is_none() {
             self.order.push_back(key);

@@ -54,7 +54,7 @@ impl Requests {
         request.waiters.push_back(waiter);
     }
 
-    /// Takes one waiter out that has waited long enough.
+    /// Removes and returns a waiter whose wait has timed out.
     pub(in crate::node) fn give_up(&mut self, hash: RequestHash, ticket: Ticket) -> Option<Waiter> {
         let request = self.map.get_mut(&hash)?;
         let at = request.waiters.iter().position(|waiter| waiter.ticket == ticket)?;
@@ -63,8 +63,8 @@ impl Requests {
         waiter
     }
 
-    /// Closes an attempt. Returns the waiters that it lets go: all if the request is decided, or if
-    /// none of its attempts is open any more.
+    /// Closes an attempt. Returns the waiters that are released: all of them if the request is
+    /// decided or none of its attempts is open any more, else none.
     pub(in crate::node) fn close(
         &mut self,
         hash: RequestHash,

@@ -1,12 +1,12 @@
-//! Flows of several store calls, written as straight code that is run again from its start at every
-//! answer.
+//! Scripts: flows of several store calls, written as straight code that is run again from its start
+//! at every answer.
 //!
-//! A script asks for calls in a fixed order; answers that have come are handed back at once, the
-//! first one that is missing ends the run with [`Pending`]. So its control flow may depend on
-//! nothing but its own arguments, the answers, and values that it took by [`Run::once`].
+//! A script makes its calls in a fixed order. Answers that have come are returned at once; the first
+//! missing answer ends the run with [`Pending`]. So the control flow of a script may depend only on
+//! its arguments, the answers, and values that it took with [`Run::once`].
 //!
-//! Safe to run again by construction: a script sees the node's state by a shared reference, and its
-//! last act is to return an ending, plain data, which is then carried out once.
+//! A script is safe to run again by construction: it sees the node's state through a shared
+//! reference, and finally returns an ending, which is plain data and is carried out once.
 //! `Settings::run_scripts_twice` runs every script twice at each of its steps and compares.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +19,11 @@ use crate::store::{Answer, Call};
 
 use super::calls::Limit;
 
-/// A script under way.
+/// The identity of a running script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) struct TaskId(pub(in crate::node) u64);
 
-/// An answer is missing: run again when it has come.
+/// The state of a script that misses an answer: it runs again when the answer has come.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) struct Pending;
 
@@ -45,15 +45,15 @@ enum Memo {
 /// A value that must be the same in every run of a script.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::node) enum Noted {
-    /// A yes or no.
+    /// A flag.
     Flag(bool),
-    /// A header that the script goes on with even if the index forgets it meanwhile.
+    /// A header that the script keeps even if the index forgets it meanwhile.
     Header(Option<Arc<Header>>),
-    /// The mark, and when it was asked.
+    /// The mark, and the instant at which it was asked.
     Mark(TxnId, Moment),
-    /// The number of the next call, the instant, and the mark that is known.
+    /// The number of the next call, the instant, and the known mark.
     Asking(u64, Moment, TxnId),
-    /// Keys to look at, and the newest commit time that the others hold.
+    /// The keys to list, and the newest commit time among the other keys.
     Keys(Vec<Key>, Hlc),
     /// The wait before a commit may be reported.
     Wait(Wait),
@@ -64,11 +64,11 @@ pub(in crate::node) enum Noted {
 /// The wait before a commit may be reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) enum Wait {
-    /// Nothing: it may be reported now.
+    /// No wait: the commit may be reported now.
     Over,
-    /// So many milliseconds, if the store's time is what it seems to be.
+    /// A wait of this many milliseconds, according to the known bounds of the store's time.
     For(u64),
-    /// The store's time is not known.
+    /// A wait of unknown length, because the store's time is not known.
     Unknown,
 }
 
@@ -87,12 +87,12 @@ impl Memory {
     }
 }
 
-/// A call that a script asks for the first time.
+/// A call that a script makes for the first time.
 #[derive(Debug)]
 pub(in crate::node) struct Issued {
     pub(in crate::node) place: usize,
     pub(in crate::node) call: Call,
-    /// `None`: the script's own.
+    /// The limit of the call; `None` to use the script's.
     pub(in crate::node) limit: Option<Limit>,
 }
 
@@ -101,7 +101,7 @@ pub(in crate::node) struct Issued {
 pub(in crate::node) struct Run<'a> {
     memory: &'a mut Memory,
     place: usize,
-    /// Calls asked for the first time in this run, with their places and limits of their own.
+    /// Calls made for the first time in this run.
     pub(in crate::node) issued: Vec<Issued>,
     /// Pauses begun in this run: the place and the milliseconds of each.
     pub(in crate::node) pauses: Vec<(usize, u64)>,
@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
         Run { memory, place: 0, issued: Vec::new(), pauses: Vec::new() }
     }
 
-    /// Waits for so many milliseconds.
+    /// Waits for `ms` milliseconds.
     pub(in crate::node) fn pause(&mut self, ms: u64) -> Result<(), Pending> {
         assert!(ms >= 1, "a pause takes time");
         let place = self.place;
@@ -130,7 +130,7 @@ impl<'a> Run<'a> {
         self.start_within(None, call)
     }
 
-    /// Starts a call with a limit of its own.
+    /// Starts a call with its own limit. Returns its place, for [`Run::wait`].
     pub(in crate::node) fn start_within(
         &mut self,
         limit: Option<Limit>,
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Asks one call and waits for its answer.
+    /// Makes one call and waits for its answer.
     pub(in crate::node) fn ask(&mut self, call: impl FnOnce() -> Call) -> Result<Answer, Pending> {
         let place = self.start(call);
         self.wait(place)
@@ -167,13 +167,13 @@ impl<'a> Run<'a> {
 
     /// Waits for several started calls.
     pub(in crate::node) fn wait_all(&mut self, places: &[usize]) -> Result<Vec<Answer>, Pending> {
-        // Every place is noted as awaited before the run ends, so that the script runs again once
-        // and not once an answer.
+        // Mark every place as awaited before the run ends, so that the script runs again once, not
+        // once per answer.
         let answers: Vec<Result<Answer, Pending>> = places.iter().map(|place| self.wait(*place)).collect();
         answers.into_iter().collect()
     }
 
-    /// Takes a value from the node's state once; later runs get the same.
+    /// Takes a value from the node's state in the first run; later runs get the same value.
     pub(in crate::node) fn once(&mut self, value: impl FnOnce() -> Noted) -> Noted {
         let place = self.place;
         self.place += 1;
@@ -187,7 +187,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Takes a yes or no once.
+    /// Takes a flag in the first run; later runs get the same flag.
     pub(in crate::node) fn once_if(&mut self, value: impl FnOnce() -> bool) -> bool {
         match self.once(|| Noted::Flag(value())) {
             Noted::Flag(value) => value,
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Scripts under way, each with its purpose `P`.
+/// Running scripts, each with its purpose `P`.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Tasks<P> {
     map: BTreeMap<TaskId, (P, Memory)>,

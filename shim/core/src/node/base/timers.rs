@@ -1,4 +1,4 @@
-//! Instants at which the node must do something, by the monotonic clock.
+//! Timers: instants of the monotonic clock at which the node must do something.
 
 use std::collections::BTreeSet;
 
@@ -8,26 +8,26 @@ use crate::store::CallId;
 
 use super::script::TaskId;
 
-/// A task due at an instant. Each is harmless when its reason has gone.
+/// A task that is due at an instant. A timer does nothing if its reason no longer exists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) enum Timer {
-    /// A transaction's time is over.
+    /// The deadline of a transaction has passed.
     Deadline(AttemptId),
-    /// A begin has waited long enough for an open attempt.
+    /// The wait of a begin for an open attempt has timed out.
     WaiterGivesUp(RequestHash, Ticket),
-    /// A store call is to be repeated.
+    /// A store call is to be retried.
     Repeat(CallId),
-    /// Some have waited long enough for a commit's outcome.
+    /// The wait of some callers for a commit's outcome has timed out.
     CommitPatience(AttemptId),
     /// The store's time may have passed a commit time.
     CommitWait(AttemptId),
-    /// A commit has waited long enough for others of its node that write one of its keys.
+    /// The wait of a commit for other commits of its node has timed out.
     Turn(AttemptId),
-    /// A question for the store's time narrows it down most now.
+    /// A read of the store's time narrows its bounds most now.
     SharpenTime,
-    /// A script has paused for long enough, at this place of its own.
+    /// A script's pause, at this place of the script, has ended.
     ScriptPause(TaskId, usize),
-    /// The next sweep may begin, or goes on.
+    /// The next sweep may begin, or continue.
     Sweep,
 }
 

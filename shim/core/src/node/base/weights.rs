@@ -1,5 +1,5 @@
-//! Weights of the index's parts, in bytes: upper bounds of what is allocated, and above it by less
-//! than half for keys of usual length.
+//! Estimated sizes of the index's parts, in bytes: upper bounds of the allocated bytes, which exceed
+//! them by less than half for keys of usual length.
 
 use std::mem::size_of;
 
@@ -9,14 +9,14 @@ use crate::ids::{Key, TxnId};
 use crate::message::Header;
 use crate::record::{Meta, VersionEntry};
 
-/// The cost of an allocation to its allocator: a word of its own, and rounding.
+/// The overhead of an allocation: a word for the allocator, and rounding.
 const ALLOCATION: usize = 16;
-/// Two counters before what an `Arc` holds.
+/// The two counters of an `Arc`.
 const COUNTERS: usize = 2 * size_of::<usize>();
 
-/// An entry's share of a B-tree map's nodes. Nodes have 11 places; in keys' order they are left
-/// with six taken, and never with fewer than five. Inner nodes, one to six or more others, add
-/// pointers.
+/// The share of an entry in the nodes of a B-tree map. Nodes have 11 places; inserts in key order
+/// leave six of them taken, and there are never fewer than five. Inner nodes, one for six or more
+/// others, add pointers.
 const fn in_tree<K, V>() -> usize {
     (size_of::<K>() + size_of::<V>()) * 11 / 5 + ALLOCATION
 }
@@ -32,7 +32,7 @@ fn text(key: &Key) -> usize {
     COUNTERS + key.as_str().len() + ALLOCATION
 }
 
-/// A buffer of its own, and the counter beside it.
+/// The size of an entity tag: its own buffer, and the counter of the buffer.
 fn etag(meta: &Meta) -> usize {
     match meta.etag.len() {
         0 => 0,
@@ -40,15 +40,15 @@ fn etag(meta: &Meta) -> usize {
     }
 }
 
-/// Returns the weight of an entry that a listing showed and whose record is not known.
+/// Returns the size of an entry that a listing showed and whose record is not known.
 pub(in crate::node) fn hint(entry: &VersionEntry) -> usize {
     let bytes = size_of::<VersionEntry>() + ALLOCATION + etag(&entry.meta);
     assert!(bytes > entry.meta.etag.len(), "a weight is an upper bound");
     bytes
 }
 
-/// Returns the weight of a key with so many versions of `version_bytes` each, and `KeyEntry` of
-/// `K`.
+/// Returns the size of a key with `versions` versions of `version_bytes` each, and an entry of
+/// type `K`.
 pub(in crate::node) fn key<K>(key: &Key, versions: usize, version_bytes: usize) -> usize {
     let versions = match places(versions) {
         0 => 0,
@@ -57,9 +57,9 @@ pub(in crate::node) fn key<K>(key: &Key, versions: usize, version_bytes: usize) 
     in_tree::<Key, K>() + 2 * size_of::<Key>() + text(key) + versions
 }
 
-/// Returns the places that a key's versions have: a power of two, from one on, where a vector's own
-/// first step is four; most keys have one version or two. A function of their number, so that a
-/// copy of an index weighs the same as its original.
+/// Returns the capacity for `versions` versions of a key: a power of two. It starts at one, not at
+/// four as a vector does by itself, because most keys have one or two versions. It depends only on
+/// their number, so that a copy of an index has the same size as its original.
 pub(in crate::node) fn places(versions: usize) -> usize {
     let places = if versions == 0 { 0 } else { versions.next_power_of_two() };
     assert!(places >= versions, "every version has a place");
