@@ -1,8 +1,8 @@
-//! The node's state: its owners side by side, and the few things that every verb needs of several
-//! of them.
+//! The node's state: all owners of state, and the few functions that involve several of them and
+//! that every verb needs.
 //!
-//! Verbs call down, never up: what a verb below must hand to one above it leaves as [`Work`], which
-//! the node's routing takes up within the same step.
+//! Verbs call down, never up: what a lower verb must pass to a higher one becomes [`Work`], which the
+//! node's routing processes within the same step.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,22 +27,22 @@ use super::script::{TaskId, Tasks};
 use super::timers::{Timer, Timers};
 use super::transaction::{Began, CommitWaiter, Transaction};
 
-/// Work that a verb left for one above it, taken up within the same step.
+/// Work that a verb left for a higher one, processed within the same step.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Work {
-    /// Run a script as far as it goes.
+    /// Run a script until it waits or ends.
     Task(TaskId),
-    /// Take reads as far as they go.
+    /// Run an operation until it waits or ends.
     Operation(OperationId),
     /// Begin again, after the attempt that was waited for has ended.
     Begin(Ticket, Box<Begin>),
     /// An operation of the transaction is done; a commit that waited for it may start.
     OperationDone(AttemptId),
-    /// Commit: the batch that carries it has taken effect.
+    /// Commit, because the batch that carries the commit has taken effect.
     Commit(AttemptId, Option<bytes::Bytes>, CommitWaiter),
     /// A commit that waits in line may start.
     Turn(AttemptId),
-    /// An attempt has ended, with this record or without one that is known of.
+    /// An attempt has ended, with this record or without a known one.
     RequestEnded(RequestHash, AttemptId, Option<Arc<Record>>),
 }
 
@@ -51,22 +51,22 @@ pub(in crate::node) enum Work {
 pub(in crate::node) enum Purpose {
     /// Look the request and the session up, then open a transaction.
     Begin(Ticket, Box<Begin>, Began),
-    /// Learn the store's time, and what the keys of a write set hold, before a commit time is
+    /// Learn the store's time and the newest versions of the write set, before a commit time is
     /// taken.
     Prepare(AttemptId),
     /// Write a commit.
     Commit(AttemptId),
     /// Learn the store's time before a place for a large value is reserved.
     Reserve(Ticket, AttemptId),
-    /// Look for a commit of the request whose condition failed.
+    /// Look for a commit of a request whose condition failed.
     Failed {
         ticket: Ticket,
         attempt: AttemptId,
         failed: Failed,
-        /// Its caller may be answered with a replay.
+        /// True if its caller can be answered with a replay.
         replays: bool,
     },
-    /// Ask again after an unknown outcome.
+    /// Look for the outcome of a commit that was reported as unknown.
     Resolve(Ticket, AttemptId, RequestHash),
     /// Look a request up, under the name of its commit.
     LookUp(Ticket, Name, RequestHash),
@@ -74,7 +74,7 @@ pub(in crate::node) enum Purpose {
     Release(Arc<Record>),
 }
 
-/// A script under way.
+/// A running script.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Task {
     pub(in crate::node) purpose: Purpose,
@@ -82,18 +82,18 @@ pub(in crate::node) struct Task {
     pub(in crate::node) limit: Limit,
 }
 
-/// The end of an attempt, for those who ask again.
+/// The end of an attempt, which is remembered to answer repeated verbs.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct Ended {
     pub(in crate::node) hash: RequestHash,
     pub(in crate::node) fingerprint: Option<crate::ids::Fingerprint>,
     pub(in crate::node) session: crate::ids::Session,
     pub(in crate::node) outcome: Outcome,
-    /// A digest of the batch that carried the commit; only the same one is answered again.
+    /// A digest of the batch that carried the commit. Only the same batch is answered again.
     pub(in crate::node) carrier: Option<u64>,
     /// The name of the object that is the commit, if one may have been sent.
     pub(in crate::node) commit: Option<Name>,
-    /// The end of its time.
+    /// The deadline of the transaction.
     pub(in crate::node) deadline: Limit,
 }
 
@@ -101,9 +101,10 @@ pub(in crate::node) struct Ended {
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Outcome {
     Committed(crate::message::Committed),
-    /// Another attempt won, and this is its client's answer.
+    /// Another attempt won, and this is the answer to the client.
     Other(Result<crate::message::Replayed, Refusal>),
-    /// Another attempt won, with a result that is too large to be remembered: the record has it.
+    /// Another attempt won, with a result that is too large to be remembered, and is read from the
+    /// record.
     OtherAtLength,
     /// Another transaction had written what it read.
     Conflicted(crate::message::Conflict),
@@ -112,14 +113,14 @@ pub(in crate::node) enum Outcome {
     Unknown,
 }
 
-/// A commit whose record was there, and all of whose entries were in place, or have been.
+/// A commit whose record existed, and whose entries all are or were in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Entered {
     pub(in crate::node) txn: TxnId,
-    /// Its caller named the request.
+    /// True if its caller named the request.
     pub(in crate::node) named: bool,
     pub(in crate::node) retention_ms: u64,
-    /// The bytes that its record takes up in the store, about.
+    /// The approximate size of its record in the store, in bytes.
     pub(in crate::node) bytes: u64,
 }
 
@@ -130,13 +131,12 @@ impl Entered {
     }
 }
 
-/// The number of times that the store's time is asked for before a verb that needs it is refused:
-/// one answer bounds it by the round trip and the resolution of the store's clock, several narrow
-/// it down.
+/// The number of reads of the store's time before a verb that needs the time is rejected. One answer
+/// bounds it by the round trip and the resolution of the store's clock; several narrow the bounds.
 pub(in crate::node) const TIME_TRIES_MAX: usize = 8;
 
-/// The least time between two questions for the store's time that are planned. A tick wanders a
-/// little within its second, and gets one question.
+/// The least time between two planned reads of the store's time, in milliseconds. The estimate of a
+/// tick moves a little, and each tick gets only one read.
 const SHARPEN_INTERVAL_MS: u64 = 500;
 
 /// The age at which the mark is read again while the node works.
@@ -155,25 +155,26 @@ pub(in crate::node) struct State {
     pub(in crate::node) mark: MarkView,
     pub(in crate::node) operations: Operations,
     pub(in crate::node) transactions: BTreeMap<AttemptId, Transaction>,
-    /// Estimated bytes of `transactions`, those of operations under way not included.
+    /// The estimated size of `transactions` in bytes, without operations in flight.
     pub(in crate::node) transactions_bytes: usize,
     pub(in crate::node) requests: Requests,
-    /// Commits that serializable transactions are checked against.
+    /// The commits against which serializable transactions are checked.
     pub(in crate::node) checks: Checks,
-    /// Commits that wait for a lock which another one of this node is taking.
+    /// The commits that wait for a lock which another commit of this node is taking.
     pub(in crate::node) line: Line,
     pub(in crate::node) ended: Remembered<AttemptId, Ended>,
-    /// The latest commits that this node has acknowledged, or told somebody of.
+    /// The latest commits that this node has acknowledged or reported.
     pub(in crate::node) entered: Remembered<RequestHash, Entered>,
     pub(in crate::node) draining: bool,
-    /// [`Timer::SharpenTime`] is set.
+    /// True while [`Timer::SharpenTime`] is set.
     pub(in crate::node) sharpens_time: bool,
-    /// The monotonic instant from which the next question for the store's time may be asked.
+    /// The monotonic instant, in milliseconds, of the earliest next planned read of the store's time.
     pub(in crate::node) sharpens_from_mono: u64,
+    /// The number of tells sent so far.
     pub(in crate::node) tells: u64,
-    /// Empty between steps.
+    /// Work left in this step; empty between steps.
     pub(in crate::node) work: VecDeque<Work>,
-    /// Empty between steps.
+    /// Outputs of this step; empty between steps.
     pub(in crate::node) out: Vec<Output>,
 }
 
@@ -199,8 +200,8 @@ impl State {
         id
     }
 
-    /// Calls the store for an operation, or joins the same call if it was first asked by call
-    /// `since` or a later one.
+    /// Calls the store for an operation, or joins the same call if its first try has number `since`
+    /// or a later one.
     pub(in crate::node) fn call_shared(
         &mut self,
         owner: Owner,
@@ -213,7 +214,7 @@ impl State {
         self.calls.start_shared(&self.clock, owner, call, (waiter, since), limit, mark);
     }
 
-    /// Returns true if the store's time is known well enough to be written down; with `since`, from
+    /// Returns true if the store's time is known well enough to be stored; if `since` is given, from
     /// an answer to that call or a later one.
     pub(in crate::node) fn is_time_known(&self, since: Option<u64>) -> bool {
         let heard = since.is_none_or(|since| self.clock.was_heard_since(since));
@@ -222,12 +223,12 @@ impl State {
         heard && bounds.is_some_and(|bounds| bounds.width_ms() <= self.settings.skew_max_ms)
     }
 
-    /// Asks for the mark beside whatever is going on: at the node's first request, once a minute
-    /// while it works, and while the store's time is not known, which its answer brings: a
-    /// transaction that began without a time cannot tell how long the process stood still.
+    /// Reads the mark in the background: at the node's first request, once a minute while it works,
+    /// and while the store's time is not known, because the answer carries it. A transaction that
+    /// began without a time cannot know how long the process paused.
     ///
-    /// A listing carries the mark that was known before it; with one that is long past, less of
-    /// what is gone can be distinguished from what never was.
+    /// A listing uses the mark that was known before it. The older that mark is, the fewer removed
+    /// versions can be distinguished from versions that never existed.
     pub(in crate::node) fn refresh_mark(&mut self) {
         let known = self.mark.last().map(|seen| seen.asked);
         let is_young = known.is_some_and(|asked| self.clock.age_at_most_ms(&asked) < MARK_REFRESH_MS);
@@ -240,34 +241,34 @@ impl State {
         self.call_shared(owner, || Call::Get(Name::Format), None, 0, patience);
     }
 
-    /// Lets those go on who waited for an attempt's commit, which is not under way any more, or for
-    /// its turn.
+    /// Resumes the reads and commits that waited for an attempt's commit, which is no longer in
+    /// flight.
     pub(in crate::node) fn free(&mut self, attempt: AttemptId, freed: Freed) {
-        // Reads first: with commits always in line, they would wait for ever.
+        // Reads first: if there are always commits in line, reads would otherwise wait for ever.
         self.work.extend(freed.operations.into_iter().map(Work::Operation));
         self.work.extend(self.line.first_at(&freed.keys).into_iter().map(Work::Turn));
         self.leave_line(attempt);
     }
 
-    /// Takes a commit out of the line, if it is there, and looks at those behind it.
+    /// Takes a commit out of the line, if it is there, and wakes those behind it.
     pub(in crate::node) fn leave_line(&mut self, attempt: AttemptId) {
         let (looks_mono, behind) = self.line.leave(attempt);
         looks_mono.into_iter().for_each(|at| self.timers.cancel(at, Timer::Turn(attempt)));
         self.work.extend(behind.into_iter().map(Work::Turn));
     }
 
-    /// Asks for the store's time.
+    /// Reads the store's time, by a read of the mark.
     pub(in crate::node) fn ask_time(&mut self) {
         let patience = self.patience();
         self.call_shared(Owner::Mark, || Call::Get(Name::Format), None, self.calls.next_number(), patience);
     }
 
-    /// Plans a question for the store's time, for the instant at which its answer says most: bounds
-    /// that are far apart have made a commit wait, or list its keys first.
+    /// Plans a read of the store's time, for the instant at which its answer narrows the bounds most.
+    /// It is called when wide bounds have made a commit wait, or list its keys first.
     ///
-    /// Answers of a store that tells whole seconds narrow the bounds only if they come close to the
-    /// end of one. Those of a single client do not: its commits wait for the bounds, and the wait
-    /// keeps the answers apart. A guest asks nothing that nobody waits for.
+    /// Answers of a store whose time has a resolution of seconds narrow the bounds only if they come
+    /// close to the end of a second. The answers to a single client do not: its commits wait for the
+    /// bounds, which keeps the answers away from it. A guest makes no call for which nobody waits.
     pub(in crate::node) fn sharpen_time(&mut self) {
         if self.settings.exclusive || self.settings.guest || self.sharpens_time {
             return;
@@ -278,7 +279,7 @@ impl State {
         self.timers.set(at_mono, Timer::SharpenTime);
     }
 
-    /// Asks the question that was planned.
+    /// Makes the planned read of the store's time.
     pub(in crate::node) fn sharpen_time_now(&mut self) {
         assert!(self.sharpens_time, "the question was planned");
         self.sharpens_time = false;
@@ -286,7 +287,7 @@ impl State {
         self.ask_time();
     }
 
-    /// Returns the limit of reads and look-ups that somebody waits for.
+    /// Returns the limit of reads and look-ups for which a caller waits.
     pub(in crate::node) fn patience(&self) -> Limit {
         Limit { from: self.clock.moment(), ms: self.settings.store_patience_ms, age: Age::AtLeast }
     }
@@ -297,7 +298,7 @@ impl State {
         self.work.push_back(Work::Task(id));
     }
 
-    /// Learns a committed transaction. `durable` says that its entries are known to be in the
+    /// Learns a committed transaction. `durable` is true if its entries are known to be in the
     /// store.
     pub(in crate::node) fn learn(&mut self, header: &Arc<Header>, durable: bool, asked: Option<&Key>) {
         header.check_invariants();
@@ -311,13 +312,13 @@ impl State {
         self.index.learn(header, durable, |planted| bug == Some(planted), asked);
     }
 
-    /// Notes that a transaction is committed, and that its entries are in place, or have been.
+    /// Notes that a transaction is committed, and that its entries all are or were in place.
     pub(in crate::node) fn note_entered(&mut self, record: &Record) {
         self.entered.insert(record.hash, Entered::of(record));
     }
 
-    /// Returns what is remembered of a commit of an unnamed request, under whose name nothing else
-    /// can be committed.
+    /// Returns the remembered commit of an unnamed request, under whose name nothing else can be
+    /// committed.
     pub(in crate::node) fn own_commit(&self, hash: RequestHash) -> Option<Entered> {
         self.entered.get(&hash).copied().filter(|entered| !entered.named)
     }
@@ -325,18 +326,18 @@ impl State {
     /// Returns true if a transaction is known to be committed, its entries being in place or
     /// collected.
     pub(in crate::node) fn is_entered(&self, hash: RequestHash, txn: TxnId) -> bool {
-        // The whole TxnId: an attempt that met a failure and committed again may have left entries
-        // under an earlier time, which are dead.
+        // Compare the whole TxnId: an attempt that failed and committed again may have left dead
+        // entries with an earlier time.
         self.entered.get(&hash).is_some_and(|entered| entered.txn == txn)
     }
 
-    /// Returns true if nothing can have been removed up to a version: the mark has not reached it,
-    /// since it is younger than any attempt that is over.
+    /// Returns true if a version is young: the mark cannot have reached it, because it is younger
+    /// than any attempt that is over, so no version up to it that is missing was removed.
     pub(in crate::node) fn is_young(&self, txn: TxnId) -> bool {
         if self.settings.moves_mark_alone() {
-            // The mark follows this node's own attempts, however young they are; and only this node
-            // removes, after it has seen the mark in its place. Until it has read the mark, that is
-            // certain of its own commits alone.
+            // Here the mark follows this node's own attempts, so it may reach recent versions; and
+            // only this node removes, after it has seen the mark in its place. Until it has read the
+            // mark, only its own commits are certainly young.
             return match self.mark.last() {
                 Some(seen) => txn > seen.format.mark,
                 None => self.clock.is_of_this_life(txn.time),
@@ -347,7 +348,7 @@ impl State {
         now_ms.saturating_sub(txn.time.ms()) < self.settings.over_after_ms()
     }
 
-    /// Counts a transaction's bytes again.
+    /// Updates the size of a transaction in the node's sum.
     pub(in crate::node) fn weigh(&mut self, attempt: AttemptId) {
         let transaction = self.transactions.get_mut(&attempt).expect("only open transactions are weighed");
         let bytes = transaction.bytes();
@@ -357,7 +358,7 @@ impl State {
         assert!(self.transactions_bytes >= bytes, "the sum has every part");
     }
 
-    /// Returns true if this fault was put in on purpose. Constantly false in a shipped build.
+    /// Returns true if this bug is planted. It is constantly false in a release build.
     pub(in crate::node) fn planted(&self, bug: Bug) -> bool {
         bug_of(&self.settings) == Some(bug)
     }
@@ -373,8 +374,7 @@ pub(in crate::node) fn bug_of(_settings: &Settings) -> Option<Bug> {
     None
 }
 
-/// Returns the refusal for a store call that failed for good, or for a body that has no place under
-/// its name.
+/// Returns the refusal for a store call that finally failed, or that found a body of the wrong kind.
 pub(in crate::node) fn refusal_of(answer: &Answer) -> Refusal {
     match answer {
         Answer::Failed(CallError::NoAnswer | CallError::Expired) => {

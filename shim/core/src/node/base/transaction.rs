@@ -1,4 +1,4 @@
-//! An open transaction: its reads, its writes, and how long it may be open.
+//! An open transaction: its reads, its writes, its commit and its deadline.
 //!
 //! The read set is an *atomic read set* at every instant (the paper's section 3.2): for every
 //! version in it and every key that its transaction wrote too, the key is absent from the set, or
@@ -22,24 +22,24 @@ use super::checks::{Checks, Reads};
 /// A version in the read set.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) struct ReadVersion {
-    /// `None`: absent.
+    /// The header of the version's transaction; `None` if the key was absent.
     pub(in crate::node) header: Option<Arc<Header>>,
-    /// The client has had it. Until then the choice may be taken back.
+    /// True if the version was returned to the client. Until then the choice may be taken back.
     pub(in crate::node) delivered: bool,
     /// The listing on which the choice rests.
     pub(in crate::node) basis: Basis,
-    /// Undecided entries of a checked key that the choice passed over and that do not follow it:
-    /// they follow a deletion that is collected. They must be dead when the transaction commits.
+    /// Undecided entries of a checked key that the choice skipped and that do not follow the chosen
+    /// version: they follow a collected deletion. They must be dead when the transaction commits.
     pub(in crate::node) strays: Vec<VersionEntry>,
 }
 
-/// The part of a listing that a choice rests on.
+/// The facts about a listing on which a choice rests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Basis {
-    /// The mark that the node knew before it asked for it.
+    /// The mark that the node knew before it made the listing.
     pub(in crate::node) mark: TxnId,
-    /// The choice is the newest version that had committed when the transaction began, or a newer
-    /// one: the listing was asked since, and nothing newer in it was passed over.
+    /// True if the choice is the newest version that had committed when the transaction began, or a
+    /// newer one: the listing was made since, and nothing newer in it was skipped.
     pub(in crate::node) newest: bool,
 }
 
@@ -50,15 +50,15 @@ impl ReadVersion {
     }
 }
 
-/// A range of keys that was listed: a key in it and not in the read set was read as absent.
+/// A range of keys that was listed. A key in it that is not in the read set was read as absent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::node) struct ListedRange {
     pub(in crate::node) prefix: String,
     /// The text after which it begins, exclusive.
     pub(in crate::node) after: Option<String>,
-    /// The text through which it goes, inclusive; `None`: the end of the prefix.
+    /// The last text in it, inclusive; `None` for the end of the prefix.
     pub(in crate::node) through: Option<String>,
-    /// The mark that the node knew before it asked the listing.
+    /// The mark that the node knew before it made the listing.
     pub(in crate::node) mark: TxnId,
 }
 
@@ -75,7 +75,8 @@ impl ListedRange {
 pub(in crate::node) struct CommitWaiter {
     pub(in crate::node) ticket: Ticket,
     pub(in crate::node) form: CommitForm,
-    /// The monotonic instant at which it has waited long enough; counts from the commit's start on.
+    /// The monotonic instant, in milliseconds, at which its wait times out. It is set when the commit
+    /// starts.
     pub(in crate::node) until_mono: u64,
 }
 
@@ -99,20 +100,20 @@ pub(in crate::node) enum CommitForm {
 /// The phase of an open transaction.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Phase {
-    /// Operations are welcome.
+    /// The transaction accepts operations.
     Open,
-    /// A commit was asked and waits for operations under way.
+    /// A commit was requested, and waits for operations in flight.
     Closing(Option<bytes::Bytes>, Vec<CommitWaiter>),
-    /// A commit was asked; its time is not taken yet, and nothing was sent.
+    /// A commit was requested; its time is not taken yet, and nothing was sent.
     Preparing(Option<bytes::Bytes>, Vec<CommitWaiter>),
     /// The commit may have been sent.
     Committing(Arc<Record>, Vec<CommitWaiter>),
-    /// The record and every entry are durable; the store's time must pass the commit time before
-    /// anybody hears of it.
+    /// The record and every entry are durable; the store's time must pass the commit time before the
+    /// commit may be reported.
     Passing(Arc<Record>, Vec<CommitWaiter>),
 }
 
-/// Judgements that were made before. They follow from the rest of the state, so its hash leaves
+/// A cache of judgements. They follow from the rest of the state, so the hash of the state leaves
 /// them out.
 #[derive(Debug, Clone, Default)]
 struct Judged(BTreeMap<TxnId, (u64, Rejection)>);
@@ -124,25 +125,25 @@ impl std::hash::Hash for Judged {
 /// The judgement of a candidate against the read set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Rejection {
-    /// It goes with everything that was read.
+    /// It is compatible with everything that was read.
     None,
-    /// A key that it wrote was read as absent by a listing that may show a later deletion: it goes
-    /// if nothing was removed behind the reads.
+    /// A key that it wrote was read as absent by a listing that may reflect a later deletion. It is
+    /// compatible if nothing was removed behind the reads.
     UnlessDeleted,
-    /// A key that it wrote was read at an older version.
+    /// A key that it wrote was read at an older version, so it is not compatible.
     Rejected,
 }
 
-/// The moment at which a begin was asked: a transaction's time counts from it, and its look-up is
-/// part of it.
+/// The moment of a begin. The transaction's timeout counts from it, and includes the look-up of the
+/// request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Began {
     pub(in crate::node) at: Moment,
-    /// The number of the next call then.
+    /// The number of the next store call at that moment.
     pub(in crate::node) call: u64,
 }
 
-/// The means by which a serializable transaction is checked.
+/// The data by which a serializable transaction is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::node) struct Checked {
     /// The number of commits that had ended when it began.
@@ -158,61 +159,63 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) named: bool,
     pub(in crate::node) fingerprint: Option<Fingerprint>,
     pub(in crate::node) retention_ms: u64,
-    /// Nothing is sent for it after this.
+    /// The deadline, after which nothing is sent for it.
     pub(in crate::node) deadline: Limit,
     /// The monotonic instant at which its timer fires.
     pub(in crate::node) deadline_mono: u64,
     pub(in crate::node) session: Session,
-    /// The times of commits that its session names, and that were not found, are believed up to
-    /// this one: its commit asks when it takes its own.
+    /// The greatest commit time, in milliseconds, that is trusted for commits that its session names
+    /// and that were not found. It is set when the commit takes its own time.
     pub(in crate::node) believed_ms: u64,
-    /// Every first read must rest on a listing asked since the begin.
+    /// True if every first read must rest on a listing made since the begin.
     pub(in crate::node) fresh: bool,
-    /// The level that was asked for.
+    /// The requested level.
     pub(in crate::node) isolation: Option<Isolation>,
-    /// The means by which its reads are checked, if it commits as a serializable one. `None`: it
-    /// does not.
+    /// The data by which its reads are checked, if it commits as a serializable transaction.
     pub(in crate::node) checked: Option<Checked>,
-    /// Its entries are locks, and what it read is checked between them and the record: decided when
-    /// it commits.
+    /// True if its entries are locks, and its reads are checked after they are taken and before the
+    /// record is created. Decided when it commits.
     pub(in crate::node) locks: bool,
-    /// Store calls made since the begin have this number or a greater one.
+    /// The number of the next store call when it began.
     pub(in crate::node) began_call: u64,
     pub(in crate::node) reads: BTreeMap<Key, ReadVersion>,
     pub(in crate::node) ranges: Vec<ListedRange>,
-    /// The newest transaction of the read set and the floor that wrote the key.
+    /// The lower bounds: for each key, the newest transaction of the read set and the floor that
+    /// wrote it.
     lower: BTreeMap<Key, Arc<Header>>,
     /// The number of times that a key or a range was read as absent, or a choice was taken back.
     absences: u64,
-    /// Judgements of transactions that the bounds come from, each with `absences` at the time.
+    /// Judgements of transactions that are lower bounds, each with the value of `absences` then.
     judged: Judged,
+    /// The commits that the session has seen.
     floor: Vec<Arc<Header>>,
     pub(in crate::node) buffer: BTreeMap<Key, Write>,
-    /// Bytes of inline values in the buffer.
+    /// The size of the inline values in the buffer, in bytes.
     pub(in crate::node) inline_bytes: usize,
-    /// The result for later attempts, if the commit brings none.
+    /// The result for later attempts, if the commit itself has none.
     pub(in crate::node) large_result: Option<LargeResult>,
-    /// Bytes of the buffer and of the large result's place in a stored commit record, at most.
+    /// The greatest size of the buffer and of the large result's place in a stored commit record, in
+    /// bytes.
     pub(in crate::node) record_bytes: usize,
     /// A digest of the last batch that carried a commit.
     pub(in crate::node) carrier: Option<u64>,
     /// The group of its blobs, once one was reserved.
     pub(in crate::node) blob_group: Option<BlobGroup>,
     pub(in crate::node) blobs: u32,
-    /// Operations under way.
+    /// The number of operations in flight.
     pub(in crate::node) operations: usize,
     pub(in crate::node) phase: Phase,
-    /// Its share of the node's sum: [`Transaction::bytes`] after its last operation.
+    /// Its share of the node's sum, in bytes: [`Transaction::bytes`] after its last operation.
     pub(in crate::node) weighed: usize,
 }
 
-/// The weight of an open transaction besides its buffer and its reads: its own places, its
-/// request's, its timer's.
+/// The estimated size of an open transaction without its buffer and its reads: itself, its request
+/// and its timer.
 const TRANSACTION_BYTES: usize = 1_024;
-/// The weight of a write in the buffer, a read, or a bound on a key besides the bytes of a value: a
-/// place in a map, the key's text, a header's share.
+/// The estimated size of a write in the buffer, a read, or a bound on a key, without the bytes of a
+/// value: a place in a map, the key's text, a share of a header.
 const ITEM_BYTES: usize = 256;
-/// Items that a listed range counts for: its texts may be as long as three keys.
+/// The number of items that a listed range counts as: its texts may be as long as three keys.
 const RANGE_ITEMS: usize = 13;
 
 impl Transaction {
@@ -257,12 +260,12 @@ impl Transaction {
         }
     }
 
-    /// Returns true if it asked to be serializable, whatever it writes.
+    /// Returns true if its caller asked for the serializable level, independently of its keys.
     pub(in crate::node) fn is_serializable(&self) -> bool {
         self.isolation == Some(Isolation::Serializable)
     }
 
-    /// Notes that a commit was asked and waits for operations under way.
+    /// Notes that a commit was requested and waits for operations in flight.
     pub(in crate::node) fn close(&mut self, result: Option<bytes::Bytes>, waiter: CommitWaiter) {
         assert!(matches!(self.phase, Phase::Open), "a commit is asked of an open transaction");
         assert!(self.operations > 0, "a commit waits for operations only if there are some");
@@ -292,11 +295,13 @@ impl Transaction {
         self.phase = Phase::Preparing(result, waiters);
     }
 
-    /// Takes the commit time: from here on the commit may be sent. Returns its record. `follows`:
+    /// Takes the commit time, after which the commit may be sent. Returns its record. `follows` are
     /// the versions that its writes follow, if its entries are locks.
     pub(in crate::node) fn take_time(&mut self, time: Hlc, follows: Option<Follows>) -> Arc<Record> {
         assert!(time > self.newest_seen(), "a commit's time is above all that it read");
         assert_eq!(follows.is_some(), self.locks, "what is written under a lock follows a version");
+        // A write must follow the version that the client read. If the client has not read the key,
+        // it may follow a newer version.
         for (key, version) in self.buffer.keys().zip(follows.iter().flat_map(|of| of.versions.iter())) {
             let read = self.reads.get(key).expect("what is written under a lock was read");
             let is_newer = *version > read.version() && !read.delivered;
@@ -322,8 +327,8 @@ impl Transaction {
         record
     }
 
-    /// Takes the record of a commit as it was written: its writes may follow other versions than they
-    /// were to.
+    /// Replaces the record of a commit by the one that was written, whose writes may follow other
+    /// versions than planned.
     pub(in crate::node) fn was_written_as(&mut self, written: Arc<Record>) {
         let Phase::Committing(record, _) = &mut self.phase else { unreachable!("it was being written") };
         assert_eq!(record.txn, written.txn, "what was written is what was to be");
@@ -331,8 +336,8 @@ impl Transaction {
         *record = written;
     }
 
-    /// Notes that the record and every entry are durable: the store's time must pass the commit
-    /// time.
+    /// Notes that the record and every entry are durable, so that only the wait for the store's time
+    /// remains.
     pub(in crate::node) fn pass(&mut self) {
         let Phase::Committing(record, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
             unreachable!("what is durable was sent")
@@ -341,7 +346,7 @@ impl Transaction {
         self.phase = Phase::Passing(record, waiters);
     }
 
-    /// Opens the transaction again, after a commit that took no effect and has no waiters left.
+    /// Reopens the transaction, after a commit that took no effect and has no waiters left.
     pub(in crate::node) fn reopen(&mut self) {
         assert!(!matches!(self.phase, Phase::Passing(..)), "what is durable is not taken back");
         let waiters = self.waiters_mut().expect("a commit was asked");
@@ -349,7 +354,7 @@ impl Transaction {
         self.phase = Phase::Open;
     }
 
-    /// Adds a range that was listed: it goes on from the last one, or is one more.
+    /// Adds a range that was listed. It is merged with the last one if it continues it.
     pub(in crate::node) fn add_range(&mut self, range: ListedRange) {
         let through = range.through.as_deref();
         let goes_on = range.after.as_deref().is_none_or(|after| through.is_none_or(|to| after <= to));
@@ -361,14 +366,14 @@ impl Transaction {
                 if range.after.is_some() && last.prefix == range.prefix && last.through == range.after =>
             {
                 last.through = range.through;
-                // The pages count as one: what holds for all of them rests on the oldest mark.
+                // The pages become one range, for which only the oldest mark holds.
                 last.mark = last.mark.min(range.mark);
             }
             Some(_) | None => self.ranges.push(range),
         }
     }
 
-    /// Returns the conflict of what it read with a commit, if it is checked and there is one.
+    /// Returns a conflict of its reads with another commit, if it is checked and there is one.
     pub(in crate::node) fn conflict(&self, checks: &Checks, bug: impl Fn(Bug) -> bool) -> Option<Conflict> {
         let Checked { began, .. } = self.checked?;
         let (attempt, delivered_only) = (self.attempt, self.locks);
@@ -376,20 +381,20 @@ impl Transaction {
         checks.conflict(reads, bug)
     }
 
-    /// Returns its estimated bytes.
+    /// Returns its estimated size in bytes.
     pub(in crate::node) fn bytes(&self) -> usize {
         let items = self.buffer.len() + self.reads.len() + self.lower.len() + RANGE_ITEMS * self.ranges.len();
         TRANSACTION_BYTES + self.record_bytes + items * ITEM_BYTES
     }
 
-    /// Adds a commit that the session has seen: a lower bound for every key that it wrote.
+    /// Adds a commit that the session has seen, which is a lower bound for every key that it wrote.
     pub(in crate::node) fn add_floor(&mut self, header: Arc<Header>) {
         assert!(self.reads.is_empty(), "the floor is known before the first read");
         self.raise(&header);
         self.floor.push(header);
     }
 
-    /// Puts a version into the read set.
+    /// Adds a version, or an absence, to the read set.
     pub(in crate::node) fn add_read(
         &mut self,
         key: Key,
@@ -401,8 +406,9 @@ impl Transaction {
             let bound = self.lower.get(&key).map(|bound| bound.txn);
             assert!(bound <= Some(header.txn), "a read never goes back below its lower bound");
             assert!(header.meta(&key).is_some(), "a version's key is in its write set");
-            // A bound raises all keys of its transaction, so it is raised once: a listing of what
-            // one large commit wrote would walk over all of it for every key.
+            // Raising walks over all keys of the transaction. If it is the bound already, they were
+            // raised before; to raise them again would make a listing of one large commit's keys
+            // quadratic.
             if bound != Some(header.txn) {
                 self.raise(header);
             }
@@ -413,13 +419,13 @@ impl Transaction {
         assert!(before.is_none(), "a key enters the read set once");
     }
 
-    /// Takes a choice back that no client has had.
+    /// Removes a choice from the read set that was not returned to the client.
     pub(in crate::node) fn take_back(&mut self, key: &Key) {
         let read = self.reads.remove(key).expect("only what is in the read set is taken back");
         assert!(!read.delivered, "what the client has had stays");
+        // Rebuild the bounds without those that came from the choice.
         self.absences += 1;
         self.lower.clear();
-        // The bounds that the choice brought go with it; all others stay.
         let known: Vec<Arc<Header>> = self
             .reads
             .values()
@@ -462,13 +468,13 @@ impl Transaction {
         ranges.map(|range| range.mark).min()
     }
 
-    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2): it is rejected if one of
-    /// its cowritten keys was read at an older version, absent being older than everything, unless
-    /// the key was deleted since.
+    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2). It is rejected if one of its
+    /// cowritten keys was read at an older version, unless that key was deleted since. Absent is
+    /// older than everything.
     ///
     /// A candidate that is the key's lower bound was judged when it was first read, or was known
-    /// before the first read; what was read since is not older. So only what was read as absent
-    /// since then counts, and it is judged again only if there is more of that.
+    /// before the first read, and versions that were read since are not older. So only absences since
+    /// then can reject it, and it is judged again only if there are new ones.
     pub(in crate::node) fn rejection(
         &mut self,
         key: &Key,
@@ -512,6 +518,9 @@ impl Transaction {
             if bug(Bug::TreatAbsentAsNewest) {
                 continue;
             }
+            // Above the mark of the listing, absence means that the candidate was not entered yet,
+            // so the key was read before the candidate. At or below it, the key was deleted after
+            // the candidate and the deletion collected.
             if candidate.txn > absent_by || bug(Bug::TreatAbsentAsVersionZero) {
                 return Rejection::Rejected;
             }
@@ -520,7 +529,7 @@ impl Transaction {
         judgement
     }
 
-    /// Returns the least mark that any of its reads rests on; `None` if it has read nothing.
+    /// Returns the least mark of the listings on which its reads rest; `None` if it has read nothing.
     pub(in crate::node) fn least_mark(&self) -> Option<TxnId> {
         let reads = self.reads.values().map(|read| read.basis.mark);
         let least = reads.chain(self.ranges.iter().map(|range| range.mark)).min();
@@ -537,9 +546,9 @@ impl Transaction {
         reads.max().max(session).unwrap_or_default()
     }
 
-    /// Returns true if its session names a commit that was not found, with a time above this one: of
-    /// a version of the future, or of a token that nobody gave out. Its time is not believed, and
-    /// the written keys are looked at instead.
+    /// Returns true if its session names a commit that was not found and has a time after `ms`. It
+    /// comes from a version from the future, or from a forged token: its time is not trusted, and the
+    /// written keys are listed instead.
     pub(in crate::node) fn session_is_ahead_of(&self, ms: u64) -> bool {
         self.session.entries.iter().any(|entry| entry.txn.time.ms() > ms && !self.is_found(entry.txn))
     }
@@ -616,7 +625,7 @@ impl Transaction {
         }
     }
 
-    /// Returns the waiters of a commit under way, however far it is.
+    /// Returns the waiters of a commit, in any phase.
     pub(in crate::node) fn waiters_mut(&mut self) -> Option<&mut Vec<CommitWaiter>> {
         match &mut self.phase {
             Phase::Open => None,
