@@ -1,5 +1,5 @@
-//! Choosing a version: the paper's AtomicRead (section 3.2, Algorithm 1), with what a store needs
-//! whose entries are hints and whose superseded versions go (protocol, section 5).
+//! The choice of a version: the paper's AtomicRead (section 3.2, Algorithm 1), extended for a store
+//! whose entries are hints and whose superseded versions are removed (protocol, section 5).
 //!
 //! Rule. The version of `k` is the newest committed one that is (1) not older than the newest
 //! version of `k` written by a transaction whose write was read already, and (2) not written by a
@@ -10,9 +10,9 @@
 //! relates two reads.
 //!
 //! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never
-//! will be; at or below it, it was there and is removed. So the same absence means *skip it* or
-//! *the listing is out of date*, and the mark that tells must be read after the absence was seen.
-//! Young versions are above every mark, which spares the look.
+//! will be; at or below it, it existed and was removed. So the same absence means *skip it* or *the
+//! listing is out of date*, and the mark that decides must be read after the absence was seen. Young
+//! versions are above every mark, so they need no read of the mark.
 
 use std::sync::Arc;
 
@@ -34,47 +34,47 @@ use super::read;
 /// entered since. Each round needs a removal at just that moment.
 const ROUNDS_MAX: u32 = 64;
 
-/// The records that are asked for ahead on the way down to an older version.
+/// The number of records that are requested ahead on the way down to an older version.
 const RECORDS_AHEAD: usize = 16;
 
-/// The outcome of one look at a key.
+/// The outcome of one try to choose a version.
 #[derive(Debug)]
 pub(in crate::node) enum Choice {
-    /// The version in the read set, since earlier or just now.
+    /// A version is chosen, and is in the read set now.
     Version(Arc<Header>),
-    /// Absent, in the read set already, or just now.
+    /// The key is absent, and in the read set or a listed range as such.
     Absent,
-    /// A listing, a record or the mark is missing; it was asked for.
+    /// A listing, a record or the mark is missing, and was requested.
     Missing,
-    /// The listing was out of date; another one was asked for.
+    /// The listing was out of date, and another one was requested.
     ListedAgain,
     /// No compatible version remains.
     Gone,
-    /// The read set has no room for it.
+    /// The read set has no room for the key.
     Full,
-    /// The store's listing of the key contradicts itself again and again; the text says how.
+    /// The store's listing of the key keeps contradicting itself; the text describes it.
     Damaged(String),
 }
 
 /// The judgement of one candidate.
 enum Judgement {
-    /// The version to read.
+    /// It is the version to read.
     Take(Arc<Header>),
-    /// It is no version: undecided, dead, or collected at this key.
+    /// It is not a version: undecided, dead, or collected at this key.
     Skip,
-    /// It is one, and does not go with what was read.
+    /// It is a version, but not compatible with the read set.
     Passed,
-    /// It does not go with what was read, and what was below it may be gone.
+    /// It is not compatible with the read set, and older versions may be removed.
     Gone,
-    /// A listing, a record or the mark is missing; it was asked for.
+    /// A listing, a record or the mark is missing, and was requested.
     Missing,
     /// The listing is out of date.
     ListAgain,
-    /// Its record is missing, though the mark says that it was there.
+    /// Its record is missing, although by the mark it must exist.
     Lost,
 }
 
-/// One look at a key, on the listing that it rests on.
+/// One try to choose a version, based on one listing.
 struct Look<'a> {
     state: &'a mut State,
     id: OperationId,
@@ -83,7 +83,7 @@ struct Look<'a> {
     listing: Listing,
 }
 
-/// Chooses the version of one key, as far as what is known allows (protocol 5.1 to 5.7).
+/// Chooses the version of one key, or requests what is missing for that (protocol 5.1 to 5.7).
 pub(in crate::node) fn choose(
     state: &mut State,
     id: OperationId,
@@ -98,7 +98,7 @@ pub(in crate::node) fn choose(
     }
     if let Some(mark) = transaction.listed_as_absent(key) {
         if state.settings.locks(key) {
-            // A write of it follows what was read.
+            // A later write of the key must follow this absence, so it enters the read set.
             let transaction = state.transactions.get_mut(&operation.attempt).expect("looked up above");
             let basis = Basis { mark, newest: state.settings.exclusive };
             transaction.add_read(key.clone(), None, basis, Vec::new());
@@ -108,6 +108,8 @@ pub(in crate::node) fn choose(
     if transaction.reads.len() >= state.settings.read_set_len_max {
         return Choice::Full;
     }
+    // End an operation that meets the same obstacle again and again. A value that was gone twice
+    // means that the key is overwritten faster than it can be read.
     let met = operation.met.get(key).copied().unwrap_or_default();
     if met.rounds > ROUNDS_MAX {
         return Choice::Damaged(missing_records(key));
@@ -119,7 +121,7 @@ pub(in crate::node) fn choose(
         return Choice::Missing;
     }
     match usable_listing(state, operation, key) {
-        // Everything else is judged on this one listing, and on marks that are asked after it.
+        // All candidates are judged on this one listing, and on marks that are read after it.
         Ok(listing) => Look { state, id, operation, key, listing }.choose(met),
         Err(since) => {
             ask_listing(state, id, operation, key, None, since);
@@ -132,8 +134,8 @@ fn missing_records(key: &Key) -> String {
     format!("the entries of {key} name records that are not there")
 }
 
-/// Waits for the node's first look at the mark. Returns true if it is under way: a listing should
-/// be asked with the mark known.
+/// Returns true, and lets the operation wait, if the node has not read the mark yet: a listing is
+/// more useful if the mark is known before it.
 pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation: &Operation) -> bool {
     if state.mark.was_looked_at() {
         return false;
@@ -143,11 +145,12 @@ pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation:
     true
 }
 
-/// Waits for the end of commits that are under way, where the transaction is checked: it would read
-/// what is about to be overwritten, and meet a conflict. Returns true if there is one, and then none
-/// of the keys is chosen: what is chosen while another key waits may be overwritten meanwhile.
+/// Returns true, and lets the operation wait, if a commit in flight writes one of the keys and the
+/// transaction is checked: it would read a version that is about to be overwritten, and get a
+/// conflict. Then none of the keys may be chosen, because a version that is chosen while another key
+/// waits may be overwritten meanwhile.
 ///
-/// After many conflicts it keeps the keys free as well.
+/// After many conflicts it also reserves the keys.
 pub(in crate::node) fn awaits_commits(
     state: &mut State,
     id: OperationId,
@@ -158,7 +161,8 @@ pub(in crate::node) fn awaits_commits(
     let transaction = &state.transactions[&attempt];
     let Some(Checked { conflicts, .. }) = transaction.checked else { return false };
     if !transaction.is_serializable() {
-        // It may only read, and then it would wait for nothing.
+        // Its level depends on the keys that it writes. It may write none, and then the wait would
+        // be useless.
         return false;
     }
     let is_new =
@@ -167,7 +171,7 @@ pub(in crate::node) fn awaits_commits(
     for key in &keys {
         state.checks.reserve(key, attempt, conflicts, state.clock.mono_ms());
     }
-    // What is only written waits in line, and follows what is there then.
+    // A key that is only written waits in line, and its write follows the newest version then.
     let waits_in_line = |key: &Key| {
         let is_listed = state.index.known(key).is_some_and(|entry| entry.listing().is_some());
         is_listed && read::is_only_written(operation, key)
@@ -179,10 +183,12 @@ pub(in crate::node) fn awaits_commits(
     waits
 }
 
-/// Returns the node's last listing of a key if this operation may rest on it; else the call by
-/// which, or later, it must be asked.
+/// Returns the node's last listing of a key if this operation may use it; else the number of the
+/// first call whose listing it may use.
 fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result<Listing, u64> {
     let transaction = &state.transactions[&operation.attempt];
+    // The listing must be asked after the begin of a fresh transaction, after the last pause of the
+    // process, and after the last listing that was found out of date.
     let fresh = transaction.fresh && !state.planted(Bug::FreshByOldListing);
     let since = if fresh { transaction.began_call } else { 0 };
     let since = since.max(state.index.stale_before_call());
@@ -190,21 +196,20 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     let since = since.max(entry.not_before_call());
     let Some(listing) = entry.listing().cloned() else { return Err(since) };
     let is_current = if state.settings.exclusive {
-        // No listing ages where one process holds the store. But one from before the mark moved
-        // explains no absence.
+        // Listings do not expire where one process holds the store. But one from before the mark
+        // moved cannot explain an absence.
         listing.mark >= state.mark.known()
     } else {
         state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms
     };
-    // A listing asked since the operation began is young enough for it, however long its answer
-    // took.
+    // A listing made since the operation began is young enough for it, even if its answer took long.
     let young = is_current || listing.asked_call >= operation.began_call;
     assert!(listing.asked_call < listing.answered_call, "a listing is answered after it was asked");
     if listing.asked_call < since {
         return Err(since);
     }
-    // The node knows of a settled mark that this listing cannot explain: a retry would meet the
-    // same refusal.
+    // Below a settled mark versions are removed, which this older listing cannot explain. Without a
+    // new listing, a retried request would be rejected for the same reason.
     let settled = state.mark.last().map_or(TxnId::ZERO, |seen| seen.settled);
     if listing.mark < settled && listing.asked_call < operation.began_call {
         return Err(operation.began_call);
@@ -223,8 +228,8 @@ fn ask_listing(
 ) {
     assert!(since <= state.calls.next_number(), "a listing is asked by the next call at the latest");
     let owner = Owner::Listing(key.clone(), after.clone());
-    // Most reads need the newest entries. Who goes on looks for an old version of a hot key, and new
-    // ones come meanwhile: it should not take many pages.
+    // Most reads need only the newest entries, so the first page is small. A read that continues
+    // looks for an old version of a hot key, which gets new versions meanwhile: use large pages.
     let limit = if after.is_some() { state.settings.scan_page_len } else { state.settings.version_page_len };
     let call = || Call::List {
         group: Group::Versions(key.clone()),
@@ -239,11 +244,12 @@ impl Look<'_> {
         let transaction = &self.state.transactions[&self.operation.attempt];
         let bound = transaction.lower_bound(self.key).cloned();
         let bound = bound.filter(|_| !self.state.planted(Bug::DropLowerBound));
+        // `rejected` is set once a version was skipped because it is not compatible.
         let mut rejected = false;
         let mut at = 0;
         while let Some(known) = self.candidate(at, bound.as_ref()) {
             at += 1;
-            // The listing goes no further down than this yet.
+            // The candidate is below the last page: versions between may be missing.
             if let Some(more) = self.listing.more_after.clone().filter(|more| known.txn < more.txn) {
                 return self.next_page(*more);
             }
@@ -265,35 +271,37 @@ impl Look<'_> {
                 return self.absent(rejected);
             }
         }
+        // All known candidates are used up. Older ones may follow, unless the bound excludes them.
         if let Some(more) = self.listing.more_after.clone()
             && bound.as_ref().is_none_or(|bound| more.txn > bound.txn)
         {
             return self.next_page(*more);
         }
-        // No version is left. Nothing speaks against absence: the listing shows everything that is
-        // not above every mark.
+        // No version is left. If no version was rejected or required, the key is absent: the listing
+        // shows every version except young ones, which the transaction need not see.
         if bound.is_none() && !rejected && met.values_gone == 0 {
             return self.absent(rejected);
         }
-        // Otherwise something hides below what was rejected, or the lower bound itself has gone:
-        // only if nothing was removed behind what this transaction rests on does the listing tell
-        // why.
+        // Otherwise an older version may have been removed that should be read now, or the lower
+        // bound itself was removed. Absence can be concluded only if nothing was removed behind the
+        // listings on which this transaction rests.
         let Some(nothing_removed) = self.nothing_removed(met) else { return Choice::Missing };
         let explained = match &bound {
-            // The key was deleted since, by a tombstone that has gone as well. What was rejected is
-            // above the settled mark, so it superseded nothing, and came after that.
+            // The key was deleted after the bound, by a tombstone that was collected, too. Rejected
+            // versions are above the settled mark, so nothing was removed because of them, and they
+            // came after the deletion.
             Some(bound) => bound.txn <= self.listing.mark,
-            // Everything rejected is above the settled mark: the key had no version before.
+            // All rejected versions are above the settled mark: the key had no version before them.
             None => true,
         };
         let believed = nothing_removed || self.state.planted(Bug::BelieveAbsenceThoughMarkMoved);
         if believed && explained { self.absent(rejected) } else { Choice::Gone }
     }
 
-    /// Returns the candidate at a place of their order, newest first, down to the lower bound: every
-    /// listed entry, every transaction whose record is known, and the lower bound itself, which
-    /// counts even if the index has forgotten it. One at a time: most reads take the first, and a hot
-    /// key has dozens.
+    /// Returns the candidate at index `at`, newest first, down to the lower bound. Candidates are all
+    /// listed entries, all transactions whose record is known, and the lower bound itself, which
+    /// counts even if the index has forgotten it. They are returned one by one, because most reads
+    /// take the first, and a hot key has dozens.
     fn candidate(&mut self, at: usize, bound: Option<&Arc<Header>>) -> Option<Known> {
         let versions = self.state.index.entry(self.key).versions();
         let before = at.checked_sub(1).map(|before| versions.get(before).map(|known| known.txn));
@@ -308,7 +316,7 @@ impl Look<'_> {
                 known.decide(bound);
                 Some(known)
             }
-            // The bound stands behind all that is above it, and is the last.
+            // The index does not hold the bound: it is the last candidate, after all newer ones.
             Some(_) | None => {
                 let is_behind_all = before.is_none_or(|before| before.is_some_and(|txn| txn > bound.txn));
                 is_behind_all.then(|| Known::unlisted(bound))
@@ -317,8 +325,8 @@ impl Look<'_> {
     }
 
     fn judge(&mut self, known: &Known) -> Judgement {
-        // An entry is a hint, so its record decides first. A version that the listing does not show
-        // is explained before it is compared with what was read.
+        // An entry is a hint, so its record decides. If the listing does not show a known version,
+        // the reason for that is found before the version is compared with the read set.
         let listed = known.is_listed_by(self.listing.asked_call);
         match &known.knowledge {
             Knowledge::Entry(entry) => self.judge_hint(known, entry),
@@ -334,7 +342,7 @@ impl Look<'_> {
         }
     }
 
-    /// A listed entry whose record is not known: the record decides.
+    /// Judges a listed entry whose record is not known: the record decides.
     fn judge_hint(&mut self, known: &Known, entry: &VersionEntry) -> Judgement {
         if self.state.planted(Bug::TakeHintForVersion) {
             let meta = [(self.key.clone(), entry.meta.clone())];
@@ -350,43 +358,47 @@ impl Look<'_> {
         if known.was_undecided() && self.state.planted(Bug::UndecidedNeverAskedAgain) {
             return Judgement::Skip;
         }
+        // The record must be read after this listing: a record that was absent before may exist now.
         let Some(found_none) = known.undecided_since(self.listing.asked_call) else {
             self.ask_record(entry);
             return Judgement::Missing;
         };
+        // The mark cannot have reached it, so it is undecided.
         if self.state.is_young(entry.txn) || self.state.planted(Bug::SkipListedWithoutRecord) {
             return Judgement::Skip;
         }
         match known.stray(self.listing.asked_call) {
-            // The mark passed it while the record could not be read.
+            // The mark passed the entry although it is dead, because its record could not be read.
             Some(Stray::Dead) => return Judgement::Skip,
             Some(Stray::Lost) => return Judgement::Lost,
             None => {}
         }
-        // Old, and without a record: never committed, or its record was removed after this listing.
-        // The mark must be read after the get that found nothing, or a removal between the two
-        // would go unseen.
+        // The entry is old and has no record: it never committed, or its record was removed after
+        // this listing. The mark must be read after the get that found nothing, or a removal between
+        // the two would be missed.
         let since = if self.state.planted(Bug::ReadMarkBeforeGet) { 0 } else { found_none };
         let Some(seen) = self.mark_since(since) else { return Judgement::Missing };
         assert!(seen.asked_call >= since, "a mark that explains an absence was read after it");
         if seen.format.mark < entry.txn { Judgement::Skip } else { Judgement::ListAgain }
     }
 
-    /// A transaction whose record is known, though the listing shows no entry of it at this key:
-    /// [`Judgement::Take`] if it is a version all the same.
+    /// Judges a transaction whose record is known, although the listing shows no entry of it at this
+    /// key. Returns [`Judgement::Take`] if it is nevertheless a version.
     fn judge_unlisted(&mut self, header: &Arc<Header>) -> Judgement {
         if self.state.is_young(header.txn) || self.state.planted(Bug::IndexWhateverTheMark) {
             return Judgement::Take(header.clone());
         }
         if header.txn <= self.listing.mark {
-            // It had an entry here before the listing was asked.
+            // It had an entry here before the listing was made, so it was collected.
             return Judgement::Skip;
         }
+        // Above a mark that is read after the listing, the entry was not put yet. Otherwise it may
+        // have been put and collected since: a new listing decides.
         let Some(seen) = self.mark_since(self.listing.answered_call) else { return Judgement::Missing };
         if seen.format.mark < header.txn { Judgement::Take(header.clone()) } else { Judgement::ListAgain }
     }
 
-    /// A version: does it go with everything that was read?
+    /// Judges a version by its compatibility with the read set.
     fn judge_version(&mut self, header: &Arc<Header>) -> Judgement {
         assert!(header.meta(self.key).is_some(), "a version's key is in its write set");
         let bug = bug_of(&self.state.settings);
@@ -407,15 +419,15 @@ impl Look<'_> {
         if self.state.is_young(header.txn) || self.state.planted(Bug::OlderVersionAfterRejection) {
             return Judgement::Passed;
         }
-        // What was below a version at or below the settled mark may be removed, in part: nothing
-        // may be read past it.
+        // Below a version that is at or below the settled mark, older versions may be removed, also
+        // only some of them: nothing older may be read.
         let Some(seen) = self.mark_since(self.listing.answered_call) else { return Judgement::Missing };
         if header.txn <= seen.settled { Judgement::Gone } else { Judgement::Passed }
     }
 
-    /// Returns true if nothing was removed behind this transaction's reads and this listing: all
-    /// that can have been removed was entered before each of them was asked. `None`: the mark is
-    /// asked for.
+    /// Returns true if nothing was removed behind this transaction's reads and this listing, because
+    /// the settled mark is not above the mark of any of them. Returns `None`, and requests the mark,
+    /// if it is not known well enough.
     fn nothing_removed(&mut self, met: Met) -> Option<bool> {
         let since = self.listing.answered_call.max(met.mark_since);
         let settled = self.mark_since(since)?.settled;
@@ -425,7 +437,7 @@ impl Look<'_> {
         Some(settled <= least)
     }
 
-    /// Returns the mark if it was asked by this call or a later one; else asks for it.
+    /// Returns the mark if it was read by call `since` or a later one; else requests it.
     fn mark_since(&mut self, since: u64) -> Option<Seen> {
         let since = if self.state.planted(Bug::ReadMarkBeforeListing) { 0 } else { since };
         if let Some(seen) = self.state.mark.since(since) {
@@ -436,9 +448,9 @@ impl Look<'_> {
         None
     }
 
-    /// Asks for the records of the next candidates as well: what comes below a version that does not
-    /// go with what was read most often does not either, and one after the other would take longer
-    /// than new ones take to come.
+    /// Requests the records of the next candidates, too. Below a version that is not compatible, the
+    /// next ones most often are not either, and reading them one after the other could take longer
+    /// than new versions take to arrive.
     fn ask_records_below(&mut self, at: usize, bound: Option<&Arc<Header>>) {
         let listing = self.listing.asked_call;
         let versions = self.state.index.entry(self.key).versions();
@@ -458,8 +470,8 @@ impl Look<'_> {
             false => Name::Commit(entry.hash),
         };
         let owner = Owner::Record(at.clone(), entry.txn);
-        // A get, not a fetch: the record is wanted, of which a cached value tells nothing. It must
-        // be asked after the listing that showed the entry.
+        // A get, not a fetch, because a cached value does not contain the record. It must be made
+        // after the listing that showed the entry.
         let since = self.listing.asked_call;
         self.state.call_shared(owner, || Call::Get(at), Some(self.id), since, self.operation.limit);
     }
@@ -480,7 +492,8 @@ impl Look<'_> {
 
     fn take(self, header: Arc<Header>, rejected: bool) -> Choice {
         let (strays, basis) = (self.strays(Some(header.txn)), self.basis(rejected));
-        // The mark of the listing goes along: it later tells a deletion from an absence.
+        // The basis contains the mark of the listing, which later distinguishes a deletion from an
+        // absence.
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
         transaction.add_read(self.key.clone(), Some(header.clone()), basis, strays);
@@ -492,7 +505,7 @@ impl Look<'_> {
         let (strays, basis) = (self.strays(None), self.basis(rejected));
         let transaction =
             self.state.transactions.get_mut(&self.operation.attempt).expect("looked up at the start");
-        // A lower bound above the mark has an entry to come, so the key cannot be gone.
+        // A lower bound above the mark will still get its entry, so the key cannot be deleted.
         let bound = transaction.lower_bound(self.key).map(|bound| bound.txn);
         let explained = bound.is_none_or(|bound| bound <= self.listing.mark);
         assert!(explained || careless, "a key is absent below its lower bound only if it was deleted");
@@ -500,16 +513,17 @@ impl Look<'_> {
         Choice::Absent
     }
 
-    /// Returns what the choice rests on. `rejected` says that a newer version was passed over.
+    /// Returns the basis of the choice. `rejected` is true if a newer version was skipped.
     fn basis(&self, rejected: bool) -> Basis {
         let began_call = self.state.transactions[&self.operation.attempt].began_call;
-        // No listing ages where one process holds the store.
+        // Listings do not expire where one process holds the store.
         let is_fresh = self.state.settings.exclusive || self.listing.asked_call >= began_call;
         Basis { mark: self.listing.mark, newest: is_fresh && !rejected }
     }
 
-    /// Returns the undecided entries of a checked key above the version chosen that do not follow
-    /// it. Whoever writes the key next meets the one that does under the name that it takes itself.
+    /// Returns the undecided entries of a checked key above the chosen version that do not follow it.
+    /// An entry that follows it needs no check here: the next write of the key takes the same name
+    /// and finds it.
     fn strays(&self, chosen: Option<TxnId>) -> Vec<VersionEntry> {
         if !self.state.settings.locks(self.key) || self.state.planted(Bug::ForgetStrays) {
             return Vec::new();

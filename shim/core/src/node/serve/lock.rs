@@ -2,30 +2,32 @@
 //! section 13).
 //!
 //! ```text
-//!   lock:   create version/<key>/<what it follows>, each ─► taken? ─► committed: conflict
+//!   lock:   create version/<key>/<version it follows> ───► taken? ─► committed: conflict
 //!                                                                     dead:      take it over
 //!                                                                     undecided: wait a little, break it
-//!   check:  the followers of what was only read ─► none, or dead
+//!   check:  the followers of versions that were only read ─► none, or dead
 //!   decide: create commit/<hash> ─► acknowledge
 //! ```
 //!
-//! Rule. Two transactions that follow the same version of a key want the same name, and one of them
-//! has it. What was only read is checked after every lock is held and before the record is created,
-//! so there is a moment, when the last lock was taken, at which all that was read and written was
-//! the newest there was. That is the transaction's place in the order.
+//! Rule. Two transactions that follow the same version of a key want the same name, and only one of
+//! them gets it. Keys that were only read are checked after every lock is held and before the record
+//! is created. So there is a moment, when the last lock was taken, at which all versions that were
+//! read or followed were the newest. This moment is the transaction's place in the order.
 //!
 //! An undecided holder is *broken*: `commit/<its hash>` is created as *aborted*, naming its attempt.
-//! The create of a record and of this object have one winner between them, so a holder cannot be
-//! broken and commit.
+//! Only one of the creates of a record and of this object succeeds, so a holder cannot be broken and
+//! commit.
 //!
-//! Who waits: only a transaction that holds no lock, or that is older than the holder. So of any
-//! that wait in a circle one gives up. Nobody waits for a holder whose commit began long ago: who
-//! is older than it breaks it after `break_after_ms`, who is younger after three times that, so
-//! that two do not break each other. Who has little time left does not wait: a conflict is certain, an
-//! outcome at the deadline would not be.
+//! Waiting: a transaction waits only if it holds no lock, or is older than the holder. So of
+//! transactions that wait in a circle at least one ends with a conflict. A holder whose commit began
+//! long ago is not waited for: an older transaction breaks it after `break_after_ms`, a younger one
+//! after three times that, so that two transactions do not break each other. A transaction with
+//! little time left does not wait either: a conflict is a certain outcome, but at the deadline the
+//! outcome would be unknown.
 //!
-//! A collected deletion frees its name. So what follows an old one looks, under its lock, whether
-//! the deletion is there still: if not, others may have begun at absence meanwhile.
+//! The collection of a deletion frees its name. So a transaction that follows an old deletion checks,
+//! under its lock, that the deletion still exists: if not, other transactions may have started from
+//! absence meanwhile.
 
 use std::sync::Arc;
 
@@ -39,42 +41,43 @@ use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::{State, refusal_of};
 use super::commit::{Ending, exists_as};
 
-/// Looks at one holder, and tries to take its name over. Each needs another transaction that came in
-/// between.
+/// The number of tries to take a name over or to decide on a holder. Each further try needs another
+/// transaction that intervened.
 const ROUNDS_MAX: usize = 64;
 
-/// The patience of a transaction with a holder that is older, in multiples of the usual one.
+/// The factor by which a transaction waits longer for an older holder.
 const YOUNGER_WAITS: u64 = 3;
 
-/// The part of a transaction's time that is left when it stops waiting for a holder.
+/// The divisor that gives the part of a transaction's timeout that must be left when it waits for a
+/// holder.
 const RESERVE: u64 = 8;
 
-/// The first pause before a holder is looked at again, in milliseconds; they double.
+/// The first pause before a holder is read again, in milliseconds; pauses double.
 const PAUSE_MIN_MS: u64 = 8;
-/// The longest of them.
+/// The longest pause, in milliseconds.
 const PAUSE_MAX_MS: u64 = 128;
 
-/// The reason why a commit goes no further.
+/// The reason why a commit does not continue.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Stop {
     /// Another transaction came first.
     Conflict(Conflict),
-    /// Another one that is not decided has what this one wants, and may not be waited for.
+    /// An undecided transaction holds the lock, and may not be waited for.
     Held(Conflict),
     /// Another attempt of the same request has committed.
     Lost,
-    /// The record follows another version now, and its entry, which is the commit, has another name.
+    /// The record now follows another version, so its entry, which is the commit, has another name.
     Renamed,
-    /// The store failed, or holds something damaged.
+    /// The store failed, or holds a damaged object.
     Failed(Refusal),
 }
 
-/// The transaction that wants a lock, or wants to know that there is none.
+/// The transaction that wants a lock, or checks that there is none.
 #[derive(Debug, Clone, Copy)]
 struct Who {
-    /// Its transaction; `None`: it only reads.
+    /// Its transaction; `None` if it only reads.
     txn: Option<TxnId>,
-    /// It holds locks.
+    /// True if it holds locks.
     holds: bool,
 }
 
@@ -84,16 +87,16 @@ impl Who {
         !self.holds || self.txn.is_none_or(|own| own < holder)
     }
 
-    /// Returns the age from which a holder is broken. The younger of two that wait for each other is
-    /// the more patient, so that they do not break one another.
+    /// Returns the age, in milliseconds, from which it breaks a holder. Of two transactions that wait
+    /// for each other the younger waits longer, so that they do not break each other.
     fn patience_ms(&self, state: &State, holder: TxnId) -> u64 {
         let is_older = self.txn.is_some_and(|own| own < holder);
         state.settings.break_after_ms * if is_older { 1 } else { YOUNGER_WAITS }
     }
 }
 
-/// Returns true if a transaction has time for a pause and for what follows it. One that waits until
-/// its deadline could not tell any more that it has not committed.
+/// Returns true if a transaction has time for a pause and for the steps after it. If it waited until
+/// its deadline, its outcome would be unknown.
 fn has_time(run: &mut Run<'_>, state: &State, attempt: AttemptId, pause_ms: u64) -> bool {
     run.once_if(|| {
         let deadline = &state.transactions[&attempt].deadline;
@@ -121,8 +124,8 @@ fn collectable(state: &State, key: &Key, read: Option<&Header>) -> Option<Name> 
     is_old.then(|| header.entry(key).name(key))
 }
 
-/// Writes a commit whose entries are locks. Returns its record, whose writes may follow other
-/// versions by now, beside what came of it.
+/// Writes a commit whose entries are locks. Returns its record, whose writes may now follow other
+/// versions, and the ending.
 pub(in crate::node) fn script(
     run: &mut Run<'_>,
     state: &State,
@@ -136,9 +139,11 @@ pub(in crate::node) fn script(
     if let Some(ending) = take_locks(run, state, &mut record)? {
         return Ok((record, ending));
     }
+    // The only entry is the commit, and nothing else is to be checked.
     if record.is_whole() {
         return Ok((record, Ending::Durable));
     }
+    // All locks are held: what was read is now checked, and stays so until the record decides.
     if !late && let Err(stop) = check_reads(run, state, record.txn.attempt, Some(&record))? {
         return Ok((record, ending_of(stop)));
     }
@@ -146,8 +151,8 @@ pub(in crate::node) fn script(
     Ok((record, ending))
 }
 
-/// Takes every lock of a commit: all at once, and then those that somebody else has, one after the
-/// other. `None`: it holds them.
+/// Takes every lock of a commit: first all at once, and then, one by one, those that others hold.
+/// Returns `None` if all locks are held.
 fn take_locks(run: &mut Run<'_>, state: &State, record: &mut Arc<Record>) -> Result<Option<Ending>, Pending> {
     let entries = record.entries();
     let create = |(key, entry): &(Key, VersionEntry)| Call::Create(entry.name(key), body(record, entry));
@@ -156,6 +161,7 @@ fn take_locks(run: &mut Run<'_>, state: &State, record: &mut Arc<Record>) -> Res
     let is_held = |answer: &Answer| matches!(answer, Answer::Created(Created::Created));
     let who = Who { txn: Some(record.txn), holds: answers.iter().any(is_held) };
     for (at, answer) in answers.into_iter().enumerate() {
+        // True if this entry may have been written by a try without an answer.
         let mut maybe = answer == Answer::Failed(CallError::NoAnswer);
         match answer {
             Answer::Created(Created::Created) => continue,
@@ -164,13 +170,15 @@ fn take_locks(run: &mut Run<'_>, state: &State, record: &mut Arc<Record>) -> Res
         }
         match take_over(run, state, record, (at, &mut maybe), who)? {
             Ok(()) => {}
+            // The record decides whether the winner is this attempt or another one.
             Err(Stop::Lost) => {
                 let found = run.ask(|| Call::Get(Name::Commit(record.hash)))?;
                 return exists_as(run, state, record, found).map(Some);
             }
             Err(Stop::Renamed) => return Ok(Some(Ending::Renamed)),
             Err(Stop::Conflict(found)) => return Ok(Some(Ending::Conflict(found))),
-            // A whole entry is the commit: one that was sent may land yet, when the name is free.
+            // A whole entry is the commit: if it was sent, it may still land when the name becomes
+            // free, so the outcome is unknown.
             Err(Stop::Held(_)) if record.is_whole() => return Ok(Some(Ending::Unknown)),
             Err(Stop::Failed(_)) if maybe && record.is_whole() => return Ok(Some(Ending::Unknown)),
             Err(stop) => return Ok(Some(ending_of(stop))),
@@ -179,8 +187,8 @@ fn take_locks(run: &mut Run<'_>, state: &State, record: &mut Arc<Record>) -> Res
     Ok(None)
 }
 
-/// Lets one write of a record follow another version. In place, once the record is its script's own:
-/// a wide commit may meet this at each of its keys.
+/// Changes the version that one write of a record follows. It works in place once the script owns the
+/// record, because a large commit may need it for each of its keys.
 fn follow(record: &mut Arc<Record>, at: usize, before: TxnId) {
     let record = Arc::make_mut(record);
     assert!(before < record.txn, "a version comes after what it follows");
@@ -203,21 +211,22 @@ fn body(record: &Arc<Record>, entry: &VersionEntry) -> Body {
     if entry.whole { Body::Record(record.clone()) } else { entry.body() }
 }
 
-/// The outcome of a look at somebody else's entry.
+/// The state of another transaction's entry.
 #[derive(Debug, PartialEq)]
 enum Holder {
+    /// It is a version.
     Committed,
-    /// It is no version, and never will be.
+    /// It is not a version, and never will be.
     Dead,
-    /// It was undecided a moment ago.
+    /// It was undecided when its record was read.
     Undecided,
 }
 
-/// Takes the lock at a place of the record's writes, whose name somebody else has. `maybe`: a write
-/// of this entry had no answer.
+/// Takes the lock of the write at index `at`, whose name another transaction may hold. `maybe` is
+/// true if a write of this entry had no answer, and is updated.
 ///
-/// A key that its client has not read may follow what was committed meanwhile, if that comes before
-/// the transaction's own time.
+/// The write of a key that the client has not read may follow a version that was committed meanwhile,
+/// if that version has an earlier time than the transaction.
 fn take_over(
     run: &mut Run<'_>,
     state: &State,
@@ -230,11 +239,12 @@ fn take_over(
         |key: &Key| state.transactions[&attempt].reads.get(key).is_some_and(|read| !read.delivered);
     let mut pause_ms = PAUSE_MIN_MS;
     for _ in 0..ROUNDS_MAX {
+        // 1. Read the holder of the name. Its name changes when the record follows another version.
         let (key, entry) = record.entry(at);
         let name = entry.name(&key);
         let (held, tag) = match run.ask(|| Call::Get(name.clone()))? {
             Answer::Got(Some(held)) => held,
-            // It was given up, or this one goes on to it.
+            // The holder released it, or the record now follows another version.
             Answer::Got(None) => match run.ask(|| Call::Create(name.clone(), body(record, &entry)))? {
                 Answer::Created(Created::Created) => return Ok(Ok(())),
                 Answer::Created(Created::Exists) => continue,
@@ -246,10 +256,11 @@ fn take_over(
             },
             answer => return Ok(Err(Stop::Failed(refusal_of(&answer)))),
         };
+        // 2. Decide what the holder is.
         let (by, holder) = match &held {
             Body::Entry(held) if held.txn == record.txn => return Ok(Ok(())),
             Body::Record(held) if held.txn == record.txn => return Ok(Ok(())),
-            // Of an earlier commit time, when the store had refused.
+            // This attempt's own entry, from an earlier try to commit that took no effect.
             Body::Entry(held) if held.txn.attempt == attempt => (held.txn, Ok(Holder::Dead)),
             // A whole entry is a commit.
             Body::Record(held) => (held.txn, Ok(Holder::Committed)),
@@ -260,10 +271,11 @@ fn take_over(
             },
             other => return Ok(Err(Stop::Failed(misplaced(&name, other)))),
         };
+        // 3. Follow a committed holder, wait for an undecided one, or continue with a dead one.
         match holder {
             Ok(Holder::Dead) => {}
             Ok(Holder::Committed) if is_blind(&key) && by < record.txn => {
-                // Its own entry cannot land here any more.
+                // The name is taken for good, so this transaction's entry cannot land under it.
                 *maybe = false;
                 follow(record, at, by);
                 match record.is_whole() {
@@ -280,6 +292,7 @@ fn take_over(
             Ok(Holder::Undecided) => return Ok(Err(held_by(&key, Some(by)))),
             Err(refusal) => return Ok(Err(Stop::Failed(refusal))),
         }
+        // 4. Replace the dead entry, by tag: another transaction may do so at the same time.
         let mut tag = tag;
         if state.planted(Bug::TakeOverWithoutTag)
             && let Answer::Got(Some((_, now))) = run.ask(|| Call::Get(name.clone()))?
@@ -309,7 +322,8 @@ fn misplaced(name: &Name, body: &Body) -> Refusal {
     Refusal::Damaged(format!("a body of another kind under the name of a version entry, {name:?}: {body:?}"))
 }
 
-/// Looks at the holder of a name: its record decides. One that is undecided and old is broken.
+/// Returns the state of the holder of a name, according to its record. An undecided holder that is
+/// old is broken.
 fn look(
     run: &mut Run<'_>,
     state: &State,
@@ -319,6 +333,7 @@ fn look(
     assert!(who.txn != Some(holder.txn), "nobody waits for itself");
     let name = Name::Commit(holder.hash);
     for _ in 0..ROUNDS_MAX {
+        // The object under the record's name decides, if there is one and it concerns this attempt.
         let aborted = match run.ask(|| Call::Get(name.clone()))? {
             Answer::Got(Some((Body::Record(record), _))) => return Ok(Ok(decided(record.txn == holder.txn))),
             Answer::Got(Some((Body::Stub(stub), _))) => return Ok(Ok(decided(stub.txn == holder.txn))),
@@ -332,6 +347,8 @@ fn look(
             Answer::Got(None) => None,
             answer => return Ok(Err(refusal_of(&answer))),
         };
+        // Undecided. If it is old enough, exclude its attempt, by creating the object or by adding
+        // the attempt to those that are excluded already.
         let Noted::BrokenAt(at_ms) = run.once(|| Noted::BrokenAt(may_break(state, holder.txn, who))) else {
             unreachable!("the place of a time")
         };
@@ -349,7 +366,8 @@ fn look(
         };
         match broken {
             Answer::Created(Created::Created) | Answer::Replaced => return Ok(Ok(Holder::Dead)),
-            // It has committed, or somebody else has broken it.
+            // The holder has committed, another transaction has broken it, or the outcome is
+            // unknown: read the object again.
             Answer::Created(Created::Exists) | Answer::Changed | Answer::Failed(CallError::NoAnswer) => {}
             answer => return Ok(Err(refusal_of(&answer))),
         }
@@ -361,16 +379,16 @@ fn decided(is_its: bool) -> Holder {
     if is_its { Holder::Committed } else { Holder::Dead }
 }
 
-/// Returns the store's time, at the latest, if a holder is so old by it, at the least, that nobody
-/// waits for it any more. While the time is not known, nobody is old.
+/// Returns the upper bound of the store's time, in milliseconds, if the holder may be broken. Its age
+/// is computed from the lower bound. While the time is unknown, no holder may be broken.
 fn may_break(state: &State, holder: TxnId, who: Who) -> Option<u64> {
     let now = state.clock.bounds()?;
     let age_ms = now.earliest_ms.saturating_sub(holder.time.ms());
     (age_ms >= who.patience_ms(state, holder)).then_some(now.latest_ms)
 }
 
-/// Checks that what a transaction read, and does not write, is the newest there is. `record`: that
-/// of its commit, whose locks are held.
+/// Checks that the versions that a transaction read, and does not overwrite, are still the newest.
+/// `record` is that of its commit, whose locks are held, if it writes anything.
 pub(in crate::node) fn check_reads(
     run: &mut Run<'_>,
     state: &State,
@@ -383,9 +401,11 @@ pub(in crate::node) fn check_reads(
         Who { txn: record.map(|record| record.txn), holds: record.is_some_and(|r| !r.writes.is_empty()) };
     let read = || transaction.reads.iter().filter(|(key, _)| state.settings.locks(key));
     let only_read = read().filter(|(key, _)| !transaction.buffer.contains_key(*key));
+    // A newer version of a key would be under the name that follows the version read.
     let followers: Vec<(&Key, Name)> =
         only_read.map(|(key, read)| (key, Name::Successor(key.clone(), read.version()))).collect();
-    // Whether a deletion is old enough to go is asked once: it does not get younger.
+    // Deletions that may have been collected. The age is checked once per run of the script, because
+    // a deletion does not get younger.
     let mut deletions: Vec<(&Key, Name, TxnId)> = Vec::new();
     for (key, read) in read() {
         let is_old = run.once_if(|| collectable(state, key, read.header.as_deref()).is_some());
@@ -394,7 +414,7 @@ pub(in crate::node) fn check_reads(
             deletions.push((key, header.entry(key).name(key), header.txn));
         }
     }
-    // All at once: each must hold at one moment, when the last lock was taken.
+    // Read everything now: each condition must hold at the moment when the last lock was taken.
     let places: Vec<usize> =
         followers.iter().map(|(_, name)| run.start(|| Call::Get(name.clone()))).collect();
     let still: Vec<usize> =
@@ -413,6 +433,7 @@ pub(in crate::node) fn check_reads(
             return Ok(Err(stop));
         }
     }
+    // Undecided entries that the reads skipped must not have committed either.
     let strays: Vec<(&Key, &VersionEntry)> =
         read().flat_map(|(key, read)| read.strays.iter().map(move |stray| (key, stray))).collect();
     for (key, stray) in strays {
@@ -423,8 +444,8 @@ pub(in crate::node) fn check_reads(
     Ok(Ok(()))
 }
 
-/// Checks that no version is under a name, and none will come there of those that are there now.
-/// `first`: the answer to the first look, if that was made.
+/// Checks that there is no version under a name, and that an entry that is there now will not become
+/// one. `first` is the answer to the first read of the name, if that was made.
 fn no_follower(
     run: &mut Run<'_>,
     state: &State,
@@ -462,23 +483,23 @@ fn no_follower(
     Ok(Err(held_by(key, None)))
 }
 
-/// Creates the record: with it, the transaction is committed, and every entry is durable already.
+/// Creates the record, with which the transaction is committed. Every entry is already durable.
 fn decide(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
     let name = Name::Commit(record.hash);
-    // Whether a try of a create or a replacement may have taken effect.
+    // True if a create or a replacement may have taken effect.
     let mut maybe = false;
     for _ in 0..ROUNDS_MAX {
         match run.ask(|| Call::Create(name.clone(), Body::Record(record.clone())))? {
             Answer::Created(Created::Created) => return Ok(Ending::Durable),
             Answer::Created(Created::Exists) => {}
-            // It is there or not; or it met what an earlier try of its own had left.
+            // The record may exist or not, perhaps by an earlier try of this call.
             Answer::Failed(CallError::NoAnswer) => maybe = true,
-            // Nothing took effect: the entries are dead without a record.
+            // Rejected. If no earlier try may have taken effect, the entries are dead.
             _ if maybe => return Ok(Ending::Unknown),
             answer => return Ok(Ending::Reopen(refusal_of(&answer))),
         }
         match run.ask(|| Call::Get(name.clone()))? {
-            // An aborted record that was there has been removed.
+            // The object that existed was removed meanwhile: try again.
             Answer::Got(None) => {}
             Answer::Got(Some((Body::Aborted(aborted), tag))) => {
                 match replace_aborted(run, state, record, &aborted, tag)? {
@@ -493,8 +514,8 @@ fn decide(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
     Ok(Ending::Unknown)
 }
 
-/// Puts a record in the place of attempts that were excluded, if its own is not among them. `None`:
-/// something else is there by now, or the outcome is not known.
+/// Replaces the list of excluded attempts by a record, unless its own attempt is excluded. Returns
+/// `None` if the object has changed, or the outcome is unknown.
 pub(in crate::node) fn replace_aborted(
     run: &mut Run<'_>,
     state: &State,
@@ -514,7 +535,7 @@ pub(in crate::node) fn replace_aborted(
     })
 }
 
-/// Gives the locks of a commit up that took no effect: others would wait for them.
+/// Releases the locks of a commit that took no effect, because others would wait for them.
 pub(in crate::node) fn release(run: &mut Run<'_>, state: &State, record: &Record) -> Result<(), Pending> {
     let names: Vec<Name> = record.entries().iter().map(|(key, entry)| entry.name(key)).collect();
     let places: Vec<usize> = names.iter().map(|name| run.start(|| Call::Get(name.clone()))).collect();

@@ -1,10 +1,10 @@
-//! Reads of one verb: from the keys that it wants to their versions and values.
+//! The reads of one verb: they turn the wanted keys into versions and values.
 //!
-//! A choice enters the read set at once, so that several reads of one transaction can be under way.
-//! Until the client has it, it may be taken back: that only loosens the bounds that others were
-//! chosen under, and lets those choose again that had settled on it. What is missing for a choice
-//! (a listing, a record, the mark) is asked for, shared between operations, and the choice is made
-//! again when it has come.
+//! A choice enters the read set at once, so that several reads of one transaction can be in flight.
+//! Until it is returned to the client it may be taken back: this only loosens the bounds under which
+//! other versions were chosen, and operations that use the choice choose again. What is missing for a
+//! choice (a listing, a record, the mark) is requested once for all operations, and the choice is
+//! made again when it has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::choose::{Choice, choose};
 use super::{choose, list};
 
-/// The outcome of taking an operation as far as it goes.
+/// The outcome of running an operation.
 #[derive(Debug)]
 pub(in crate::node) enum Advance {
-    /// A listing, a record or a value is missing; it was asked for.
+    /// A listing, a record or a value is missing, and was requested.
     Waiting,
     /// Every key has its version, and its value where one is wanted.
     Done(Box<Operation>),
-    /// It was refused, and has ended.
+    /// It was rejected, and has ended.
     Failed,
 }
 
@@ -65,7 +65,7 @@ pub(in crate::node) fn start(
     id
 }
 
-/// Takes every key of an operation as far as it goes.
+/// Runs an operation: advances each of its keys until it waits or is done.
 pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
     let Some(mut operation) = state.operations.take(id) else { return Advance::Waiting };
     if list::must_ask_first_page(&operation) {
@@ -76,6 +76,8 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
         }
         return Advance::Waiting;
     }
+    // Choices are repeated until no key is added: records that are learned for one key may add keys
+    // to the page of a listing.
     loop {
         let choosing = operation.wanted.iter().filter(|(_, want)| matches!(want, Want::Choosing));
         let choosing: Vec<Key> = choosing.map(|(key, _)| key.clone()).collect();
@@ -114,7 +116,6 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
             state.operations.put_back(id, operation);
             return Advance::Waiting;
         }
-        // Records that were learned may have added keys to a listing's page.
         if !list::merge_known_keys(state, &mut operation) {
             assert!(operation.wanted.values().all(Want::is_done), "every key has its version");
             return Advance::Done(Box::new(operation));
@@ -122,12 +123,12 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
     }
 }
 
-/// Returns true if an operation needs a key's version and not its value.
+/// Returns true if an operation needs a key's version, but not its value.
 fn wants_no_value(operation: &Operation, key: &Key) -> bool {
     matches!(operation.purpose, Purpose::List(..)) || is_only_written(operation, key)
 }
 
-/// Asks for a chosen version's value, unless none is wanted.
+/// Requests the value of a chosen version, unless it is not wanted or already known.
 fn want_value(
     state: &mut State,
     id: OperationId,
@@ -154,7 +155,7 @@ fn want_value(
     Want::Fetching(header.txn)
 }
 
-/// Lets operations go on that waited for something.
+/// Resumes operations whose wait has ended.
 fn advance_all(state: &mut State, waiters: &BTreeSet<OperationId>) {
     state.work.extend(waiters.iter().map(|id| Work::Operation(*id)));
 }
@@ -218,11 +219,11 @@ pub(in crate::node) fn record_answered(state: &mut State, waiting: &Waiting, txn
                     let of_entry = |name: &Name| matches!(name, Name::Version(..) | Name::Successor(..));
                     let whole = matches!(&waiting.owner, Owner::Record(name, _) if of_entry(name));
                     let header = Arc::new(Header::of(&record, whole));
-                    // Only a planted bug asks for which key the record was got.
+                    // Only a planted bug uses the key for which the record was read.
                     let asked = wanted(state, waiting, txn).into_iter().next();
                     state.learn(&header, false, asked.as_ref());
                 }
-                // Not there, or another attempt's.
+                // The record is absent, or another attempt's.
                 other => {
                     let next_call = state.calls.next_number();
                     let look = (waiting.asked_call, waiting.mark, other.is_some());
@@ -248,7 +249,7 @@ fn wanted(state: &State, waiting: &Waiting, txn: TxnId) -> BTreeSet<Key> {
     keys.filter(lists).cloned().collect()
 }
 
-/// Takes the mark that operations waited for; the state has learned it already.
+/// Takes the mark that operations waited for. The state has already learned it.
 pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answer: &Answer) {
     match answer {
         Answer::Got(Some((Body::Format(_), _))) => advance_all(state, &waiting.waiters),
@@ -261,8 +262,8 @@ pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answe
     }
 }
 
-/// Takes the node's first look at the mark. Without it reading goes on: only what needs the mark is
-/// refused.
+/// Takes the node's first read of the mark. If it failed, reads go on all the same, and only those
+/// that need the mark fail.
 pub(in crate::node) fn first_mark_answered(state: &mut State, waiting: &Waiting) {
     state.mark.note_look();
     advance_all(state, &waiting.waiters);
@@ -278,7 +279,7 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
     let read = transaction.reads.get(&key);
     let read = read.filter(|read| read.header.as_ref().is_some_and(|header| header.txn == txn));
     let delivered = read.is_some_and(|read| read.delivered);
-    // Another read of the key under way has found this version gone and chosen again: follow it.
+    // If another operation found this version removed and chose again, this one chooses again, too.
     let superseded = read.is_none();
     let write = match answer {
         Answer::Cached(write) => Some(write),
@@ -301,6 +302,8 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
         Some(_) => {
             operation.wanted.insert(key, Want::Choosing);
         }
+        // The version was removed. It can be replaced by another choice, unless its client has
+        // already read it.
         None => {
             let next_call = state.calls.next_number();
             state.index.gone(txn, &key, next_call);
@@ -321,16 +324,16 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
     state.work.push_back(Work::Operation(id));
 }
 
-/// Takes a choice back, of which no client has heard. Other operations of the transaction that had
-/// settled on it choose again.
+/// Takes a choice back that was not returned to the client. Other operations of the transaction that
+/// use the choice choose again.
 fn take_back(state: &mut State, attempt: AttemptId, key: &Key) {
     let transaction = state.transactions.get_mut(&attempt).expect("operations end with their transaction");
     transaction.take_back(key);
     for want in state.operations.of_mut(attempt).filter_map(|operation| operation.wanted.get_mut(key)) {
         match want {
-            // Something else of its operation is under way, so it is looked at again.
+            // The operation still waits for another key, so it will run again.
             Want::Found(_) | Want::Listed => *want = Want::Choosing,
-            // Its own fetch will find that the read set has moved on.
+            // Its own fetch will find that the read set has changed.
             Want::Fetching(_) | Want::Choosing => {}
         }
     }
@@ -343,7 +346,7 @@ pub(in crate::node) fn fail(state: &mut State, operation: Operation, refusal: Re
     state.work.push_back(Work::OperationDone(operation.attempt));
 }
 
-/// Marks an operation's reads as delivered: its client gets them now.
+/// Marks an operation's reads as delivered, when they are returned to the client.
 pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
     operation.wanted.keys().for_each(|key| state.index.unpin(key));
     let bug = bug_of(&state.settings);
@@ -369,7 +372,7 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
     }
 }
 
-/// Returns true if a key's version was chosen for a write alone, and its client does not hear of it.
+/// Returns true if a key's version was chosen only for a write, and is not returned to the client.
 pub(in crate::node) fn is_only_written(operation: &Operation, key: &Key) -> bool {
     matches!(&operation.purpose, Purpose::Batch { written, .. } if written.contains(key))
 }
