@@ -108,8 +108,8 @@ pub(in crate::node) fn choose(
     if transaction.reads.len() >= state.settings.read_set_len_max {
         return Choice::Full;
     }
-    // End an operation that meets the same obstacle again and again. A value that was gone twice
-    // means that the key is overwritten faster than it can be read.
+    // Bound the tries: an operation ends if the listing of a key was out of date too often, or if
+    // the value of its chosen version was gone twice.
     let met = operation.met.get(key).copied().unwrap_or_default();
     if met.rounds > ROUNDS_MAX {
         return Choice::Damaged(missing_records(key));
@@ -277,8 +277,8 @@ impl Look<'_> {
         {
             return self.next_page(*more);
         }
-        // No version is left. If no version was rejected or required, the key is absent: the listing
-        // shows every version except young ones, which the transaction need not see.
+        // No version is left. If none was rejected or required, the key is absent: the listing shows
+        // every version but those above every mark, and the transaction need not see these.
         if bound.is_none() && !rejected && met.values_gone == 0 {
             return self.absent(rejected);
         }

@@ -1,8 +1,8 @@
-//! Commit: the creation of one record decides everything, and nothing is owed after the answer
-//! (protocol, section 4).
+//! Commit: the creation of one record decides everything, and nothing remains to be done after the
+//! answer (protocol, section 4).
 //!
 //! ```text
-//!   prepare: the store's time, the keys' newest versions where they must be looked at
+//!   prepare: the store's time, the keys' newest versions where they must be listed
 //!            ─► take the commit time
 //!   write:   create commit/<hash> ─┬─► all durable ─► its time has passed ─► acknowledge
 //!            put version/<key>/…  ─┘
@@ -12,17 +12,18 @@
 //!   no answer until the deadline ─► unknown
 //! ```
 //!
-//! Why it is atomic: all keys and values are in the one record. Why at most once: one name for all
-//! attempts of a request, and create has one winner. A repeated create that answers *Exists* may
-//! have met this attempt's own earlier try, so the attempt's id decides, not the answer. Why it is
-//! visible for good: the acknowledgement waits for every entry, and an entry counts by its record
-//! alone.
+//! Why it is atomic: all keys and values are in the one record. Why it takes effect at most once: all
+//! attempts of a request use one name, and only one create of it succeeds. A retried create that
+//! answers *Exists* may have found this attempt's own earlier try, so the attempt's id decides, not
+//! the answer. Why it stays visible: the acknowledgement waits for every entry, and whether an entry
+//! counts depends only on its record.
 //!
 //! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until
-//! the store's time has passed the commit time for certain. A later commit takes the upper bound of
-//! the store's time, which is not before that; or it takes the lower bound, where the written keys
-//! were listed since it began, and is above what they hold. The upper bound costs a wait beside the
-//! round trip, the lower one the listings that the transaction has not made already.
+//! the store's time has certainly passed the commit time. A later commit takes the upper bound of
+//! the store's time, which is not before that; or, if the written keys were listed since it began, it
+//! takes the lower bound, raised above the versions that they hold. The upper bound costs a wait
+//! beside the round trip, and the lower bound costs the listings that the transaction has not made
+//! already.
 
 use std::sync::Arc;
 
@@ -44,10 +45,10 @@ use super::super::base::transaction::{CommitWaiter, Phase, Transaction};
 use super::end::FoundBy;
 use super::{begin, end, level, lock, resolve, tell};
 
-/// The pause before the store's time is looked at again, where it is not known.
+/// The pause before the store's time is read again while it is not known, in milliseconds.
 const TIME_RETRY_MS: u64 = 20;
 
-/// Commits when no operation is under way any more.
+/// Commits, as soon as no operation is in flight any more.
 pub(in crate::node) fn commit(
     state: &mut State,
     attempt: AttemptId,
@@ -61,11 +62,11 @@ pub(in crate::node) fn commit(
     let beside = bug_of(&state.settings) == Some(Bug::CommitBesideOperations);
     match &mut transaction.phase {
         Phase::Open if transaction.operations > 0 && !beside => {
-            // Its reads and writes belong to the commit: they are asked before it.
+            // The operations were requested before the commit, so they belong to it.
             transaction.close(result, waiter);
         }
         Phase::Open => prepare(state, attempt, result, vec![waiter]),
-        // The same commit, asked a second time by an impatient client: one outcome for both.
+        // The client has sent the same commit again: both get the same outcome.
         Phase::Closing(_, waiters) => waiters.push(waiter),
         Phase::Preparing(_, waiters) | Phase::Committing(_, waiters) | Phase::Passing(_, waiters) => {
             waiters.push(waiter);
@@ -74,7 +75,7 @@ pub(in crate::node) fn commit(
     }
 }
 
-/// An operation of the transaction is done; a commit that waited for it may start.
+/// Counts the end of an operation, and starts a commit that waited for the last one.
 pub(in crate::node) fn operation_done(state: &mut State, attempt: AttemptId) {
     let Some(transaction) = state.transactions.get_mut(&attempt) else { return };
     assert!(transaction.operations > 0, "operations under way are counted");
@@ -87,7 +88,7 @@ pub(in crate::node) fn operation_done(state: &mut State, attempt: AttemptId) {
     }
 }
 
-/// Starts the patience of those who wait for a commit and have none yet.
+/// Sets the time-out of the waiters of a commit that have none yet.
 fn set_patience(state: &mut State, attempt: AttemptId) {
     let until = state.clock.mono_ms().saturating_add(state.settings.commit_patience_ms);
     let transaction = state.transactions.get_mut(&attempt).expect("it is committing");
@@ -96,14 +97,14 @@ fn set_patience(state: &mut State, attempt: AttemptId) {
     let new = waiters.iter_mut().filter(|waiter| waiter.until_mono == u64::MAX);
     new.for_each(|waiter| waiter.until_mono = until);
     assert!(waiters.iter().all(|waiter| waiter.until_mono <= until), "patience begins with the question");
-    // The deadline would come first, and answers everybody.
+    // If the deadline comes first, it answers all waiters.
     if until < deadline_mono {
         state.timers.set(until, Timer::CommitPatience(attempt));
     }
 }
 
-/// Some have waited long enough for a commit's outcome. It may have been stored, so they hear that
-/// it is not known; the commit itself goes on.
+/// Answers the waiters whose wait for a commit's outcome has timed out. The commit may be stored, so
+/// the answer is *unknown*; the commit itself goes on.
 pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
     let now_mono = state.clock.mono_ms();
     let Some(transaction) = state.transactions.get_mut(&attempt) else { return };
@@ -121,14 +122,14 @@ pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
 
 // Prepare: what must be known before a commit time is taken.
 
-/// The way in which the commit time is taken.
+/// The source of the commit time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Timing {
-    /// One process holds the store: its clock is the store's.
+    /// The clock of the one process that holds the store.
     Own,
-    /// The upper bound of the store's time; the wait is short.
+    /// The upper bound of the store's time, if the wait for it is short.
     Upper,
-    /// The lower bound of the store's time, above everything that the written keys hold.
+    /// The lower bound of the store's time, raised above the versions that the written keys hold.
     Lower,
 }
 
@@ -137,14 +138,15 @@ fn timing(state: &State, attempt: AttemptId, bounds: Bounds) -> Timing {
     if state.settings.exclusive {
         Timing::Own
     } else if state.transactions[&attempt].locks {
-        // Under its locks it follows what was read, or does not commit.
+        // With locks it follows the versions that it read, or does not commit.
         Timing::Lower
     } else if bounds.width_ms() > state.settings.commit_wait_max_ms
         || unseen_keys(state, attempt).next().is_none()
         || state.transactions[&attempt]
             .session_is_ahead_of(bounds.latest_ms.saturating_add(state.settings.skew_max_ms))
     {
-        // What the keys hold is known, or worth a look: then there is next to nothing to wait for.
+        // The versions of the keys are known, or listing them is better than a long wait, or a time
+        // that the session names is not trusted. After the lower bound there is hardly any wait.
         Timing::Lower
     } else {
         Timing::Upper
@@ -154,8 +156,8 @@ fn timing(state: &State, attempt: AttemptId, bounds: Bounds) -> Timing {
 /// Returns the keys of the write set that were not listed since the transaction began.
 fn unseen_keys(state: &State, attempt: AttemptId) -> impl Iterator<Item = &Key> {
     let transaction = &state.transactions[&attempt];
-    // Where one process holds the store, the index is complete for keys that were listed in its
-    // life, and its clock is ahead of all its commits.
+    // Where one process holds the store, the index is complete for every key that was listed once,
+    // and the process's clock is ahead of all its commits.
     let any_listing = state.settings.exclusive || state.planted(Bug::LowerTimeByOldListing);
     let since = if any_listing { 0 } else { transaction.began_call };
     let since = since.max(state.index.stale_before_call());
@@ -173,13 +175,13 @@ fn keys_to_look_at(state: &State, attempt: AttemptId) -> Vec<Key> {
     }
     match state.clock.bounds().map(|bounds| timing(state, attempt, bounds)) {
         Some(Timing::Upper) => Vec::new(),
-        // Without a time the bounds will be wide.
+        // While the time is unknown, expect wide bounds.
         Some(Timing::Own | Timing::Lower) | None => unseen_keys(state, attempt).cloned().collect(),
     }
 }
 
-/// Returns the newest commit time that the index holds of the written keys: a listing there may have
-/// spared the look at them.
+/// Returns the newest commit time that the index holds for the written keys: keys with a recent
+/// listing are not listed again.
 fn newest_known(state: &State, attempt: AttemptId) -> Hlc {
     let written = state.transactions[&attempt].buffer.keys();
     let listed = written.filter_map(|key| state.index.known(key)?.versions().first());
@@ -203,8 +205,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     assert!(!waiters.is_empty(), "somebody asked for the commit");
     assert!(transaction.operations == 0 || beside, "a commit starts when all operations are done");
     if transaction.buffer.is_empty() && !transaction.named && !transaction.is_serializable() {
-        // Nothing is stored. What was read must be seen by the client's next transactions all the
-        // same.
+        // Nothing is stored, but the client's next transactions must see what this one read.
         let session = after_reading(state, attempt);
         let committed = Committed { txn: None, session };
         end::end(state, attempt, Outcome::Committed(committed.clone()), None);
@@ -217,16 +218,17 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     let writes_locks = level::writes_under_locks(state, transaction);
     let locks = writes_locks || (transaction.is_serializable() && !state.settings.exclusive);
     if locks && !transaction.ranges.is_empty() {
-        // A listing beside the write was under way when that was allowed.
+        // A listing was in flight when the write was accepted, so neither check found the other.
         return end::reopen(state, attempt, &level::uncovered_listing());
     }
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
     transaction.locks = locks;
+    // The usual path: the time is known, and no key needs a listing.
     let stores = transaction.named || !transaction.buffer.is_empty();
     if stores && is_time_known(state, attempt) && keys_to_look_at(state, attempt).is_empty() {
         return take_time(state, attempt, Hlc::default());
     }
-    // Better now than after the look at the keys.
+    // Report a known conflict before the keys are listed.
     if let Some(found) = conflict(state, attempt) {
         return end::conflict(state, attempt, &found, FoundBy::Node);
     }
@@ -236,7 +238,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     state.start_task(Purpose::Prepare(attempt), deadline);
 }
 
-/// Returns the conflict that a transaction meets if it commits in this step.
+/// Returns the conflict that a transaction has if it commits in this step.
 fn conflict(state: &State, attempt: AttemptId) -> Option<Conflict> {
     let transaction = &state.transactions[&attempt];
     if !transaction.locks && !transaction.is_serializable() {
@@ -252,12 +254,12 @@ fn conflict(state: &State, attempt: AttemptId) -> Option<Conflict> {
     transaction.conflict(&state.checks, |planted| bug == Some(planted)).or(kept_free)
 }
 
-/// Returns the session after a transaction that only read.
+/// Returns the client's session after a transaction that only read.
 fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
     let transaction = &state.transactions[&attempt];
     let mut session = transaction.session.clone();
     let Some(bounds) = state.clock.bounds() else {
-        // The client has read through this node all the same.
+        // Even so, the client has read through this node.
         session.add([], None, &state.settings, state.id);
         return session;
     };
@@ -271,7 +273,7 @@ fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
 /// The ending of a commit's preparation.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Prepared {
-    /// Pages of written keys, newest entries first, and the newest time that the others hold.
+    /// The pages of the listed keys, newest entries first, and the newest commit time of the others.
     Looked {
         asked_call: u64,
         asked: Moment,
@@ -279,13 +281,13 @@ pub(in crate::node) enum Prepared {
         newest: Hlc,
         pages: Vec<(Key, Vec<VersionEntry>, bool)>,
     },
-    /// It stores nothing, and what it read is the newest there is, or was overtaken.
+    /// It stores nothing, and its reads were checked.
     Judged(Result<(), Conflict>),
     /// The store failed; nothing was sent.
     Failed(Refusal),
 }
 
-/// Learns the store's time, by any answer, and what the written keys hold.
+/// Learns the store's time, from any answer, and lists the written keys where necessary.
 pub(in crate::node) fn prepare_script(
     run: &mut Run<'_>,
     state: &State,
@@ -294,18 +296,19 @@ pub(in crate::node) fn prepare_script(
     let asking =
         run.once(|| Noted::Asking(state.calls.next_number(), state.clock.moment(), state.mark.known()));
     let Noted::Asking(asked_call, asked, mark) = asking else { unreachable!("the place of an instant") };
-    // The mark is a small object, and good to know: its answer brings the time. One answer bounds
-    // it by the round trip and the resolution of the store's clock; several narrow it down.
+    // Read the mark, which is small and useful, because every answer carries the time. One answer
+    // bounds it by the round trip and the resolution of the store's clock; several narrow it.
     for _ in 0..TIME_TRIES_MAX {
         if !run.once_if(|| !is_time_known(state, attempt)) {
             break;
         }
         match run.ask(|| Call::Get(Name::Format))? {
-            // A damaged object is an answer of the store all the same.
+            // A damaged object is also an answer that carries the time.
             Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => {}
             answer => return Ok(Prepared::Failed(refusal_of(&answer))),
         }
     }
+    // A transaction that stores nothing takes no commit time: its reads are checked now.
     let transaction = &state.transactions[&attempt];
     if transaction.locks && !transaction.named && transaction.buffer.is_empty() {
         return Ok(match lock::check_reads(run, state, attempt, None)? {
@@ -315,8 +318,8 @@ pub(in crate::node) fn prepare_script(
             Err(lock::Stop::Failed(refusal)) => Prepared::Failed(refusal),
         });
     }
-    // How the time is taken depends on the bounds, and so does what must be looked at.
-    // Those that are spared the look may be evicted from the index before it is over.
+    // Which keys must be listed depends on the present bounds, so it is decided once. The newest time
+    // of the other keys is noted as well, because the index may evict them during the listing.
     let noted = run.once(|| Noted::Keys(keys_to_look_at(state, attempt), newest_known(state, attempt)));
     let Noted::Keys(keys, newest) = noted else { unreachable!("the place of keys") };
     let limit = state.settings.version_page_len;
@@ -359,11 +362,12 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
     };
     assert!(asked_call <= state.calls.next_number(), "the keys were asked before they are looked at");
     let bug = bug_of(&state.settings);
+    // The commit time must be above every listed version.
     for (key, entries, more) in &pages {
         newest = entries.first().map_or(newest, |entry| newest.max(entry.txn.time));
-        // A page that nobody asked to read would take the listing away from under those who do:
-        // with many commits a second they would never come to an end. Where one process holds the
-        // store a key is looked at once, and that listing is kept for good.
+        // Do not replace a listing that a read is using: with many commits per second the read would
+        // never end. Where one process holds the store, a key is listed once, and that listing is
+        // kept for good.
         let in_use = state.index.known(key).is_some_and(|entry| entry.is_in_use());
         if in_use && !state.settings.exclusive {
             continue;
@@ -381,17 +385,18 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
     take_time(state, attempt, newest);
 }
 
-// The line: others of this node that take the same locks.
+// The line: other commits of this node that take the same locks.
 
-/// Returns the monotonic instant until which a commit waits for others that write a key, if there
-/// are some. One that has gone on for long is not waited for: its holder may be broken.
+/// Returns the monotonic instant, in milliseconds, until which a commit waits for other commits that
+/// write a key, if there are any. A commit that has been in flight for long is not waited for: it may
+/// be broken.
 pub(in crate::node) fn busy_until(state: &State, attempt: AttemptId, key: &Key) -> Option<u64> {
     let since_mono = state.checks.under_way_since(key, attempt)?;
     let until_mono = since_mono.saturating_add(state.settings.break_after_ms);
     (until_mono > state.clock.mono_ms()).then_some(until_mono)
 }
 
-/// Returns true if a commit that takes locks may start now; else lines it up.
+/// Returns true if a commit may start now; else puts it in line.
 fn is_turn(state: &mut State, attempt: AttemptId) -> bool {
     let transaction = &state.transactions[&attempt];
     if !transaction.locks || transaction.buffer.is_empty() {
@@ -410,7 +415,7 @@ fn is_turn(state: &mut State, attempt: AttemptId) -> bool {
     false
 }
 
-/// Goes on with a commit in line, if it is its turn.
+/// Continues with a commit in line, if it is its turn.
 pub(in crate::node) fn take_turn(state: &mut State, attempt: AttemptId) {
     if !state.line.contains(attempt) {
         return;
@@ -425,8 +430,8 @@ pub(in crate::node) fn take_turn(state: &mut State, attempt: AttemptId) {
     state.start_task(Purpose::Prepare(attempt), deadline);
 }
 
-/// Returns the versions that the writes of a commit follow, in their order. A key of which the
-/// client has not heard follows what this node has committed since, for all that is known.
+/// Returns the versions that the writes of a commit follow, in the order of keys. The write of a key
+/// that was not returned to the client follows the newest version that this node knows.
 fn followed(state: &State, attempt: AttemptId) -> Vec<TxnId> {
     let transaction = &state.transactions[&attempt];
     let newest = |key: &Key| {
@@ -434,7 +439,7 @@ fn followed(state: &State, attempt: AttemptId) -> Vec<TxnId> {
         let is_committed = |known: &&Known| matches!(known.knowledge, Knowledge::Header(_));
         let is_taken = |known: &&Known| is_committed(known) || state.planted(Bug::FollowUndecided);
         let known = versions.iter().find(is_taken).map(|known| known.txn)?;
-        // What is older may be removed by now, and its successor with it.
+        // An older version may be removed by now, and its successor, too.
         state.is_young(known).then_some(known)
     };
     let version = |key: &Key| {
@@ -449,7 +454,7 @@ fn followed(state: &State, attempt: AttemptId) -> Vec<TxnId> {
 fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let transaction = &state.transactions[&attempt];
     assert!(matches!(transaction.phase, Phase::Preparing(..)), "the time of a commit is taken once");
-    // In the step in which the time is taken: nothing comes between.
+    // The check must be in the step in which the time is taken, so that no commit comes between.
     if let Some(found) = conflict(state, attempt) {
         return end::conflict(state, attempt, &found, FoundBy::Node);
     }
@@ -457,6 +462,8 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
         return;
     }
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
+    // The time must be above everything that the transaction has seen, its keys' known versions and
+    // the mark. Unconfirmed times of the session's token are trusted only as far as the store's time.
     let believed_ms = bounds.latest_ms.saturating_add(state.settings.skew_max_ms);
     let listed = newest_known(state, attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
@@ -466,6 +473,7 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
         let what = "a version that the transaction read, or overwrites, has the last time there is: none can follow it";
         return end::reopen(state, attempt, &Refusal::Damaged(what.into()));
     }
+    // Wide bounds made this commit list its keys: narrow them for the next one.
     if bounds.width_ms() > state.settings.commit_wait_max_ms {
         state.sharpen_time();
     }
@@ -484,6 +492,7 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     let record = transaction.take_time(time, follows);
     assert!(record.txn > mark, "a commit is above every mark that the node knows");
     let deadline = transaction.deadline;
+    // From now on the commit may be durable, so serializable transactions are checked against it.
     if state.settings.exclusive || record.follows.is_some() {
         let keys = record.writes.iter().map(|(key, _)| key.clone()).collect();
         state.checks.commit(record.txn, keys, state.clock.mono_ms());
@@ -520,22 +529,22 @@ pub(in crate::node) enum Ending {
     Lost(Arc<Record>),
     /// Another attempt has committed, and cannot be reported now.
     LostUntold(Refusal),
-    /// A record was there and is removed: the request did commit, long ago.
+    /// A record existed and was removed: the request committed long ago.
     LostLongAgo,
-    /// The outcome is not known.
+    /// The outcome is unknown.
     Unknown,
-    /// The outcome is not known, and the object that would answer is damaged.
+    /// The outcome is unknown, because the object that decides is damaged.
     Doubt(String),
-    /// Nothing took effect: the transaction is as it was.
+    /// Nothing took effect, and the transaction is open again.
     Reopen(Refusal),
-    /// Another transaction came first, or has excluded this one: nothing took effect.
+    /// Another transaction came first, or has excluded this one. Nothing took effect.
     Conflict(Conflict),
-    /// Nothing took effect, and its one entry, which is the commit, follows another version now: it is
-    /// written under that name.
+    /// Nothing took effect, and its one entry, which is the commit, now follows another version: it
+    /// must be written under the new name.
     Renamed,
 }
 
-/// Writes a commit. Returns its record as it was written, beside what came of it.
+/// Writes a commit. Returns its record as it was written, and the ending.
 pub(in crate::node) fn script(
     run: &mut Run<'_>,
     state: &State,
@@ -548,7 +557,7 @@ pub(in crate::node) fn script(
     Ok((record.clone(), ending))
 }
 
-/// Writes a commit whose entries are no locks: all of it at once.
+/// Writes a commit whose entries are not locks, all of it at once.
 fn write(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
     if record.is_whole() {
         let put = || Call::Put(commit_name(record), Body::Record(record.clone()));
@@ -571,7 +580,7 @@ fn write(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endin
         Ok(Created::Exists) if state.planted(Bug::TakeExistsForSuccess) => Ok(Ending::Durable),
         Ok(Created::Exists) => exists(run, state, record),
         Err(CallError::NoAnswer) => Ok(Ending::Unknown),
-        // Nothing took effect that counts: entries without a record never make a version.
+        // The record was not created, and entries without a record never make a version.
         Err(error) => Ok(Ending::Reopen(refusal_of(&Answer::Failed(error)))),
     }
 }
@@ -582,15 +591,16 @@ fn all_durable(state: &State, put: Vec<Result<(), CallError>>) -> Ending {
         return Ending::Durable;
     }
     assert!(durable < put.len(), "an entry is not durable, or its outcome is open");
-    // It is committed, and nobody may hear of it yet: a later question puts the entries first.
+    // It is committed, but may not be reported yet. A repeated commit or a look-up first puts the
+    // missing entries.
     Ending::Unknown
 }
 
-/// The record's name was taken: by this attempt's own earlier try, or by another attempt.
+/// Decides a commit whose record's name was taken, by its own earlier try or by another attempt.
 fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
     let found = run.ask(|| Call::Get(Name::Commit(record.hash)))?;
     if let Answer::Got(Some((Body::Aborted(aborted), tag))) = found {
-        // An earlier attempt had locks, and was excluded.
+        // An earlier attempt of the request held locks, and was excluded.
         return match lock::replace_aborted(run, state, record, &aborted, tag)? {
             Some(Ending::Durable) => own_exists(run, state, record),
             Some(ending) => Ok(ending),
@@ -600,13 +610,13 @@ fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
     exists_as(run, state, record, found)
 }
 
-/// This attempt's record is there.
+/// Completes a commit whose record exists.
 fn own_exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
     // Entries that are locks were created before it.
     if record.writes.is_empty() || record.follows.is_some() {
         return Ok(Ending::Durable);
     }
-    // The store may have left the entries undone when it met the record.
+    // The store may have skipped the entries when it found the record.
     let put = || Call::Commit(Writes { record: None, entries: record.entries() });
     match run.ask(put)? {
         Answer::Committed(pieces) => Ok(all_durable(state, pieces.entries)),
@@ -614,7 +624,7 @@ fn own_exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<
     }
 }
 
-/// Something is there under the record's name.
+/// Decides a commit by the object that was found under the record's name.
 pub(in crate::node) fn exists_as(
     run: &mut Run<'_>,
     state: &State,
@@ -636,8 +646,8 @@ pub(in crate::node) fn exists_as(
             })
         }
         Answer::Got(Some((Body::Stub(_), _)) | None) => Ok(Ending::LostLongAgo),
-        // It may be this attempt's own, of a try without an answer: nothing may be committed in its
-        // place.
+        // The damaged object may be this attempt's own record, from a try without an answer: nothing
+        // may be committed in its place.
         Answer::Failed(CallError::Damaged(what)) if state.planted(Bug::ReopenAfterDamage) => {
             Ok(Ending::Reopen(Refusal::Damaged(what)))
         }
@@ -669,8 +679,8 @@ pub(in crate::node) fn carry_out(
             end::lost(state, attempt, Some(winner), verdict);
         }
         Ending::LostUntold(refusal) => {
-            // Its time may have run out before the winner could be reported: the store is not to
-            // blame for that.
+            // If the deadline passed before the winner could be reported, that is the reason, and not
+            // a failure of the store.
             let is_late = transaction.deadline.has_passed(&state.clock);
             let refusal = if is_late { Refusal::Lost } else { refusal };
             remove_dead_entries(state, attempt);
@@ -683,7 +693,7 @@ pub(in crate::node) fn carry_out(
         Ending::Reopen(_) if transaction.deadline.has_passed(&state.clock) => end::expire(state, attempt),
         Ending::Reopen(refusal) => end::reopen(state, attempt, &refusal),
         Ending::Renamed => {
-            // If its outcome is not known in the end, the new name answers.
+            // If the outcome stays unknown, a look-up reads the new name.
             let deadline = transaction.deadline;
             state.start_task(Purpose::Commit(attempt), deadline);
         }
@@ -694,13 +704,13 @@ pub(in crate::node) fn carry_out(
     }
 }
 
-/// Removes the entries of an attempt that has lost, as a courtesy: a sweep would.
+/// Removes the entries of an attempt that has lost. This is optional, because a sweep would do it.
 fn remove_dead_entries(state: &mut State, attempt: AttemptId) {
     let transaction = &state.transactions[&attempt];
     let Phase::Committing(record, _) = &transaction.phase else { unreachable!("it is committing") };
     let limit = transaction.deadline;
     if record.follows.is_some() {
-        // Somebody may have taken a name over.
+        // Another transaction may have taken a name over, so each entry is read before it is freed.
         let record = record.clone();
         return state.start_task(Purpose::Release(record), limit);
     }
@@ -711,7 +721,7 @@ fn remove_dead_entries(state: &mut State, attempt: AttemptId) {
     }
 }
 
-// Pass: the store's time must be above the commit time before anybody hears of it.
+// Pass: the store's time must be above the commit time before the commit is reported.
 
 /// Acknowledges a durable commit if the store's time has passed its commit time; else waits.
 pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
@@ -722,7 +732,7 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
     }
     let deadline = transaction.deadline;
     let wait_ms = match tell::wait_for(state, record.txn) {
-        // P10: whoever begins after this moment takes a later time.
+        // P10: a transaction that begins after this moment takes a later time.
         Wait::Over => return acknowledge(state, attempt),
         Wait::For(wait_ms) => {
             state.sharpen_time();
@@ -758,7 +768,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     if !record.writes.is_empty() {
         let header = Arc::new(Header::of(&record, whole));
         state.learn(&header, true, None);
-        // A guest tells nobody: it is frozen or gone before anybody could rely on it.
+        // A guest sends no tells: it may be frozen or stopped at any time.
         if !state.settings.guest {
             state.tells += 1;
             state.out.push(Output::Tell(Tell::of(state.tells, header)));
@@ -767,7 +777,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));
 }
 
-/// The planted bug: an aborted transaction's writes are taken for committed.
+/// The planted bug: treats the writes of an aborted transaction as committed.
 pub(in crate::node) fn index_aborted(state: &mut State, attempt: AttemptId) {
     let Some(bounds) = state.clock.bounds() else { return };
     let transaction = &state.transactions[&attempt];

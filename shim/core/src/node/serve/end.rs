@@ -1,7 +1,8 @@
-//! Ends of transactions, and what is remembered of them (protocol, sections 4 and 6).
+//! The ends of transactions, and the memory of them (protocol, sections 4 and 6).
 //!
-//! An attempt ends by commit, abort, or deadline. Silence is abort, unless a commit may have been
-//! sent: then the outcome is *unknown* until the record answers.
+//! An attempt ends by commit, abort, or deadline. An attempt that does nothing is aborted at its
+//! deadline, unless a commit may have been sent: then the outcome is *unknown* until the record is
+//! read.
 
 use std::sync::Arc;
 
@@ -17,11 +18,12 @@ use super::super::base::timers::Timer;
 use super::super::base::transaction::{Checked, CommitForm, CommitWaiter, Phase, Transaction};
 use super::{commit, read};
 
-/// The longest result of a winner that is remembered: 100,000 of them are some 100 MiB at worst.
+/// The length of the longest result of a winner that is remembered: 100,000 of them take about 100
+/// MiB at worst.
 const RESULT_KEPT_BYTES_MAX: usize = 1_024;
 
-/// Returns the outcome of an attempt that lost; a short result gets a buffer of its own, since a
-/// slice would hold the winner's whole record.
+/// Returns the outcome of an attempt that lost. A short result is copied, because a slice would keep
+/// the winner's whole record in memory.
 fn other(verdict: &Result<Replayed, Refusal>) -> Outcome {
     match verdict {
         Ok(Replayed { result: Some(result), .. }) if result.len() > RESULT_KEPT_BYTES_MAX => {
@@ -46,8 +48,8 @@ fn end_of(outcome: &Outcome) -> End {
     }
 }
 
-/// Forgets an open transaction and remembers how it ended. `record`: its request is decided by this
-/// one, which may be reported.
+/// Ends an open transaction and remembers its outcome. `record` is the record that decides its
+/// request, if there is one that may be reported.
 pub(in crate::node) fn end(
     state: &mut State,
     attempt: AttemptId,
@@ -63,6 +65,7 @@ pub(in crate::node) fn end(
         | Outcome::Aborted
         | Outcome::Unknown => Refusal::Ended,
     };
+    // Answer the verbs in flight, and drop their reads and scripts.
     let dropped = stop_tasks(state, attempt);
     let stopped = read::stop(state, attempt);
     dropped.into_iter().chain(stopped).for_each(|ticket| state.refuse(ticket, refusal.clone()));
@@ -72,6 +75,7 @@ pub(in crate::node) fn end(
     assert!(state.transactions_bytes >= transaction.weighed, "the sum has every part");
     state.transactions_bytes -= transaction.weighed;
     state.timers.cancel(transaction.deadline_mono, Timer::Deadline(attempt));
+    // Resume the reads and commits that waited for this one.
     let freed = state.checks.end(attempt);
     state.free(attempt, freed);
     if let Some(Checked { began, .. }) = transaction.checked {
@@ -81,9 +85,10 @@ pub(in crate::node) fn end(
     if let (Outcome::Committed(committed), Some(record)) = (&outcome, &record) {
         assert_eq!(committed.txn, Some(record.txn), "what is acknowledged is what was written");
     }
+    // Remember the name of the object that is the commit, for look-ups.
     let commit = match &transaction.phase {
         Phase::Committing(record, _) | Phase::Passing(record, _) => Some(commit::commit_name(record)),
-        // Of what was acknowledged, a look-up finds a record by the request alone, but not a whole
+        // An acknowledged commit: a look-up finds a record by the request's hash, but not a whole
         // entry.
         Phase::Open | Phase::Closing(..) | Phase::Preparing(..) => {
             record.as_deref().filter(|record| record.is_whole()).map(commit::commit_name)
@@ -94,8 +99,8 @@ pub(in crate::node) fn end(
     state.work.push_back(Work::RequestEnded(hash, attempt, record));
 }
 
-/// Drops a transaction's scripts; answers to their calls are dropped. Returns the tickets that wait
-/// for one of them alone.
+/// Drops a transaction's scripts, and thereby the answers to their calls. Returns the tickets of verbs
+/// that only these scripts would have answered.
 fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
     let dropped = state.tasks.drop_if(|task| match &task.purpose {
         Purpose::Reserve(_, of)
@@ -119,7 +124,7 @@ fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
     dropped.into_iter().filter_map(|task| ticket(task.purpose)).collect()
 }
 
-/// Takes the waiters of a commit under way; the transaction's phase keeps its record.
+/// Takes the waiters of a commit. The transaction's phase keeps its record.
 fn take_waiters(state: &mut State, attempt: AttemptId) -> Vec<CommitWaiter> {
     let transaction = state.transactions.get_mut(&attempt).expect("it is committing");
     let waiters = std::mem::take(transaction.waiters_mut().expect("it is committing"));
@@ -141,7 +146,7 @@ pub(in crate::node) fn reply_committed(state: &mut State, waiter: CommitWaiter, 
     state.reply(waiter.ticket, reply);
 }
 
-/// Replies as to an attempt that lost.
+/// Answers waiters with the outcome of an attempt that lost.
 pub(in crate::node) fn reply_other(
     state: &mut State,
     waiters: Vec<CommitWaiter>,
@@ -155,8 +160,8 @@ pub(in crate::node) fn reply_other(
     }
 }
 
-/// Another attempt of the request has committed. With the winner's record, its entries are in
-/// place.
+/// Ends an attempt, because another attempt of the request has committed. If the winner's record is
+/// given, its entries are in place.
 pub(in crate::node) fn lost(
     state: &mut State,
     attempt: AttemptId,
@@ -172,13 +177,13 @@ pub(in crate::node) fn lost(
     reply_other(state, waiters, &verdict);
 }
 
-/// The outcome is not known; a repeated commit only looks.
+/// Ends an attempt whose outcome is unknown. A repeated commit only reads the outcome.
 pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
     let phase = &state.transactions[&attempt].phase;
     assert!(matches!(phase, Phase::Committing(..) | Phase::Passing(..)), "only what may be sent is in doubt");
     let waiters = take_waiters(state, attempt);
-    // It may have committed: listings from before it are not complete, which where one process
-    // holds the store they would be for good.
+    // It may have committed, so earlier listings of its keys may be incomplete. Where one process
+    // holds the store, they would otherwise be used for ever.
     let transaction = &state.transactions[&attempt];
     let keys: Vec<Key> = transaction.buffer.keys().cloned().collect();
     let next_call = state.calls.next_number();
@@ -187,7 +192,7 @@ pub(in crate::node) fn in_doubt(state: &mut State, attempt: AttemptId, refusal: 
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
 }
 
-/// The commit took no effect: the transaction is open again.
+/// Reopens a transaction whose commit took no effect.
 pub(in crate::node) fn reopen(state: &mut State, attempt: AttemptId, refusal: &Refusal) {
     let waiters = take_waiters(state, attempt);
     let freed = state.checks.undo(attempt);
@@ -196,7 +201,7 @@ pub(in crate::node) fn reopen(state: &mut State, attempt: AttemptId, refusal: &R
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, refusal.clone()));
 }
 
-/// The transaction only read, and what it read holds: nothing is stored.
+/// Ends a transaction that only read, and whose reads are valid, without storing anything.
 pub(in crate::node) fn nothing_to_store(state: &mut State, attempt: AttemptId, session: Session) {
     let waiters = take_waiters(state, attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
@@ -210,13 +215,14 @@ pub(in crate::node) fn nothing_to_store(state: &mut State, attempt: AttemptId, s
 /// The finder of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum FoundBy {
-    /// This node: it knows what came first.
+    /// This node, which knows the transaction that came first.
     Node,
-    /// The store: another node's commit, of which this one may not have heard.
+    /// The store: the conflict may be with a commit of another node that this one does not know.
     Store,
 }
 
-/// Another transaction has written what this one read: nothing of its commit took effect.
+/// Ends a transaction with a conflict: another one has written what it read, and nothing of its
+/// commit took effect.
 pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &Conflict, by: FoundBy) {
     let phase = &state.transactions[&attempt].phase;
     let is_asked = matches!(phase, Phase::Preparing(..) | Phase::Committing(..));
@@ -232,12 +238,12 @@ pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &C
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Conflict(found.clone())));
 }
 
-/// Has the keys that a transaction read listed again, where several processes share the store, and
-/// the one that its conflict names.
+/// Drops the listings of the keys that a transaction read, and of the key that its conflict names,
+/// where several processes share the store.
 ///
-/// A listing that was young enough to be used was too old for this, and so may those of the other
-/// keys be: only one is named, however many have changed. The next attempt lists them all again,
-/// else it would meet one conflict for each.
+/// A listing that was young enough to be used was too old to commit with, and so may those of the
+/// other keys be: a conflict names only one key, even if several have changed. The next attempt must
+/// list all of them again, or it could get one conflict for each.
 pub(super) fn list_reads_again(state: &mut State, attempt: AttemptId, named: Option<&Key>) {
     if state.settings.exclusive {
         return;
@@ -248,11 +254,11 @@ pub(super) fn list_reads_again(state: &mut State, attempt: AttemptId, named: Opt
     keys.iter().for_each(|key| state.index.list_again(key, next_call));
 }
 
-/// The transaction's time is over. Silence is abort, unless a commit may have been sent.
+/// Ends a transaction at its deadline: it expires, unless a commit may have been sent.
 pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
     let Some(transaction) = state.transactions.get(&attempt) else { return };
     if !transaction.deadline.has_passed(&state.clock) {
-        // The timer was early by a step of a clock; nothing has passed yet.
+        // The timer fired a little early: set it again.
         let at_mono = state.clock.mono_ms() + transaction.deadline.remaining_ms(&state.clock);
         assert!(at_mono > state.clock.mono_ms(), "what has not passed has time left");
         state.transactions.get_mut(&attempt).expect("looked up above").deadline_mono = at_mono;
@@ -266,7 +272,7 @@ pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
     }
 }
 
-/// The time of a transaction is over, and nothing of its commit took effect.
+/// Ends a transaction whose deadline has passed, and whose commit took no effect.
 pub(in crate::node) fn expire(state: &mut State, attempt: AttemptId) {
     let waiters = take_waiters(state, attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
@@ -276,7 +282,7 @@ pub(in crate::node) fn expire(state: &mut State, attempt: AttemptId) {
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Lost));
 }
 
-/// Ends every transaction whose time is over by any clock.
+/// Ends every transaction whose deadline has passed by any clock.
 pub(in crate::node) fn deadlines(state: &mut State) {
     let expired = state.transactions.iter().filter(|(_, open)| open.deadline.has_passed(&state.clock));
     let expired: Vec<AttemptId> = expired.map(|(attempt, _)| *attempt).collect();
@@ -308,7 +314,7 @@ pub(in crate::node) fn abort(state: &mut State, ticket: Ticket, attempt: Attempt
     }
 }
 
-/// Refuses any other verb of a transaction that is not open.
+/// Rejects any other verb of a transaction that is not open.
 pub(in crate::node) fn refuse_ended(state: &mut State, ticket: Ticket, attempt: AttemptId) {
     let refusal = match state.ended.get(&attempt) {
         None => Refusal::NotFound,

@@ -1,13 +1,14 @@
-//! A condition that failed: an answer, unless it rests on something that is no longer so, or is its
-//! own request's doing (protocol, section 13, *Conditions and sums*).
+//! The answer to a condition that failed. It is a failure unless it rests on old versions, or on a
+//! commit of the same request (protocol, section 13, *Conditions and sums*).
 //!
 //! Rule. A condition is reported as failed only if it was false at a moment after the transaction
-//! began, and no attempt of its request had committed by then. Otherwise the caller is told what
-//! makes it run again: its next attempt judges by what is, or finds the record, and is a replay.
+//! began, and no attempt of its request had committed by then. Otherwise the caller gets an answer
+//! that makes it run the request again: the next attempt judges the newest versions, or finds the
+//! record and is a replay.
 //!
-//! Why the record is looked up after the condition was judged: if it is not there then, no attempt
-//! had committed when the key was read, so what was read is somebody else's doing. The look at the
-//! begin came before, and another attempt may have committed since.
+//! Why the record is looked up after the condition was judged: if there is none then, no attempt had
+//! committed when the key was read, so another request wrote the version that was read. The look-up
+//! at the begin came before the read, and another attempt may have committed in between.
 
 use crate::bug::Bug;
 use crate::ids::{AttemptId, RequestHash};
@@ -19,8 +20,8 @@ use super::super::base::state::{Purpose, State, Work, bug_of};
 use super::begin::{self, Found};
 use super::{end, tell};
 
-/// Refuses a batch whose conditions do not hold, or could not be judged. `replays` says that its
-/// caller may be answered with a replay: the batch came with the begin, or commits.
+/// Rejects a batch whose conditions do not hold, or could not be judged. `replays` is true if its
+/// caller can be answered with a replay, because the batch came with the begin, or commits.
 pub(super) fn refuse(
     state: &mut State,
     (ticket, attempt): (Ticket, AttemptId),
@@ -30,18 +31,19 @@ pub(super) fn refuse(
     let bug = bug_of(&state.settings);
     let transaction = &state.transactions[&attempt];
     if let Some(found) = transaction.conflict(&state.checks, |planted| bug == Some(planted)) {
-        // What it rests on is no longer so: the next attempt judges by what is.
+        // A read is out of date: the next attempt judges the newest versions.
         return state.refuse(ticket, Refusal::Conflict(found));
     }
     let Refusal::ConditionFailed(failed) = refusal else { return state.refuse(ticket, refusal) };
     let is_old = match transaction.reads.get(&failed.key) {
         Some(read) => !read.basis.newest,
-        // It stood in a range that was listed, which no store allows whose listings age.
+        // The key was read as absent by a listing of a range. Serializable transactions can make one
+        // only where one process holds the store, and there listings do not expire.
         None => !state.settings.exclusive,
     };
     if is_old && !state.planted(Bug::JudgeConditionsByOldListings) {
-        // The key was read before the transaction was fresh, and a key is read once; or what is
-        // newest does not go with what was read before, which is overtaken then.
+        // The key was read before the transaction became fresh, and a key is read only once. Or the
+        // newest version is not compatible with an earlier read, which then is out of date.
         end::list_reads_again(state, attempt, Some(&failed.key));
         return state.refuse(ticket, Refusal::Conflict(Conflict { key: Some(failed.key), by: None }));
     }
@@ -49,7 +51,7 @@ pub(super) fn refuse(
         return state.refuse(ticket, Refusal::ConditionFailed(failed));
     }
     let patience = state.patience();
-    // A commit waits until the batch is answered.
+    // Count an operation, so that a commit waits until the batch is answered.
     state.transactions.get_mut(&attempt).expect("looked up above").operations += 1;
     state.start_task(Purpose::Failed { ticket, attempt, failed, replays }, patience);
 }
@@ -62,8 +64,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, hash: RequestHas
     begin::look_up_script(run, state, (&Name::Commit(hash), hash))
 }
 
-/// Answers the batch. Where the request has committed, the transaction stays open, and cannot
-/// commit any more: its time ends it.
+/// Answers the batch. If the request has committed, the transaction stays open until its deadline, but
+/// cannot commit any more.
 pub(in crate::node) fn carry_out(
     state: &mut State,
     (ticket, attempt): (Ticket, AttemptId),
@@ -79,7 +81,7 @@ pub(in crate::node) fn carry_out(
             let transaction = &state.transactions[&attempt];
             match tell::verdict(state, &record, transaction.fingerprint, &transaction.session) {
                 Ok(replayed) if replays => state.reply(ticket, Reply::Replayed(replayed)),
-                // The next attempt is told at its begin.
+                // The batch has no form for a replay; the next attempt gets it at its begin.
                 Ok(_) => state.refuse(ticket, Refusal::Lost),
                 Err(refusal) => state.refuse(ticket, refusal),
             }

@@ -404,8 +404,8 @@ pub(in crate::node) fn check_reads(
     // A newer version of a key would be under the name that follows the version read.
     let followers: Vec<(&Key, Name)> =
         only_read.map(|(key, read)| (key, Name::Successor(key.clone(), read.version()))).collect();
-    // Deletions that may have been collected. The age is checked once per run of the script, because
-    // a deletion does not get younger.
+    // Deletions that may have been collected. The age is noted once for all runs of the script: a
+    // deletion does not get younger.
     let mut deletions: Vec<(&Key, Name, TxnId)> = Vec::new();
     for (key, read) in read() {
         let is_old = run.once_if(|| collectable(state, key, read.header.as_deref()).is_some());

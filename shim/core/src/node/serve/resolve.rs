@@ -1,8 +1,8 @@
-//! Commits asked again after the attempt has ended: the record answers (protocol, section 7).
+//! Commits that are repeated after the attempt has ended: the record answers (protocol, section 7).
 //!
-//! Nothing is created after the deadline, but what was sent before may have landed, or land within
-//! the store's grace. So *no record* stays *unknown* until the attempt is over, and is *lost* from
-//! then on.
+//! Nothing is sent after the deadline, but a call that was sent before it may have landed, or may
+//! land within the store's grace. So while there is no record, the outcome is *unknown* until the
+//! attempt is over, and *lost* from then on.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::super::base::state::{Outcome, Purpose, State, refusal_of};
 use super::super::base::transaction::CommitWaiter;
 use super::{begin, end, tell};
 
-/// A commit of a transaction that has ended, or that this node does not remember.
+/// Answers a commit of a transaction that has ended, or that this node does not remember.
 pub(in crate::node) fn commit_again(
     state: &mut State,
     attempt: AttemptId,
@@ -24,7 +24,7 @@ pub(in crate::node) fn commit_again(
     request: Option<RequestHash>,
 ) {
     let Some(ended) = state.ended.get(&attempt).cloned() else {
-        // The caller may know the request where this node does not.
+        // The caller may have given the request, so that it can be looked up.
         let Some(hash) = request else { return state.refuse(waiter.ticket, Refusal::NotFound) };
         let patience = state.patience();
         return state.start_task(Purpose::Resolve(waiter.ticket, attempt, hash), patience);
@@ -42,7 +42,7 @@ pub(in crate::node) fn commit_again(
     }
 }
 
-/// The ending of a look after an unknown outcome.
+/// The ending of a search for an outcome.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Resolved {
     /// The attempt committed, and its entries are in place.
@@ -52,14 +52,15 @@ pub(in crate::node) enum Resolved {
     Refuse(Refusal),
 }
 
-/// Looks for the commit of an attempt.
+/// Searches for the commit of an attempt.
 pub(in crate::node) fn script(
     run: &mut Run<'_>,
     state: &State,
     attempt: AttemptId,
     hash: RequestHash,
 ) -> Result<Resolved, Pending> {
-    // What is remembered may be forgotten between two answers; the commit's name is asked for once.
+    // The ended attempt may be forgotten between two runs, so facts about it are noted once; the name
+    // is used only in the first run.
     let at_length = run.once_if(|| {
         state.ended.get(&attempt).is_some_and(|ended| matches!(ended.outcome, Outcome::OtherAtLength))
     });
@@ -73,10 +74,12 @@ pub(in crate::node) fn script(
             state.clock.age_at_least_ms(&ended.deadline.from) > over_ms
         })
     };
-    // Before the look: what is not there then cannot come any more.
+    // Decided before the read: if the attempt is over then, a commit that is not found cannot come
+    // any more.
     let over = run.once_if(|| is_over(state));
     let record = match run.ask(|| Call::Get(name()))? {
-        // The name of a whole entry that follows a version is somebody else's: this one cannot land.
+        // The name of this attempt's whole entry, which follows a version, is taken by another
+        // request, so this attempt's entry cannot land.
         Answer::Got(Some((Body::Record(record), _))) if record.hash != hash => {
             return Ok(Resolved::Refuse(Refusal::Lost));
         }
@@ -100,13 +103,13 @@ pub(in crate::node) fn script(
     Ok(match tell::may_report(run, state, &record)? {
         Ok(()) if ours => Resolved::Ours(record),
         Ok(()) => Resolved::Other(record),
-        // It did commit; that nobody may hear of it yet is no reason to deny it.
+        // It did commit, but may not be reported yet: the answer stays *unknown*.
         Err(_) if ours => Resolved::Refuse(Refusal::Unknown(hash)),
         Err(error) => Resolved::Refuse(refusal_of(&Answer::Failed(error))),
     })
 }
 
-/// Carries the ending of a look out.
+/// Carries out the ending of a search.
 pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: AttemptId, ending: Resolved) {
     let ended = state.ended.get(&attempt).cloned();
     let session = ended.as_ref().map_or_else(Session::default, |ended| ended.session.clone());
@@ -130,7 +133,8 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
         Resolved::Other(record) => {
             assert!(record.txn.attempt != attempt, "the record is another attempt's");
             begin::learn_told(state, &record);
-            // Nothing is known of the attempt but that it lost: a begin compares payloads.
+            // If the attempt is forgotten, its payload cannot be compared with the winner's: the
+            // next begin does that.
             let Some(ended) = ended else { return state.refuse(ticket, Refusal::Lost) };
             let fingerprint = ended.fingerprint;
             match tell::verdict(state, &record, fingerprint, &session) {
