@@ -1,10 +1,10 @@
-//! Batches: reads, writes and tombstones in order, and perhaps a commit (protocol, sections 4 and
+//! Batches: reads, writes and tombstones in order, and optionally a commit (protocol, sections 4 and
 //! 5.1).
 //!
-//! A batch takes effect as a whole: its reads are resolved first, each seeing the writes before it,
-//! then its conditions are judged and its sums worked out (`condition`), then its writes enter the
-//! buffer, then it commits. That they fit is decided at that instant: the writes of other batches in
-//! the meantime count, and those that they and this one replace do not.
+//! A batch takes effect as a whole: first its reads are resolved, each seeing the writes before it;
+//! then its conditions are judged and its sums computed (`condition`); then its writes enter the
+//! buffer; then it commits. The bounds are checked at that instant: writes of other batches that took
+//! effect meanwhile count, and writes that are replaced do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,11 +23,11 @@ use super::super::base::state::{State, Work};
 use super::super::base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
 use super::{condition, end, failed, level, read};
 
-/// Sizes of a write buffer.
+/// The sizes of a write buffer.
 struct Sizes {
     keys: usize,
     inline_bytes: usize,
-    /// Its bytes in the commit record, at most.
+    /// Its greatest size in the commit record, in bytes.
     record_bytes: usize,
 }
 
@@ -47,8 +47,8 @@ fn is_carrier(state: &State, attempt: AttemptId, batch: &Batch) -> bool {
 pub(in crate::node) fn run(state: &mut State, ticket: Ticket, attempt: AttemptId, batch: Batch) {
     match state.transactions.get(&attempt) {
         Some(Transaction { phase: Phase::Open, .. }) => start(state, ticket, attempt, batch, false),
-        // A repeated last call whose answer was lost: the outcome of the commit is all that is left
-        // of it.
+        // The last call of a transaction is repeated, because its answer was lost. Only the outcome
+        // of the commit is left to answer it.
         None if is_carrier(state, attempt, &batch)
             && !batch.ops.iter().any(|op| matches!(op, Op::Get(_))) =>
         {
@@ -60,7 +60,7 @@ pub(in crate::node) fn run(state: &mut State, ticket: Ticket, attempt: AttemptId
     }
 }
 
-/// Starts a batch, perhaps the one that came with the transaction's begin.
+/// Starts a batch. `begun` is true if it came with the transaction's begin.
 pub(in crate::node) fn start(
     state: &mut State,
     ticket: Ticket,
@@ -71,13 +71,15 @@ pub(in crate::node) fn start(
     if let Err(refusal) = check(state, attempt, &batch) {
         return state.refuse(ticket, refusal);
     }
-    // A condition that fails is an answer: it must not rest on what was true long before.
+    // The failure of a condition is an answer, so it must not rest on old listings.
     let old = state.settings.exclusive || state.planted(Bug::JudgeConditionsByOldListings);
     if !old && batch.ops.iter().any(Op::is_conditional) {
         state.transactions.get_mut(&attempt).expect("looked up above").fresh = true;
     }
     let transaction = &state.transactions[&attempt];
     assert!(matches!(transaction.phase, Phase::Open), "a batch runs in an open transaction");
+    // A read sees the batch's writes before it, then the transaction's buffer. Conditions look only
+    // at committed versions.
     let mut written: BTreeMap<&Key, Write> = BTreeMap::new();
     let mut reads = Vec::new();
     let mut wanted = BTreeSet::new();
@@ -99,7 +101,7 @@ pub(in crate::node) fn start(
             }
         }
     }
-    // What is written under a lock follows a version: a key that was not read is read first.
+    // A write under a lock follows a version, so a key that was not read is read first.
     let is_read = |key: &Key| transaction.reads.contains_key(key) || wanted.contains(key);
     let locked = written.keys().filter(|key| state.settings.locks(key) && !is_read(key));
     let written: BTreeSet<Key> = locked.map(|key| (*key).clone()).collect();
@@ -110,7 +112,7 @@ pub(in crate::node) fn start(
         state.transactions.get_mut(&attempt).expect("looked up above").operations += 1;
         return take_effect(state, (ticket, attempt), batch, reads, BTreeMap::new(), begun);
     }
-    // A refusal before the reads are made is better than one after.
+    // Reject a batch that does not fit before its reads are made.
     let sizes = sizes_with(state, attempt, &batch);
     if let Err(refusal) = fit(state, attempt, &batch, &sizes) {
         return state.refuse(ticket, refusal);
@@ -118,7 +120,7 @@ pub(in crate::node) fn start(
     read::start(state, ticket, attempt, Purpose::Batch { batch, reads, written, begun }, wanted);
 }
 
-/// Every read of a batch is resolved.
+/// Continues a batch whose reads are all resolved.
 pub(in crate::node) fn reads_done(state: &mut State, operation: Operation) {
     read::deliver(state, &operation);
     let Operation { ticket, attempt, purpose, wanted, .. } = operation;
@@ -137,7 +139,8 @@ fn take_effect(
     begun: bool,
 ) {
     state.work.push_back(Work::OperationDone(attempt));
-    // While its reads were under way, batches beside it may have taken the room.
+    // While its reads were in flight, other batches may have changed the transaction, so the level
+    // and the bounds are checked again.
     let level = level::check_batch(state, attempt, &batch);
     let reads = reads.into_iter().map(|(key, own)| {
         let found = own.unwrap_or_else(|| match wanted.get(&key) {
@@ -242,7 +245,7 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
     Ok(())
 }
 
-/// Returns the sizes of the transaction's write buffer with the batch's writes.
+/// Returns the sizes that the transaction's write buffer has with the batch's writes.
 fn sizes_with(state: &State, attempt: AttemptId, batch: &Batch) -> Sizes {
     let transaction = &state.transactions[&attempt];
     let longest_sum = condition::longest_sum();
@@ -251,7 +254,7 @@ fn sizes_with(state: &State, attempt: AttemptId, batch: &Batch) -> Sizes {
     for op in &batch.ops {
         match op {
             Op::Get(_) | Op::Check(..) | Op::Fingerprint(_) => {}
-            // The sum is worked out when the batch takes effect, and judged again then.
+            // The sum is computed, and its size checked again, when the batch takes effect.
             Op::Add(key, _) => drop(last.insert(key, Some(&longest_sum))),
             Op::Put(key, value) => drop(last.insert(key, Some(value))),
             Op::Delete(key) => drop(last.insert(key, None)),
@@ -279,8 +282,8 @@ fn sizes_with(state: &State, attempt: AttemptId, batch: &Batch) -> Sizes {
     Sizes { keys, inline_bytes, record_bytes }
 }
 
-/// Checks that a write buffer of these sizes, and the result of the batch's commit or of one that
-/// waits for it, fit into the transaction's commit record.
+/// Checks that a write buffer with the given sizes, and the result of the batch's commit or of a
+/// commit that waits for the batch, fit into the transaction's commit record.
 fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Result<(), Refusal> {
     let (settings, transaction) = (&state.settings, &state.transactions[&attempt]);
     let Sizes { keys, inline_bytes, record_bytes } = *sizes;
@@ -305,8 +308,7 @@ fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Resul
     Ok(())
 }
 
-/// Checks that a commit's result fits into the transaction's commit record, if this commit is the
-/// one that stores it.
+/// Checks that a commit's result fits into the transaction's commit record, if the commit stores one.
 pub(in crate::node) fn fit_result(
     state: &State,
     attempt: AttemptId,

@@ -1,8 +1,8 @@
-//! Begin and look-up: exactly once, seen from its start (protocol, section 6).
+//! Begin and look-up: the beginning of exactly-once execution (protocol, section 6).
 //!
-//! Rule: before a named request runs, its commit record is looked for; if it is there, nothing
-//! runs. Two attempts may still run at once, here or on two nodes: the record's creation decides.
-//! Waiting for an attempt that is open here only saves work.
+//! Rule: before a named request runs, its commit record is looked up; if it exists, nothing runs.
+//! Two attempts may still run at once, on one node or on two: the creation of the record decides. To
+//! wait for an attempt that is open on this node only saves work.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use super::super::base::timers::Timer;
 use super::super::base::transaction::{Began, Checked, Transaction};
 use super::{batch, tell};
 
-/// The number of conflicts in a row after which a request's attempts are fresh, on a store whose
-/// listings age: before that, what it read is listed again by itself.
+/// The number of consecutive conflicts after which a request's attempts are fresh, on a store whose
+/// listings expire. Before that, only the keys that it read are listed again.
 const FRESH_FROM_CONFLICTS: u32 = 5;
 
 /// The ending of a begin's script.
@@ -29,9 +29,9 @@ const FRESH_FROM_CONFLICTS: u32 = 5;
 pub(in crate::node) enum Ending {
     /// Open the transaction.
     Open {
-        /// Commits that the session has seen.
+        /// The commits that the session has seen and that were found.
         floor: Vec<Arc<Header>>,
-        /// One of them was not found: the transaction is fresh instead.
+        /// True if one was not found, so that the transaction must be fresh instead.
         fresh: bool,
     },
     /// The request has committed.
@@ -47,8 +47,8 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     }
     let began = Began { at: state.clock.moment(), call: state.calls.next_number() };
     state.refresh_mark();
-    // A request without an ID, whose session holds nothing unknown, needs no call: its fresh UUID
-    // cannot have committed, and the floor is made of what the index holds.
+    // An unnamed request whose session names only known commits needs no call: its fresh UUID cannot
+    // have committed, and the index has the headers for the floor.
     let known: Option<Vec<Arc<Header>>> =
         begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
     match known {
@@ -60,7 +60,7 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     }
 }
 
-/// Refuses an attempt that was opened before.
+/// Rejects an attempt that was opened before.
 fn check_attempt(state: &State, attempt: AttemptId) -> Result<(), Refusal> {
     if state.transactions.contains_key(&attempt) || state.ended.contains(&attempt) {
         return Err(Refusal::Invalid(format!(
@@ -74,7 +74,7 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
     if state.draining && !state.planted(Bug::BeginWhileDraining) {
         return Err(Refusal::NotServing);
     }
-    // From half of the room on, what is open must be able to end.
+    // Reject new transactions at half of the bound, so that the open ones have room to end.
     if state.transactions.len() >= state.settings.transactions_max
         || state.transactions_bytes >= state.settings.transactions_bytes_max / 2
     {
@@ -95,16 +95,15 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
 enum Seen {
     /// Its write set is known.
     Known(Arc<Header>),
-    /// It has no record under its request: a fresh transaction sees it.
+    /// It has no record under its request's name. A fresh transaction sees it.
     Whole,
-    /// Its record is asked for, at this place.
+    /// Its record was requested, at this place of the script.
     Asked(usize),
 }
 
 /// Looks the request and the session up.
 pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -> Result<Ending, Pending> {
-    // Everything is asked at once: the request's record, and the records behind the session that
-    // are not known.
+    // Request everything at once: the request's record, and the unknown records of the session.
     let request = begin.named.then(|| run.start(|| Call::Get(Name::Commit(begin.hash))));
     let mut session: Vec<(SessionEntry, Seen)> = Vec::new();
     for entry in &begin.session.entries {
@@ -116,8 +115,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
                 assert_eq!(header.txn, entry.txn, "a header is known under its own name");
                 Seen::Known(header)
             }
-            // The entry's name is not in the token, so it cannot be asked for: a fresh transaction
-            // lists the key and finds it, since it was acknowledged.
+            // The token does not contain the entry's name, so it cannot be read. A fresh transaction
+            // lists the key and finds the entry, because it was acknowledged.
             None if entry.whole => Seen::Whole,
             None => Seen::Asked(run.start(|| Call::Get(Name::Commit(entry.hash)))),
         };
@@ -126,7 +125,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     // The request comes first: if it has committed, nothing else of the begin matters.
     if let Some(request) = request {
         match run.wait(request)? {
-            // An attempt that was excluded has not committed; this one takes its place.
+            // No attempt has committed; if earlier ones were excluded, this one takes their place.
             Answer::Got(None | Some((Body::Aborted(_), _))) => {}
             Answer::Got(Some((Body::Record(record), _))) => {
                 return Ok(match tell::may_report(run, state, &record)? {
@@ -138,6 +137,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             answer => return Ok(Ending::Refuse(refusal_of(&answer))),
         }
     }
+    // The commits of the session become lower bounds. Those that cannot be read are covered by a
+    // fresh transaction.
     let mut floor = Vec::new();
     let mut fresh = false;
     for (entry, seen) in session {
@@ -156,8 +157,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             Answer::Got(Some((Body::Record(record), _))) if record.txn == entry.txn => {
                 floor.push(Arc::new(Header::of(&record, false)));
             }
-            // It is removed, or was never a commit. What was acknowledged is read by a fresh
-            // transaction; only a token from the future that nobody gave is a mistake.
+            // It was removed, or never was a commit. A fresh transaction sees every acknowledged
+            // commit; only a token from the future, which no node has issued, is an error.
             Answer::Got(_) => {
                 if is_ahead(run, state, &entry) {
                     return Ok(Ending::Refuse(ahead_of_time()));
@@ -172,7 +173,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     Ok(Ending::Open { floor, fresh })
 }
 
-/// Returns true if a commit that a token names, and whose record is not found, would be of the future.
+/// Returns true if a commit that a token names, and whose record was not found, has a time in the
+/// future.
 fn is_ahead(run: &mut Run<'_>, state: &State, entry: &SessionEntry) -> bool {
     run.once_if(|| {
         let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
@@ -180,7 +182,7 @@ fn is_ahead(run: &mut Run<'_>, state: &State, entry: &SessionEntry) -> bool {
     })
 }
 
-/// Returns the refusal of a token that nobody gave out.
+/// Returns the refusal of a token that no node has issued.
 fn ahead_of_time() -> Refusal {
     Refusal::Invalid(
         "the session token names a commit of the future that the store does not have: drop the token".into(),
@@ -210,7 +212,7 @@ pub(in crate::node) fn carry_out(
     }
 }
 
-/// Learns a record whose entries were seen in place.
+/// Learns a record that may be reported, because its entries are or were in place.
 pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     let header = Arc::new(Header::of(record, record.is_whole()));
     if !state.planted(Bug::TellBeforeEntries) {
@@ -219,9 +221,9 @@ pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
     state.learn(&header, false, None);
 }
 
-/// Opens the transaction, or waits for the attempt that is open. Its time counts from `began`, when
-/// it was asked for: the look-up is part of it, since the retention of a record outlasts every
-/// attempt that began before the record was there.
+/// Opens the transaction, or waits for an open attempt of the request. The timeout counts from
+/// `began`, before the look-up, because the retention of a record must outlast every attempt that
+/// began before the record existed.
 fn open(
     state: &mut State,
     ticket: Ticket,
@@ -230,12 +232,12 @@ fn open(
     fresh: bool,
 ) {
     let now_mono = state.clock.mono_ms();
-    // The same attempt may have been begun twice while it was looked up.
+    // The same attempt may have begun twice during the look-up.
     if let Err(refusal) = check_attempt(state, begin.attempt) {
         return state.refuse(ticket, refusal);
     }
-    // Waiting only saves work. Where the caller does not want it, both attempts run, and the create
-    // of the record lets one of them win.
+    // Waiting only saves work. If the caller does not want it, both attempts run, and only one of
+    // them can create the record.
     if !state.requests.attempts(begin.hash).is_empty() && !begin.overlap {
         let retry_after_ms = open_remaining_ms(state, begin.hash);
         if begin.wait_ms == 0 {
@@ -264,13 +266,13 @@ fn open(
         None if begin.named => state.settings.retention_default_ms,
         None => 0,
     };
-    // A shorter retention would let the name be used again while an attempt that began before the
-    // record was there is still open, and it would run a second time.
+    // With a shorter retention, the record could be removed while an attempt that began before the
+    // record existed is still open, and the request would take effect twice.
     let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
     assert!(retention_ms > 2 * state.settings.over_after_ms(), "a record outlasts attempts before it");
     begin.choose_level();
-    // What it read may have been listed before each of its attempts, for others: a condition on it
-    // would conflict again and again.
+    // The listings that its attempts use may be made for other transactions, before each attempt, and
+    // be too old each time: after several conflicts, make the attempts fresh.
     let checked = begin.isolation == Some(Isolation::Serializable) && !state.settings.exclusive;
     let fresh =
         fresh || begin.fresh || state.settings.guest || (checked && begin.conflicts >= FRESH_FROM_CONFLICTS);
@@ -279,7 +281,7 @@ fn open(
         Transaction::new(&begin, retention_ms, (deadline, deadline_mono), fresh, began.call);
     floor.into_iter().for_each(|header| transaction.add_floor(header));
     let attempt = begin.attempt;
-    // One that names no level may write keys that the store checks.
+    // A transaction without a requested level may write keys that the store checks.
     let may_lock = begin.isolation.is_none() && state.settings.locks_any();
     if begin.isolation == Some(Isolation::Serializable) || may_lock {
         let began = state.checks.open(attempt);
@@ -290,13 +292,13 @@ fn open(
     assert!(before.is_none(), "an attempt opens once");
     state.weigh(attempt);
     state.requests.open(begin.hash, attempt);
-    // Its batch runs as any later one would; only the form of the reply differs.
+    // Its batch runs like any later one; only the form of the reply differs.
     batch::start(state, ticket, attempt, begin.batch, true);
 }
 
-/// Returns true if a session rests on its client's transactions being fresh still.
+/// Returns true if the client's transactions must still be fresh to cover its session.
 fn is_covered_by_fresh(state: &State, session: &Session) -> bool {
-    // While the store's time is unknown, nothing says that the time of being fresh is over.
+    // While the store's time is unknown, that period counts as not over.
     let now_ms = state.clock.bounds().map_or(0, |bounds| bounds.earliest_ms);
     let node = if state.planted(Bug::KnowWhatOthersShowed) { session.through } else { state.id };
     now_ms < session.fresh_until_ms && !session.is_known_to(node, now_ms)
@@ -311,7 +313,7 @@ fn open_remaining_ms(state: &State, hash: RequestHash) -> u64 {
     longest
 }
 
-/// A begin has waited long enough.
+/// Answers a begin whose wait has timed out.
 pub(in crate::node) fn waiter_gives_up(state: &mut State, hash: RequestHash, ticket: Ticket) {
     let Some(waiter) = state.requests.give_up(hash, ticket) else { return };
     assert_eq!(waiter.ticket, ticket, "a waiter gives up for itself");
@@ -320,7 +322,7 @@ pub(in crate::node) fn waiter_gives_up(state: &mut State, hash: RequestHash, tic
     state.refuse(waiter.ticket, Refusal::InProgress { retry_after_ms });
 }
 
-/// An attempt has ended: answers the begins that waited, or lets them try again.
+/// Answers the begins that waited for an attempt that has ended, or lets them try again.
 pub(in crate::node) fn request_ended(
     state: &mut State,
     hash: RequestHash,
@@ -344,7 +346,7 @@ pub(in crate::node) fn request_ended(
                     Err(refusal) => state.refuse(ticket, refusal),
                 }
             }
-            // No record is known of: it may begin, unless another of those who waited comes first.
+            // No record is known: it may begin, unless another waiter opens an attempt first.
             None => {
                 begin.wait_ms = until_mono.saturating_sub(state.clock.mono_ms());
                 state.work.push_back(Work::Begin(ticket, begin));
@@ -360,14 +362,14 @@ pub(in crate::node) enum Found {
     Refuse(Refusal),
 }
 
-/// Looks a request's record up, entries first.
+/// Looks a request's record up, and makes sure that its entries are in place before it is reported.
 pub(in crate::node) fn look_up_script(
     run: &mut Run<'_>,
     state: &State,
     (name, hash): (&Name, RequestHash),
 ) -> Result<Found, Pending> {
     Ok(match run.ask(|| Call::Get(name.clone()))? {
-        // The name of a whole entry that follows a version may be somebody else's.
+        // The name of a whole entry that follows a version may be taken by another request.
         Answer::Got(Some((Body::Record(record), _))) if record.hash != hash => {
             Found::Refuse(Refusal::NotFound)
         }

@@ -1,9 +1,9 @@
-//! Conditions and sums of a batch: judged on what it has read, at the instant at which it takes
-//! effect.
+//! The conditions and sums of a batch. They are evaluated on the batch's reads, at the instant at
+//! which it takes effect.
 //!
-//! Nothing holds a key in place meanwhile. The transaction is serializable, so it commits only if
-//! what it has read is still the newest: of two that found the same version, one commits, and the
-//! other meets a conflict. Its next attempt finds the winner's version.
+//! The keys are not locked meanwhile. The transaction is serializable, so it commits only if its
+//! reads are still the newest versions: if two transactions found the same version, one commits, and
+//! the other gets a conflict. The next attempt of that one finds the winner's version.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::ids::{Key, TxnId};
 use crate::message::{Batch, Condition, Failed, Found, Op, Read, Refusal};
 use crate::record::{Location, SUM_BYTES_MAX, Value, Write};
 
-/// Returns a value as long as a sum may be.
+/// Returns a value of the greatest length that a sum can have.
 pub(super) fn longest_sum() -> Value {
     let bytes = Bytes::from_static(&[b'-'; SUM_BYTES_MAX]);
     Value {
@@ -24,7 +24,7 @@ pub(super) fn longest_sum() -> Value {
     }
 }
 
-/// Checks that a batch can add.
+/// Checks that a batch with an add commits and reads nothing else.
 pub(super) fn check_batch(batch: &Batch) -> Result<(), Refusal> {
     if !batch.ops.iter().any(|op| matches!(op, Op::Add(..))) {
         return Ok(());
@@ -44,8 +44,9 @@ pub(super) fn check_batch(batch: &Batch) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Judges a batch's conditions and works its sums out. Returns its operations without conditions
-/// and with puts for sums, and what it answers. `reads` has one for each operation that asked.
+/// Judges a batch's conditions and computes its sums. Returns its operations, without conditions and
+/// with puts instead of adds, and the reads of its reply. `reads` has one read for each get,
+/// condition and add.
 pub(super) fn settle(ops: Vec<Op>, reads: Vec<Read>) -> Result<(Vec<Op>, Vec<Read>), Refusal> {
     let mut reads = reads.into_iter();
     let mut next_read = |key: &Key| {
@@ -53,6 +54,7 @@ pub(super) fn settle(ops: Vec<Op>, reads: Vec<Read>) -> Result<(Vec<Op>, Vec<Rea
         assert_eq!(read.key, *key, "reads come in the order of their operations");
         read.found
     };
+    // The sums so far: a second add to a key adds to the first one's sum.
     let mut sums: BTreeMap<Key, Value> = BTreeMap::new();
     let mut settled = Vec::with_capacity(ops.len());
     let mut answers = Vec::new();
@@ -123,7 +125,7 @@ fn judge(key: Key, condition: &Condition, found: &Found) -> Result<(), Refusal> 
     if holds { Ok(()) } else { Err(Refusal::ConditionFailed(Failed { key, found: there })) }
 }
 
-/// Adds to a number in decimal text. A key without a value holds 0.
+/// Adds `by` to a number in decimal text. A key without a value holds 0.
 fn add(key: &Key, before: Option<&Value>, by: i64) -> Result<Value, Refusal> {
     let number = match before {
         None => 0,

@@ -1,9 +1,9 @@
-//! The level of a transaction against that of the keys that it touches, where several processes
-//! share the store (protocol, section 13).
+//! The check of a transaction's level against the levels of the keys that it touches, where several
+//! processes share the store (protocol, section 13).
 //!
-//! There the level belongs to a prefix of keys: every writer of a checked key is checked, since its
-//! entries are named by what they follow. A transaction writes keys of one level. One that only
-//! reads may be read atomic anywhere.
+//! There the level belongs to a prefix of keys: every writer of a checked key is checked, because the
+//! key's entries are named after the version that they follow. A transaction may write keys of only
+//! one level. A transaction that only reads may be read atomic anywhere.
 
 use std::collections::BTreeSet;
 
@@ -75,7 +75,7 @@ pub(in crate::node) fn check_listing(state: &State, attempt: AttemptId) -> Resul
 
 /// Returns true if a transaction has written keys whose entries are locks.
 pub(in crate::node) fn writes_under_locks(state: &State, transaction: &Transaction) -> bool {
-    // All of them have one level.
+    // All keys that it wrote have the same level, so one of them suffices.
     transaction.buffer.keys().next().is_some_and(|key| state.settings.locks(key))
 }
 

@@ -1,12 +1,12 @@
-//! Listing keys, read atomically (protocol, section 5): a version is chosen for every key of the
-//! range by the rules of single reads, and the range itself enters the read set, so that a key
-//! which was not listed counts as read absent.
+//! Listings of keys that are read atomic (protocol, section 5): a version is chosen for every key of
+//! the range by the rules of single reads, and the range itself enters the read set, so that a key
+//! that was not listed counts as read absent.
 //!
-//! A page of a scan is a listing of every key in its range: of those that it shows, entries and
-//! all, and of all others, which have none. So a listing costs requests per page and not per key.
-//! The page lags behind what this transaction may have to see: a half-entered transaction has only
-//! some of its entries. So keys of the range that are known from the index, the read set or the
-//! floor are merged in; learning their records may add more; until none is new.
+//! A page of a scan serves as a listing of every key in its range: of the keys that it shows, with
+//! their entries, and of all others, which have no entries. So a listing costs requests per page, not
+//! per key. The page may miss versions that this transaction must see, because a commit may have only
+//! some of its entries yet. So keys of the range that are known from the index, the read set or the
+//! floor are added; learning their records may add further keys, until none is new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::super::base::transaction::{ListedRange, Phase, Transaction};
 use super::{end, level, read};
 
-/// Listed ranges of one transaction; the pages of one listing count as one.
+/// The greatest number of listed ranges of one transaction. The pages of one listing count as one.
 const RANGES_MAX: usize = 1_000;
 
 /// Starts a listing.
@@ -44,7 +44,7 @@ pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptI
     read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
 }
 
-/// Returns true if a listing has not asked for its first page.
+/// Returns true if a listing has not requested its first page.
 pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
     matches!(&operation.purpose, Purpose::List(_, listing) if !listing.is_asked)
 }
@@ -82,7 +82,7 @@ fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refus
     Ok(())
 }
 
-/// Asks for the next page of a listing's scan.
+/// Requests the next page of a listing's scan.
 pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
     let operation = state.operations.get_mut(id).expect("a listing under way");
     let Purpose::List(list, listing) = &mut operation.purpose else {
@@ -92,7 +92,7 @@ pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
     assert!(listing.is_asked || operation.wanted.is_empty(), "nothing is wanted before the first page");
     listing.is_asked = true;
     let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
-    // A key has one entry or two; where keys have more, there are more pages.
+    // Most keys have one or two entries; where they have more, more pages are needed.
     let names = list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len);
     let call = Call::Scan { scan: Scan::Versions { prefix, after }, limit: names };
     state.call(Owner::Scan(id), call, Some(limit));
@@ -117,6 +117,7 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     let is_behind = |key: &Key| listing.next.as_ref().is_none_or(|place| *key.as_str() > *place.key);
     assert!(names.first().is_none_or(|(key, _)| is_behind(key)), "a page goes on behind the last one");
     assert!(listing.page.is_none(), "one page at a time");
+    // The page covers the range through its last key, or through the end if no page follows.
     let last = names.last().map(|(key, _)| key.clone()).filter(|_| more);
     let range = ListedRange {
         prefix: list.prefix.clone(),
@@ -131,8 +132,8 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     for (key, entry) in names {
         by_key.entry(key).or_default().push(entry);
     }
-    // Of a key with an entry that cannot be read the page does not show all: it is listed by itself,
-    // and that says so.
+    // The page is incomplete for a key with an unreadable entry. Such a key is listed by itself,
+    // which reports the damage.
     for key in unread.iter().filter(|key| covered.contains(key.as_str())) {
         by_key.remove(key);
         want(state, &mut operation, key);
@@ -140,8 +141,8 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     for (key, entries) in by_key {
         assert!(!entries.is_empty(), "a key is shown by its entries");
         want(state, &mut operation, &key);
-        // Of the page's last key there may be older entries on the next page: they are listed by
-        // key if a read needs them.
+        // Older entries of the page's last key may be on the next page. They are listed by key if a
+        // read needs them.
         let more = last.as_ref() == Some(&key);
         show(state, &operation, &key, &entries, more);
     }
@@ -150,7 +151,7 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     state.work.push_back(Work::Operation(id));
 }
 
-/// Hands a key's part of a page to the index, as a listing of the key.
+/// Passes a key's part of a page to the index, as a listing of the key.
 fn show(state: &mut State, operation: &Operation, key: &Key, entries: &[VersionEntry], more: bool) {
     let Purpose::List(_, listing) = &operation.purpose else { unreachable!("only a listing has pages") };
     let page = listing.page.as_ref().expect("a page has come");
@@ -178,8 +179,8 @@ fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
     true
 }
 
-/// Merges keys of the page's range in that are known beside the page. Returns true if any was new;
-/// never for a batch.
+/// Adds the keys of the page's range that are known from elsewhere. Returns true if any was new, which
+/// is never the case for a batch.
 pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
     let Purpose::List(_, listing) = &operation.purpose else { return false };
     let Some(page) = &listing.page else { return false };
@@ -189,20 +190,20 @@ pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Opera
     let known = known.take_while(|key| range.contains(key.as_str()));
     let bound = transaction.bounds_in_order().chain(transaction.reads.keys());
     let bound = bound.filter(|key| range.contains(key.as_str()));
-    // What this transaction has to see, whether the page shows it or not: a half-entered commit has
-    // some of its entries only.
+    // The transaction may have to see these even if the page does not show them: a commit may have
+    // only some of its entries yet.
     let new: BTreeSet<Key> =
         known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned().collect();
     for key in &new {
-        // The page does not show the key: it has no entry.
+        // The page does not show the key, so it had no entry then.
         show(state, operation, key, &[], false);
         want(state, operation, key);
     }
     !new.is_empty()
 }
 
-/// Every key of the page has its version: the range enters the read set, and the listing is
-/// answered or goes on with the next page.
+/// Continues a listing when every key of its page has its version: the range enters the read set, and
+/// the listing is answered or requests the next page.
 pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing") };
     let page = listing.page.take().expect("a page was read");
@@ -216,7 +217,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     assert!(found.is_sorted_by(|a, b| a.text() < b.text()), "lines come in order, each once");
     let is_full = found.len() > limit;
     let next = if is_full { Some(found[limit - 1].text().to_owned()) } else { None };
-    // What is not handed out is not listed yet, though its keys are read.
+    // Only the part that is returned counts as listed, although all keys of the page were read.
     let mut range = page.range;
     let bug = bug_of(&state.settings);
     if let Some(next) = next.as_ref().filter(|next| range.contains(next)) {
@@ -226,7 +227,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
         transaction.add_range(range);
     }
     if !is_full && through.is_some() {
-        // Keys below a common prefix that is found need not be scanned.
+        // The other keys with a common prefix that was found need not be scanned.
         if let Some(Item::Prefix(prefix)) = found.last()
             && through.as_deref().is_some_and(|through| through.starts_with(prefix.as_str()))
         {
@@ -273,10 +274,11 @@ impl Item {
     }
 }
 
-/// Returns the lines of a listing through a text, in order, at most one more than its limit: keys
-/// that exist for the transaction, rolled up by the delimiter. A prefix in `skipped` is shown by
-/// what was found below it first: a batch beside this listing may have deleted that since, and
-/// nothing else below it was scanned.
+/// Returns the lines of a listing up to `through`, in order, at most one more than its limit: the keys
+/// that exist for the transaction, rolled up by the delimiter.
+///
+/// A prefix in `skipped` is always shown: a key with it was found before, and no others were scanned,
+/// even if another batch has deleted that key since.
 fn roll_up(
     transaction: &Transaction,
     list: &ListKeys,
@@ -306,7 +308,7 @@ fn roll_up(
             (Some(prefix), None) if !skipped.contains(prefix) => {}
             (Some(prefix), _) => {
                 let known = matches!(items.last(), Some(Item::Prefix(last)) if last == prefix);
-                // A cursor within a common prefix means that it was handed out before.
+                // If the cursor is within a common prefix, an earlier page returned the prefix.
                 let earlier = list.after.as_deref().is_some_and(|after| after.starts_with(prefix));
                 if !known && !earlier {
                     items.push(Item::Prefix(prefix.to_owned()));
@@ -331,8 +333,8 @@ fn shown(transaction: &Transaction, key: &Key) -> Option<ListedKey> {
     (meta.kind != Kind::Tombstone).then(|| ListedKey { key: key.clone(), txn, meta })
 }
 
-/// Returns a text behind every key that starts with `prefix`, but for keys that end in the greatest
-/// characters there are.
+/// Returns a text after every key that starts with `prefix`, except keys that continue it only with
+/// the greatest characters.
 fn after_all_with(prefix: &str) -> String {
     let room = Key::BYTES_MAX.saturating_sub(prefix.len());
     let mut text = prefix.to_owned();

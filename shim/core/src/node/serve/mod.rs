@@ -1,4 +1,4 @@
-//! Verbs: what clients wait for.
+//! Verbs: the work for which clients wait.
 //!
 //! ```text
 //!   begin ─► batch ─► read ─► choose          list ─► read ─► choose          commit ─► lock, tell

@@ -1,8 +1,8 @@
-//! Places for large values: parts are stored before the commit, in a group that leads a sweep to
-//! the attempt's record (protocol, section 3).
+//! Reservations of places for large values: their parts are stored before the commit, in a group that
+//! leads a sweep to the attempt's record (protocol, section 3).
 //!
-//! The group's name holds the store's time at the latest when the first place was reserved. The
-//! attempt began before, so a sweep can tell from the name alone when it is over.
+//! The group's name contains the upper bound of the store's time when the first place was reserved.
+//! The attempt began before that, so a sweep knows from the name alone when the attempt is over.
 
 use crate::ids::AttemptId;
 use crate::message::{Bound, Refusal, Reply, Ticket};
@@ -33,14 +33,14 @@ pub(in crate::node) fn reserve(state: &mut State, ticket: Ticket, attempt: Attem
     state.start_task(Purpose::Reserve(ticket, attempt), patience);
 }
 
-/// Returns true if the group's time can be taken: from an answer since the transaction began,
-/// whatever the process knew before.
+/// Returns true if the group's time is taken, or can be taken from an answer to a call that was made
+/// since the transaction began.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     let transaction = &state.transactions[&attempt];
     transaction.blob_group.is_some() || state.is_time_known(Some(transaction.began_call))
 }
 
-/// Learns the store's time, by any answer. Returns the refusal if the store gives no time.
+/// Learns the store's time, from any answer. Returns a refusal if the store gives no time.
 pub(in crate::node) fn script(
     run: &mut Run<'_>,
     state: &State,
@@ -51,7 +51,7 @@ pub(in crate::node) fn script(
             return Ok(None);
         }
         match run.ask(|| Call::Get(Name::Format))? {
-            // A damaged object is an answer of the store all the same, and brings its time.
+            // A damaged object is also an answer that carries the time.
             Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => {}
             answer => return Ok(Some(refusal_of(&answer))),
         }
@@ -60,7 +60,7 @@ pub(in crate::node) fn script(
     Ok(Some(Refusal::StoreUnavailable(why.into())))
 }
 
-/// Gives out the place, now that the store's time is known.
+/// Assigns the place, now that the store's time is known, or rejects the verb.
 pub(in crate::node) fn carry_out(
     state: &mut State,
     ticket: Ticket,
@@ -74,7 +74,7 @@ pub(in crate::node) fn carry_out(
     let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
     let transaction = state.transactions.get_mut(&attempt).expect("a reservation ends with its transaction");
     let hash = transaction.hash;
-    // A group keeps its time, also where the store's is not known any more.
+    // An existing group keeps its time, even if the store's time is no longer known.
     let group = *transaction.blob_group.get_or_insert_with(|| BlobGroup {
         attempt,
         hash,

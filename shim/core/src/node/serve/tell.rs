@@ -1,17 +1,17 @@
-//! Entries first: before anybody hears of a commit, every entry of it is in the store (protocol,
-//! section 4).
+//! Entries first: before a commit is reported, all its entries are in the store (protocol, section
+//! 4).
 //!
 //! Rule. Before an acknowledgement, a replay, a lost create, a look-up, or a commit repeated after
-//! *unknown*, the transaction's entries are in place. A node that is not the attempt itself reads
-//! the mark: if the record is at or below it, its entries have stood. Otherwise it puts all of
-//! them. Such puts rest on a mark read a short while ago, so that none lands below a mark that a
-//! sweep has settled meanwhile.
+//! *unknown* is answered, the transaction's entries are in place. A node that reports the commit of
+//! another attempt reads the mark: if the record is at or below it, all entries have been in place.
+//! Otherwise it puts all of them. Such puts rest on a mark that was read recently, so that none lands
+//! below a mark that a sweep has settled meanwhile.
 //!
-//! The store's time has passed its commit time as well, as at an acknowledgement: who begins after
-//! the report takes a later time, on any node.
+//! The store's time must have passed the commit time, too, as for an acknowledgement: a transaction
+//! that begins after the report takes a later time, on any node.
 //!
-//! Why it is enough: a reader that hears of the commit, or begins fresh afterwards, lists an
-//! entry of it at every key, and its record is there.
+//! Why it is enough: a reader that learns of the commit, or begins fresh afterwards, finds an entry
+//! of it in the listing of every key, and its record.
 
 use crate::bug::Bug;
 use crate::clock::Moment;
@@ -24,16 +24,16 @@ use super::super::base::calls::{Age, Limit};
 use super::super::base::script::{Noted, Pending, Run, Wait};
 use super::super::base::state::State;
 
-/// Pauses before a report, the store's time being looked at after each.
+/// The greatest number of pauses before a report. The store's time is checked after each.
 const PAUSES_MAX: usize = 16;
-/// The longest of them: answers may have shown another time meanwhile.
+/// The longest pause, in milliseconds. It is bounded because answers may narrow the time meanwhile.
 const PAUSE_MAX_MS: u64 = 1_000;
 
-/// The number of times that entries are put, each time on a mark read again.
+/// The number of times that entries are put, each time based on a new read of the mark.
 const TRIES_MAX: usize = 4;
 
-/// Makes sure that a committed record may be reported by others than its own attempt: its entries
-/// are in place, or have been, and the store's time has passed its commit time. Part of a script.
+/// Makes sure that a committed record may be reported to others than its own attempt: its entries are
+/// or were in place, and the store's time has passed its commit time. It is part of a script.
 pub(in crate::node) fn may_report(
     run: &mut Run<'_>,
     state: &State,
@@ -45,7 +45,7 @@ pub(in crate::node) fn may_report(
     }
 }
 
-/// Makes sure that the entries of a committed record are in place, or have been.
+/// Makes sure that the entries of a committed record are or were in place.
 fn entries_first(
     run: &mut Run<'_>,
     state: &State,
@@ -53,11 +53,10 @@ fn entries_first(
 ) -> Result<Result<(), CallError>, Pending> {
     let known = run.once_if(|| {
         let entered = state.is_entered(record.hash, record.txn);
-        // A mark only grows: at or below an old one is at or below this one.
+        // The mark only grows, so a record at or below an old mark is at or below the present one.
         entered || record.txn <= state.mark.known() || state.planted(Bug::TellBeforeEntries)
     });
-    // A whole entry is the commit: it is in place. So are entries that were created before their
-    // record.
+    // A whole entry is the commit, so it is in place. Locks were created before their record.
     if known || record.writes.is_empty() || record.is_whole() || record.follows.is_some() {
         return Ok(Ok(()));
     }
@@ -84,7 +83,7 @@ fn entries_first(
             other => unreachable!("entries are put and answered {other:?}"),
         };
         match &outcome {
-            // The mark that the puts rested on became too old on the way.
+            // The mark on which the puts rest may have become too old: try again with a new one.
             Err(CallError::Expired | CallError::NoAnswer | CallError::Busy) => {}
             Ok(()) | Err(CallError::Refused(_) | CallError::Damaged(_)) => break,
         }
@@ -96,8 +95,8 @@ fn entries_first(
     Ok(outcome)
 }
 
-/// Waits until the store's time has passed the commit time of a record: whoever begins after the
-/// report takes a later time (P10).
+/// Waits until the store's time has passed the commit time of a record, so that a transaction that
+/// begins after the report takes a later time (P10).
 fn time_passed(run: &mut Run<'_>, state: &State, record: &Record) -> Result<Result<(), CallError>, Pending> {
     for _ in 0..PAUSES_MAX {
         let Noted::Wait(wait) = run.once(|| Noted::Wait(wait_for(state, record.txn))) else {
@@ -107,7 +106,7 @@ fn time_passed(run: &mut Run<'_>, state: &State, record: &Record) -> Result<Resu
             Wait::Over => return Ok(Ok(())),
             Wait::For(ms) => run.pause(ms.min(PAUSE_MAX_MS))?,
             Wait::Unknown => match run.ask(|| Call::Get(Name::Format))? {
-                // A damaged object is an answer of the store all the same, and brings its time.
+                // A damaged object is also an answer that carries the time.
                 Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => {}
                 Answer::Failed(error) => return Ok(Err(error)),
                 other => unreachable!("the mark is read and answered {other:?}"),
@@ -118,7 +117,7 @@ fn time_passed(run: &mut Run<'_>, state: &State, record: &Record) -> Result<Resu
     Ok(Err(CallError::Refused(why.into())))
 }
 
-/// Returns what must pass before a commit may be reported.
+/// Returns the wait before a commit may be reported.
 pub(in crate::node) fn wait_for(state: &State, txn: TxnId) -> Wait {
     let commit_ms = txn.time.ms();
     // At or below the mark its time has passed long ago. Where one process holds the store, its
@@ -127,8 +126,8 @@ pub(in crate::node) fn wait_for(state: &State, txn: TxnId) -> Wait {
         return Wait::Over;
     }
     match state.clock.bounds() {
-        // It follows a version from the future: nobody can wait for that, and the order by reading
-        // holds.
+        // It follows a version from the future. Nobody can wait that long, and it still comes after
+        // everything that it read.
         Some(bounds) if commit_ms > bounds.latest_ms + state.settings.skew_max_ms => Wait::Over,
         Some(bounds) if bounds.earliest_ms > commit_ms => Wait::Over,
         Some(bounds) => Wait::For(commit_ms + 1 - bounds.earliest_ms),
@@ -136,7 +135,7 @@ pub(in crate::node) fn wait_for(state: &State, txn: TxnId) -> Wait {
     }
 }
 
-/// Returns a mark that was asked a short while ago, and when; `again`: it is asked now.
+/// Returns a recently read mark and the instant of its read. If `again` is true, it is read now.
 fn recent_mark(
     run: &mut Run<'_>,
     state: &State,
@@ -156,7 +155,7 @@ fn recent_mark(
     if let Noted::Mark(mark, asked) = last {
         return Ok(Ok((mark, asked)));
     }
-    // The instant before the call is made: the mark is at least as young.
+    // Take the instant before the call is made, so that the mark is not older than it.
     let Noted::Asking(_, asked, _) =
         run.once(|| Noted::Asking(state.calls.next_number(), state.clock.moment(), state.mark.known()))
     else {
@@ -169,7 +168,7 @@ fn recent_mark(
     })
 }
 
-/// Returns the answer of a request's record to an attempt with this fingerprint.
+/// Returns the answer that a request's record gives to an attempt with the given fingerprint.
 pub(in crate::node) fn verdict(
     state: &State,
     record: &Record,
@@ -187,7 +186,7 @@ pub(in crate::node) fn verdict(
     }
 }
 
-/// Returns a session that covers one more commit, and reads that its client has had.
+/// Returns a session that also covers a commit and the reads that were returned to its client.
 pub(in crate::node) fn session_with(
     state: &State,
     before: &crate::ids::Session,
