@@ -185,8 +185,8 @@ pub struct Session {
     /// The node through which the client has seen everything that it saw, named here or not: its
     /// transactions on that node need not be fresh. 0: none.
     pub through: NodeId,
-    /// The store's time, in milliseconds, after which `through` applies: by then every listing shows
-    /// what the client has seen through other nodes.
+    /// The store's time, in milliseconds, after which `through` applies: by then every listing
+    /// shows what the client has seen through other nodes.
     pub mixed_until_ms: u64,
 }
 
@@ -206,7 +206,8 @@ impl Session {
     }
 
     /// Adds transactions of which a node informs the client now, and drops those that every listing
-    /// younger than the settings' `recheck_after_ms` shows. If the time is unknown, none is dropped.
+    /// younger than the settings' `recheck_after_ms` shows. If the time is unknown, none is
+    /// dropped.
     pub fn add(
         &mut self,
         entries: impl IntoIterator<Item = SessionEntry>,
@@ -227,8 +228,8 @@ impl Session {
             self.through = node;
         }
         let mut newest = Hlc::default();
-        // Drop only what is certainly old enough: use the lower bound of the time. A token comes from
-        // outside, so its times may have any value.
+        // Drop only what is certainly old enough: use the lower bound of the time. A token comes
+        // from outside, so its times may have any value.
         let now_ms = now.map_or(0, |now| now.earliest_ms);
         self.entries.retain(|entry| entry.seen_ms.saturating_add(recheck_after_ms) >= now_ms);
         for entry in entries {

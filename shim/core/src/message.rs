@@ -1,8 +1,8 @@
 //! Inputs and outputs of the state machine: verbs and replies for clients, calls and answers for
 //! the store, messages for peers.
 //!
-//! All enums are closed, and matched without `_`. Extensions of the protocol add variants and change
-//! none.
+//! All enums are closed, and matched without `_`. Extensions of the protocol add variants and
+//! change none.
 
 use std::sync::Arc;
 
@@ -68,8 +68,8 @@ pub enum Isolation {
     ReadAtomic,
     /// In addition, what it read is still the newest version when it commits, so that the result of
     /// all such transactions is as if they had run one after the other. A transaction whose reads
-    /// were overwritten ends in [`Refusal::Conflict`]. Where several processes share the store, this
-    /// is the level of a prefix.
+    /// were overwritten ends in [`Refusal::Conflict`]. Where several processes share the store,
+    /// this is the level of a prefix.
     Serializable,
 }
 
@@ -220,8 +220,8 @@ pub struct ListKeys {
     pub after: Option<String>,
     /// The greatest number of keys and common prefixes; at least 1.
     pub limit: u32,
-    /// The delimiter, not empty: keys that contain it after the prefix are rolled up into one common
-    /// prefix, up to and including its first occurrence.
+    /// The delimiter, not empty: keys that contain it after the prefix are rolled up into one
+    /// common prefix, up to and including its first occurrence.
     pub delimiter: Option<String>,
 }
 
@@ -391,8 +391,8 @@ pub enum Refusal {
 /// A conflict of a serializable transaction with another one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Conflict {
-    /// The key that both touched. `None` if the node has forgotten it, because so much was committed
-    /// since the transaction began; or if another transaction broke this one's commit.
+    /// The key that both touched. `None` if the node has forgotten it, because so much was
+    /// committed since the transaction began; or if another transaction broke this one's commit.
     pub key: Option<Key>,
     /// The transaction that came first; its commit may still be in flight. `None` if the key is
     /// reserved for a transaction that has lost often, or was changed by an unknown transaction.
@@ -428,8 +428,8 @@ pub enum Bound {
     OperationsInTransaction,
     /// The number of waiters for one request.
     Waiters,
-    /// The number of verbs that wait for the node. Only the driver returns this; the core never sees
-    /// such verbs.
+    /// The number of verbs that wait for the node. Only the driver returns this; the core never
+    /// sees such verbs.
     VerbQueue,
 }
 
@@ -467,8 +467,8 @@ pub enum Note {
         /// The greatest gap between two steps that a clock shows, in milliseconds.
         gap_ms: u64,
     },
-    /// Answers of the store contradict each other about its time: the node's bounds include both for
-    /// a while.
+    /// Answers of the store contradict each other about its time: the node's bounds include both
+    /// for a while.
     ClocksDisagree {
         /// The distance between the two, in milliseconds.
         apart_ms: u64,
@@ -516,8 +516,8 @@ pub enum End {
 }
 
 impl Begin {
-    /// Sets the level to serializable if the caller gave none and the batch has a condition or a sum:
-    /// a condition must hold until the commit. Call it before the batch is taken out.
+    /// Sets the level to serializable if the caller gave none and the batch has a condition or a
+    /// sum: a condition must hold until the commit. Call it before the batch is taken out.
     pub fn choose_level(&mut self) {
         if self.isolation.is_none() && self.batch.ops.iter().any(Op::is_conditional) {
             self.isolation = Some(Isolation::Serializable);

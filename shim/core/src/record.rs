@@ -180,8 +180,8 @@ pub struct Record {
 pub struct Follows {
     /// The version that each write follows, in key order; [`TxnId::ZERO`] where the key was absent.
     pub versions: Arc<[TxnId]>,
-    /// True if something else was checked between the entries and the record, such as a key that was
-    /// only read, so that a single entry is not the commit.
+    /// True if something else was checked between the entries and the record, such as a key that
+    /// was only read, so that a single entry is not the commit.
     pub checks_more: bool,
 }
 
@@ -197,8 +197,8 @@ pub const WRITE_BYTES_BASE: usize = 96;
 pub const LARGE_RESULT_BYTES: usize = 64;
 
 /// Returns the greatest size of a write of a value (`None`: a tombstone) in a stored commit record,
-/// in bytes. Moving a value from the record to a blob reduces it by exactly the value's inline bytes.
-/// The format keeps to this bound.
+/// in bytes. Moving a value from the record to a blob reduces it by exactly the value's inline
+/// bytes. The format keeps to this bound.
 pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
     let of_value = |value: &Value| value.etag.len() + value.attributes.len() + value.inline_bytes();
     let bytes = WRITE_BYTES_BASE + key.as_str().len() + value.map_or(0, of_value);
@@ -259,8 +259,8 @@ impl VersionEntry {
 }
 
 impl Record {
-    /// Returns the approximate size in the store of the record and everything that only it refers to,
-    /// in bytes: itself, its large values and its large result.
+    /// Returns the approximate size in the store of the record and everything that only it refers
+    /// to, in bytes: itself, its large values and its large result.
     pub fn stored_bytes(&self) -> u64 {
         let large =
             self.writes.iter().filter_map(|(_, write)| write.value().filter(|_| write.blob().is_some()));
@@ -347,9 +347,9 @@ pub struct Stub {
     pub hash: RequestHash,
 }
 
-/// A hint at one version of a key: "look at this record". All fields are in the entry's name, except
-/// where the store checks the key: there the name is the version that it follows, and the rest is in
-/// its body.
+/// A hint at one version of a key: "look at this record". All fields are in the entry's name,
+/// except where the store checks the key: there the name is the version that it follows, and the
+/// rest is in its body.
 ///
 /// A *whole* entry has its record as its body, and is the commit by itself: a transaction of one
 /// key without a request ID.
@@ -371,7 +371,8 @@ pub struct VersionEntry {
 }
 
 /// The object, under a commit record's name, that lists attempts of the request that may not commit
-/// any more: another transaction met their entries and did not wait for them (protocol, section 13).
+/// any more: another transaction met their entries and did not wait for them (protocol, section
+/// 13).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Aborted {
     /// The request.

@@ -45,13 +45,14 @@ pub struct Settings {
     /// True if the node lives inside a function's environment: every transaction is fresh, and it
     /// sweeps only on request.
     pub guest: bool,
-    /// The longest wait beside a commit for the store's time to pass the commit time. If more time is
-    /// missing, the keys are listed first.
+    /// The longest wait beside a commit for the store's time to pass the commit time. If more time
+    /// is missing, the keys are listed first.
     pub commit_wait_max_ms: u64,
     /// The greatest number of open transactions on one node.
     pub transactions_max: usize,
-    /// The greatest size of all open transactions in bytes, estimated as about a kilobyte each, plus
-    /// their writes and reads. Above half of it new ones are rejected, so that the open ones can end.
+    /// The greatest size of all open transactions in bytes, estimated as about a kilobyte each,
+    /// plus their writes and reads. Above half of it new ones are rejected, so that the open ones
+    /// can end.
     pub transactions_bytes_max: usize,
     /// The greatest number of operations in flight in one transaction: a function's fan-out.
     pub operations_in_transaction_max: usize,
@@ -73,7 +74,8 @@ pub struct Settings {
     /// The greatest size of the inline values of one transaction, in bytes. It is small because a
     /// read of one of them reads the whole record.
     pub write_buffer_bytes_max: usize,
-    /// The greatest size of a stored commit record, in bytes: the largest body that the store takes.
+    /// The greatest size of a stored commit record, in bytes: the largest body that the store
+    /// takes.
     pub record_bytes_max: usize,
     /// The greatest number of keys that one transaction may write: their entries must be durable
     /// within its deadline.
@@ -129,8 +131,8 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// The levels of a store's keys, by prefix. The longest prefix of a key decides; a key without one is
-/// read atomic.
+/// The levels of a store's keys, by prefix. The longest prefix of a key decides; a key without one
+/// is read atomic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Levels(BTreeMap<String, Isolation>);
 
@@ -232,7 +234,8 @@ impl Settings {
 
     /// Returns true if every writer of the key is checked, and its entries are locks.
     pub fn locks(&self, key: &Key) -> bool {
-        // Where one process holds the store, transactions choose their level, and no entry is a lock.
+        // Where one process holds the store, transactions choose their level, and no entry is a
+        // lock.
         !self.exclusive && self.levels.checks(key)
     }
 

@@ -265,8 +265,8 @@ pub enum CallError {
     NoAnswer,
     /// The store is overloaded, and the call took no effect. Retry it after a pause.
     Busy,
-    /// The store rejected the call, which took no effect and would be rejected again. The text names
-    /// the store, the call and the remedy.
+    /// The store rejected the call, which took no effect and would be rejected again. The text
+    /// names the store, the call and the remedy.
     Refused(String),
     /// The stored object is damaged or foreign. The text names it.
     Damaged(String),

@@ -1,4 +1,5 @@
-//! The store's time, and ages: the only clocks on which decisions rest (`docs/protocol.md`, clocks).
+//! The store's time, and ages: the only clocks on which decisions rest (`docs/protocol.md`,
+//! clocks).
 //!
 //! Rule. A node uses the store's time. Every answer carries it, so it costs no request. One answer
 //! bounds the offset between the store's clock and the node's monotonic clock; bounds of several
@@ -90,11 +91,11 @@ pub struct Moment {
 const STALE_AFTER_MS: u64 = 60_000;
 /// The time for which the bounds cover both of two contradicting answers.
 const DISPUTE_MS: u64 = 10_000;
-/// The resolution of the store's time below which no call is timed to narrow the bounds, because any
-/// answer gives good ones.
+/// The resolution of the store's time below which no call is timed to narrow the bounds, because
+/// any answer gives good ones.
 const COARSE_MS: u64 = 10;
-/// The longest gap, between the clocks or behind the node's timers, that does not count as a pause of
-/// the process.
+/// The longest gap, between the clocks or behind the node's timers, that does not count as a pause
+/// of the process.
 pub const THAW_MS: u64 = 1_000;
 
 /// The monotonic clock, and the time that it has not counted.
@@ -186,9 +187,9 @@ impl Clock {
         }
     }
 
-    /// Advances to the clocks of a step, which was due at `wake_mono` at the latest. Returns the gap
-    /// in milliseconds if the process did not run for a while before the step: two of its clocks
-    /// moved apart, or the step is late.
+    /// Advances to the clocks of a step, which was due at `wake_mono` at the latest. Returns the
+    /// gap in milliseconds if the process did not run for a while before the step: two of its
+    /// clocks moved apart, or the step is late.
     pub(crate) fn step(&mut self, now: Now, wake_mono: Option<u64>) -> Option<u64> {
         assert!(now.mono_ms >= self.now.mono_ms, "the monotonic clock never goes back");
         assert!(now.boot_ms >= self.now.boot_ms, "the clock that counts suspension never goes back");
@@ -201,7 +202,8 @@ impl Clock {
         self.slip = self.slip.step(start, now);
         let mono = now.mono_ms - before.mono_ms;
         let suspended = (now.boot_ms - before.boot_ms).saturating_sub(mono);
-        // A wall clock that is set back may hide a pause, so a difference in either direction counts.
+        // A wall clock that is set back may hide a pause, so a difference in either direction
+        // counts.
         let wall = (i128::from(now.wall_ms) - i128::from(before.wall_ms)).abs_diff(i128::from(mono));
         let late = wake_mono.map_or(0, |wake| now.mono_ms.saturating_sub(wake));
         let gap = suspended.max(u64::try_from(wall).unwrap_or(u64::MAX)).max(late);
@@ -311,13 +313,13 @@ impl Clock {
         }
     }
 
-    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a call to
-    /// the store narrows the bounds most: when a tick of its clock (for a `Date`, the next second) is
-    /// as likely past as not. Returns `None` if a call would not help much.
+    /// Returns the monotonic instant, after this step and not before `from_mono`, at which a call
+    /// to the store narrows the bounds most: when a tick of its clock (for a `Date`, the next
+    /// second) is as likely past as not. Returns `None` if a call would not help much.
     ///
-    /// The answer shows on which side of the call the tick was, which leaves half of the width, plus
-    /// half of the round trip. After a few calls the width is about a round trip, and drifts from
-    /// there.
+    /// The answer shows on which side of the call the tick was, which leaves half of the width,
+    /// plus half of the round trip. After a few calls the width is about a round trip, and drifts
+    /// from there.
     pub(crate) fn best_question_mono(&self, from_mono: u64) -> Option<u64> {
         let bounds = self.bounds().filter(|_| self.disputed.is_none())?;
         let round_trip_ms = self.quickest?.ms;
@@ -339,21 +341,22 @@ impl Clock {
     /// Returns true if an answer to `call` or a later call carried the store's time. This is always
     /// true where the clock is the process's own.
     ///
-    /// It compares calls, not instants, because a process may have been frozen, with all its clocks,
-    /// between two events of the same millisecond.
+    /// It compares calls, not instants, because a process may have been frozen, with all its
+    /// clocks, between two events of the same millisecond.
     pub(crate) fn was_heard_since(&self, call: u64) -> bool {
         self.reference == Reference::Own || self.offset.is_some() && self.heard_calls > call
     }
 
     /// Returns true if the process paused since an instant, and the length of the pause is unknown:
-    /// its own clocks need not show it, and the store's time is not known now or was not known then.
+    /// its own clocks need not show it, and the store's time is not known now or was not known
+    /// then.
     pub(crate) fn is_blind_since(&self, then: &Moment) -> bool {
         let is_known = self.offset.is_some() && self.store_ms_at(then).is_some();
         self.reference == Reference::Store && then.thaws < self.thaws && !is_known
     }
 
-    /// Returns the latest possible store's time at an instant, as it was known then, or as it became
-    /// known later, before the next pause.
+    /// Returns the latest possible store's time at an instant, as it was known then, or as it
+    /// became known later, before the next pause.
     fn store_ms_at(&self, then: &Moment) -> Option<u64> {
         let is_later = |anchor: &&Anchor| anchor.mono_ms >= then.at.mono_ms && anchor.thaws >= then.thaws;
         then.store_ms.or_else(|| {

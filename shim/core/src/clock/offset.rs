@@ -48,12 +48,12 @@ impl Offset {
         // The driver may have read the clock for the answer after it read those of the step, and
         // rounds it up. To let the bound drift from the step on is the safe choice.
         let edge = |ms: i64, as_of_mono: u64| Edge { ms, as_of_mono: as_of_mono.min(now.mono_ms) };
-        // The store read its clock while the request was in flight. If it did so at the end, nothing
-        // has drifted since; if it did so earlier, the lower bound has more room than drift can use
-        // up.
+        // The store read its clock while the request was in flight. If it did so at the end,
+        // nothing has drifted since; if it did so earlier, the lower bound has more room than drift
+        // can use up.
         let low = edge(at(heard.at_ms) - at(heard.received_mono_ms), heard.received_mono_ms);
-        // If it did so at the beginning, the upper bound has no such room: it drifts from there, and
-        // a pause since then counts.
+        // If it did so at the beginning, the upper bound has no such room: it drifts from there,
+        // and a pause since then counts.
         let high = edge(at(heard.at_ms) + at(heard.span_ms) - at(heard.sent_mono_ms), heard.sent_mono_ms);
         assert!(low.ms < high.ms, "an answer bounds the offset from both sides");
         Offset { low, high: UpperEdge { edge: high, slip_ms } }

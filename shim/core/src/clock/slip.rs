@@ -6,15 +6,16 @@ use super::Now;
 /// clocks.
 const WALL_GRAIN_MS: i64 = 20;
 
-/// The time since the process began that another clock has counted, and the monotonic clock has not.
-/// It never decreases. The clock that counts suspension is compared with the monotonic one, and the
-/// wall clock with the clock that counts suspension.
+/// The time since the process began that another clock has counted, and the monotonic clock has
+/// not. It never decreases. The clock that counts suspension is compared with the monotonic one,
+/// and the wall clock with the clock that counts suspension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Slip {
     suspended_ms: u64,
     /// The distance of the wall clock when the process began, or when it was last set back.
     wall_base_ms: i64,
-    /// The greatest distance beyond `wall_base_ms` so far. A maximum, so that jitter does not add up.
+    /// The greatest distance beyond `wall_base_ms` so far. A maximum, so that jitter does not add
+    /// up.
     wall_ms: u64,
     /// The sum of the values that `wall_ms` had each time the wall clock was set back.
     carried_ms: u64,

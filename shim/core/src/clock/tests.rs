@@ -95,7 +95,8 @@ fn questions_at_the_end_of_a_second_narrow_the_bounds_to_about_a_round_trip() {
         let ask = |clock: &mut Clock, sent: u64| {
             let received = sent + round_trip_ms;
             clock.step(at(received), None);
-            // The store may read its clock at any moment of the round trip: here it does so at once.
+            // The store may read its clock at any moment of the round trip: here it does so at
+            // once.
             let store_ms = (sent + phase_ms) / 1_000 * 1_000;
             assert_eq!(hear(clock, answer(sent, received, store_ms, 1_000)), None);
             let (earliest, latest) = bounds(clock).expect("it was heard");

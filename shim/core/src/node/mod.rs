@@ -1,5 +1,5 @@
-//! The state machine: it routes between the owners of state (`base`), verbs (`serve`) and background
-//! work (`upkeep`).
+//! The state machine: it routes between the owners of state (`base`), verbs (`serve`) and
+//! background work (`upkeep`).
 //!
 //! ```text
 //!   step:  clocks ─► a pause? ─► deadlines, timers ─► the input
@@ -111,9 +111,10 @@ impl Node {
         if self.state.index.bytes() > self.state.settings.index_bytes_max {
             let believes = self.state.planted(Bug::BelieveListingsOfTheForgotten);
             let State { settings, calls, index, .. } = &mut self.state;
-            // A listing that is made before a commit pins no key. If another commit were acknowledged
-            // and forgotten before the listing is answered, the answer would hide that commit. Where
-            // one process holds the store, listings do not expire, so it would do so for ever.
+            // A listing that is made before a commit pins no key. If another commit were
+            // acknowledged and forgotten before the listing is answered, the answer would hide that
+            // commit. Where one process holds the store, listings do not expire, so it would do so
+            // for ever.
             let is_counted = settings.exclusive && !believes;
             index.shrink(settings.index_bytes_max, is_counted.then(|| calls.next_number()));
         }
@@ -169,8 +170,8 @@ impl Node {
         self.state.transactions_bytes
     }
 
-    /// Returns the width of the node's bounds of the store's time, in milliseconds; `None` while the
-    /// time is not known.
+    /// Returns the width of the node's bounds of the store's time, in milliseconds; `None` while
+    /// the time is not known.
     pub fn time_error_ms(&self) -> Option<u64> {
         self.state.clock.bounds().map(|bounds| bounds.width_ms())
     }

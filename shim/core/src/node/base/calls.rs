@@ -1,9 +1,9 @@
 //! Store calls in flight: the owner of each, its time limit, and its retries.
 //!
 //! Every call is safe to retry (protocol, section 10). Nothing is sent after its limit, which is
-//! checked when a call is made, when it is retried, and when the driver is about to send a call that
-//! had to wait. A commit consists of pieces, whose outcomes are collected over its tries: only pieces
-//! without an outcome are sent again.
+//! checked when a call is made, when it is retried, and when the driver is about to send a call
+//! that had to wait. A commit consists of pieces, whose outcomes are collected over its tries: only
+//! pieces without an outcome are sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -143,8 +143,8 @@ impl<T: Clone> Outcome<T> {
 
     fn take(&mut self, answer: Result<T, CallError>) {
         assert!(self.last.is_none(), "a piece with an outcome is not sent again");
-        // Only a certain answer ends the tries of a piece. After an unknown outcome or no effect the
-        // piece goes into the next try; the outcome is kept in case there is none.
+        // Only a certain answer ends the tries of a piece. After an unknown outcome or no effect
+        // the piece goes into the next try; the outcome is kept in case there is none.
         self.last = match answer {
             Err(CallError::NoAnswer) => {
                 self.maybe = true;
@@ -261,8 +261,8 @@ fn under_another_attempt(mut writes: Writes) -> Writes {
     writes
 }
 
-/// Returns true if a call replaces a lock or the outcome of a request. If such a call finds something
-/// else there, that may be the effect of an earlier try, so its owner must look.
+/// Returns true if a call replaces a lock or the outcome of a request. If such a call finds
+/// something else there, that may be the effect of an earlier try, so its owner must look.
 fn writes_a_decision(call: &Call) -> bool {
     match call {
         Call::Replace(Name::Successor(..), ..) => true,
@@ -291,8 +291,8 @@ pub(in crate::node) struct Calls {
     next: u64,
     /// Calls to be sent with this step's outputs.
     out: Vec<(CallId, Call)>,
-    /// Calls that are not sent, because their limit had passed when they were made. They are answered
-    /// within this step.
+    /// Calls that are not sent, because their limit had passed when they were made. They are
+    /// answered within this step.
     unsent: Vec<CallId>,
 }
 
@@ -344,8 +344,8 @@ impl Calls {
         self.send(clock, waiting)
     }
 
-    /// Makes a call for an operation, or without a waiter. If the same call is already in flight and
-    /// its first try has number `since` or a later one, the operation joins it instead.
+    /// Makes a call for an operation, or without a waiter. If the same call is already in flight
+    /// and its first try has number `since` or a later one, the operation joins it instead.
     pub(in crate::node) fn start_shared(
         &mut self,
         clock: &Clock,
@@ -458,8 +458,8 @@ impl Calls {
         }
         let waiting = self.remove(id).expect("looked up above");
         assert!(waiting.asked_call <= id.0 && id.0 < self.next, "numbers grow");
-        // The answer of the last try is not the outcome of the call if an earlier try may have taken
-        // effect.
+        // The answer of the last try is not the outcome of the call if an earlier try may have
+        // taken effect.
         let maybe = waiting.maybe;
         let answer = match (&waiting.gathered, answer) {
             (Some(gathered), _) => gathered.clone().end(),

@@ -14,9 +14,9 @@
 //!   a transaction:            opens ─────────────► is checked, ends
 //! ```
 //!
-//! A commit counts from the instant at which it takes its commit time, because it may be durable from
-//! then on. A transaction is checked in the step in which it takes its own. So if two transactions
-//! each read what the other one writes, the check of the second finds the first.
+//! A commit counts from the instant at which it takes its commit time, because it may be durable
+//! from then on. A transaction is checked in the step in which it takes its own. So if two
+//! transactions each read what the other one writes, the check of the second finds the first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -27,7 +27,8 @@ use crate::message::Conflict;
 use super::read::OperationId;
 use super::transaction::{ListedRange, ReadVersion};
 
-/// The number of consecutive conflicts after which the keys that a request reads are reserved for it.
+/// The number of consecutive conflicts after which the keys that a request reads are reserved for
+/// it.
 const PATIENT_CONFLICTS: u32 = 5;
 
 /// The time for which a key is reserved, in milliseconds: several round trips of a client.

@@ -3,8 +3,9 @@
 //!
 //! A key may be forgotten at any time unless an operation works on it; then it is listed again. For
 //! each key the index holds the entries of its last listing, and the transactions whose record the
-//! node knows, whether that listing showed them or not (protocol 5.4). Learning a record indexes its
-//! whole write set, so that a transaction is read as a whole while only some of its entries exist.
+//! node knows, whether that listing showed them or not (protocol 5.4). Learning a record indexes
+//! its whole write set, so that a transaction is read as a whole while only some of its entries
+//! exist.
 //!
 //! The size in bytes is estimated from sizes and counts (`weights`), updated with every change, and
 //! rather too high than too low.
@@ -23,7 +24,8 @@ use super::weights;
 /// The node's knowledge of one version.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Knowledge {
-    /// A listing showed it, and its record is not known. Boxed, because most versions have a header.
+    /// A listing showed it, and its record is not known. Boxed, because most versions have a
+    /// header.
     Entry(Box<VersionEntry>),
     /// It is committed, and its whole write set is known.
     Header(Arc<Header>),
@@ -68,8 +70,8 @@ impl Known {
         self.listed_by == Some(listing)
     }
 
-    /// Returns the number of the call after the one that found no record of the version, if that was
-    /// made after the listing.
+    /// Returns the number of the call after the one that found no record of the version, if that
+    /// was made after the listing.
     pub(in crate::node) fn undecided_since(&self, listing: u64) -> Option<u64> {
         self.undecided.filter(|vain| vain.listing == listing).map(|vain| vain.next_call)
     }
@@ -77,8 +79,9 @@ impl Known {
     /// Returns the entry's state if certainly no record belongs to it: a read found no record while
     /// the mark had passed the entry, and the listing was made later and still shows the entry.
     ///
-    /// At or below the mark no record is created any more, and a record is removed only after all its
-    /// entries. So the read would have found the record if there had been one and it was not lost.
+    /// At or below the mark no record is created any more, and a record is removed only after all
+    /// its entries. So the read would have found the record if there had been one and it was not
+    /// lost.
     pub(in crate::node) fn stray(&self, listing: u64) -> Option<Stray> {
         let vain = self.undecided.filter(|_| self.is_listed_by(listing))?;
         let is_certain = vain.below_mark.is_some_and(|next_call| listing >= next_call);
@@ -124,7 +127,8 @@ pub(in crate::node) struct Listing {
 pub(in crate::node) struct KeyEntry {
     /// Newest first, each transaction once.
     versions: Vec<Known>,
-    /// The listing in use; `None` if the key was never listed, or its listing was found out of date.
+    /// The listing in use; `None` if the key was never listed, or its listing was found out of
+    /// date.
     listing: Option<Listing>,
     /// The first call whose listing may be used: an earlier one was found out of date.
     not_before_call: u64,
@@ -196,12 +200,12 @@ pub(in crate::node) struct Index {
     clock: VecDeque<Key>,
     /// The estimated size of the index in bytes; at least what is allocated for it.
     bytes: usize,
-    /// The first call whose listing is not stale. It is raised after a pause of the process, because
-    /// earlier listings may be older than they seem.
+    /// The first call whose listing is not stale. It is raised after a pause of the process,
+    /// because earlier listings may be older than they seem.
     stale_before_call: u64,
-    /// The first call whose listing may be used for a key that was forgotten: an earlier listing may
-    /// miss a commit that the node knew and forgot meanwhile. 0 where listings expire, because such a
-    /// listing soon does so, too.
+    /// The first call whose listing may be used for a key that was forgotten: an earlier listing
+    /// may miss a commit that the node knew and forgot meanwhile. 0 where listings expire, because
+    /// such a listing soon does so, too.
     forgotten_before_call: u64,
     versions_kept_max: usize,
 }
@@ -281,9 +285,9 @@ impl Index {
         entry.pins -= 1;
     }
 
-    /// Learns a committed transaction: indexes its **whole** write set, so that it is read as a whole
-    /// while only some of its entries exist. If `durable` is true, its entries are known to be in the
-    /// store now, and a listing in use counts as showing them.
+    /// Learns a committed transaction: indexes its **whole** write set, so that it is read as a
+    /// whole while only some of its entries exist. If `durable` is true, its entries are known to
+    /// be in the store now, and a listing in use counts as showing them.
     pub(in crate::node) fn learn(
         &mut self,
         header: &Arc<Header>,
@@ -292,8 +296,8 @@ impl Index {
         asked: Option<&Key>,
     ) {
         header.check_invariants();
-        // Index all keys, not only the requested one: a sibling whose entry is not put yet becomes a
-        // candidate only by this, and without it half of the commit would be read.
+        // Index all keys, not only the requested one: a sibling whose entry is not put yet becomes
+        // a candidate only by this, and without it half of the commit would be read.
         for (key, _) in header.writes.iter() {
             if bug(Bug::IndexOnlyTheKeyAsked) && asked.is_some_and(|asked| asked != key) {
                 continue;
@@ -351,8 +355,8 @@ impl Index {
     }
 
     /// Shortens the history of a hot key. What is cut can be listed again, so only a listed key is
-    /// cut. A key on which an operation works is not cut: the operation may be paging down to an old
-    /// version, and would have to start again with each commit.
+    /// cut. A key on which an operation works is not cut: the operation may be paging down to an
+    /// old version, and would have to start again with each commit.
     fn trim(&mut self, key: &Key) {
         let kept_max = self.versions_kept_max;
         let entry = self.keys.get_mut(key).expect("only known keys are trimmed");
@@ -387,8 +391,8 @@ impl Index {
             Some(header) => header.writes.iter().map(|(key, _)| key.clone()).collect(),
             None => vec![key.clone()],
         };
-        // A record is removed only when it is superseded at every key that it wrote, so the listings
-        // of all these keys may be out of date.
+        // A record is removed only when it is superseded at every key that it wrote, so the
+        // listings of all these keys may be out of date.
         for key in keys {
             self.forget(txn, &key);
             if let Some(entry) = self.keys.get_mut(&key) {
@@ -399,8 +403,8 @@ impl Index {
         }
     }
 
-    /// Drops the listing of a key, because something that it showed was removed, or something that it
-    /// did not show was entered since.
+    /// Drops the listing of a key, because something that it showed was removed, or something that
+    /// it did not show was entered since.
     pub(in crate::node) fn list_again(&mut self, key: &Key, next_call: u64) {
         let entry = self.entry(key);
         assert!(entry.not_before_call <= next_call, "what is asked next is asked later");
@@ -410,8 +414,8 @@ impl Index {
         self.weigh(key);
     }
 
-    /// Forgets a version of a key whose entry this node has removed because it is superseded, and all
-    /// older ones, which another sweep may have removed. The listing remains valid.
+    /// Forgets a version of a key whose entry this node has removed because it is superseded, and
+    /// all older ones, which another sweep may have removed. The listing remains valid.
     pub(in crate::node) fn forget_through(&mut self, txn: TxnId, key: &Key) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         let (Ok(at) | Err(at)) = entry.place(txn);
@@ -432,9 +436,9 @@ impl Index {
         }
     }
 
-    /// Notes that the record of a listed entry is absent, or is another attempt's. Call `asked_call`
-    /// found this, when the known mark was at `mark`; it proves nothing about an entry of a listing
-    /// that was made later.
+    /// Notes that the record of a listed entry is absent, or is another attempt's. Call
+    /// `asked_call` found this, when the known mark was at `mark`; it proves nothing about an entry
+    /// of a listing that was made later.
     pub(in crate::node) fn undecided(
         &mut self,
         (txn, key): (TxnId, &Key),
@@ -464,8 +468,8 @@ impl Index {
         let more = more && !bug(Bug::SkipSecondPage);
         let stale_before_call = self.stale_before_call;
         let entry = self.entry(key);
-        // Ignore a page that was requested before the process paused, or before an entry that it may
-        // show was found to be removed.
+        // Ignore a page that was requested before the process paused, or before an entry that it
+        // may show was found to be removed.
         if asked_call < entry.not_before_call.max(stale_before_call) {
             return;
         }
@@ -566,8 +570,8 @@ impl Index {
     /// Forgets cold keys until the size is at most `bytes_max`, or [`LOOKS_PER_STEP_MAX`] keys were
     /// considered.
     ///
-    /// `next_call` is the number of the next call where listings do not expire: listings that are in
-    /// flight now may not be used for keys that are forgotten.
+    /// `next_call` is the number of the next call where listings do not expire: listings that are
+    /// in flight now may not be used for keys that are forgotten.
     pub(in crate::node) fn shrink(&mut self, bytes_max: usize, next_call: Option<u64>) {
         let mut looks = LOOKS_PER_STEP_MAX.min(2 * self.clock.len());
         while self.bytes > bytes_max && looks > 0 {

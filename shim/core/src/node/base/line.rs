@@ -1,12 +1,12 @@
 //! The queue (*line*) of commits that want a lock which another commit of this node is taking.
 //!
 //! If two commits of one node tried to take the same lock at once, that would cost a read of the
-//! holder, a pause, and often one of the commits. In the line the second one costs nothing: it starts
-//! when the first has ended, and follows the version that the first wrote.
+//! holder, a pause, and often one of the commits. In the line the second one costs nothing: it
+//! starts when the first has ended, and follows the version that the first wrote.
 //!
-//! Rule. A commit starts when it is the first in line at each of its keys, and no other commit writes
-//! one of them. It takes all its keys at once and waits only before it has any lock, so there is no
-//! deadlock; and commits of one key do not overtake a commit of many keys.
+//! Rule. A commit starts when it is the first in line at each of its keys, and no other commit
+//! writes one of them. It takes all its keys at once and waits only before it has any lock, so
+//! there is no deadlock; and commits of one key do not overtake a commit of many keys.
 
 use std::collections::BTreeMap;
 
@@ -45,8 +45,8 @@ impl Line {
         self.at.get(key)?.values().next().copied()
     }
 
-    /// Puts an attempt in line at its keys, if it is not in line yet. `looks_mono` is the instant for
-    /// which its timer is set. Returns the instant for which its timer was set before.
+    /// Puts an attempt in line at its keys, if it is not in line yet. `looks_mono` is the instant
+    /// for which its timer is set. Returns the instant for which its timer was set before.
     pub(in crate::node) fn enter(
         &mut self,
         attempt: AttemptId,
@@ -95,8 +95,8 @@ impl Line {
     }
 
     /// Panics if an invariant is broken, or if nothing would wake a waiting commit. `waits` returns
-    /// true if the attempt waits for another commit that writes the key; `has_timer` returns true if
-    /// the attempt's timer is set for the instant.
+    /// true if the attempt waits for another commit that writes the key; `has_timer` returns true
+    /// if the attempt's timer is set for the instant.
     pub(in crate::node) fn check_invariants(
         &self,
         waits: impl Fn(AttemptId, &Key) -> bool,

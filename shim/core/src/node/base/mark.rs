@@ -1,7 +1,7 @@
 //! The node's knowledge of the mark (protocol, sections 2 and 5).
 //!
-//! Every mark that the store has held is a lower bound of the present mark. Rules that need the mark
-//! *now* name the store call after which it must have been read.
+//! Every mark that the store has held is a lower bound of the present mark. Rules that need the
+//! mark *now* name the store call after which it must have been read.
 
 use std::sync::Arc;
 
@@ -102,8 +102,8 @@ impl MarkView {
         seen.settled = seen.format.mark;
     }
 
-    /// Notes that a read of the mark was answered, successfully or not, so that operations no longer
-    /// wait for the first read.
+    /// Notes that a read of the mark was answered, successfully or not, so that operations no
+    /// longer wait for the first read.
     pub(in crate::node) fn note_look(&mut self) {
         self.was_looked_at = true;
     }

@@ -1,5 +1,5 @@
-//! Reads in flight: the keys that a verb reads, and the progress of each key. The choice of versions
-//! is in `serve/choose`.
+//! Reads in flight: the keys that a verb reads, and the progress of each key. The choice of
+//! versions is in `serve/choose`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +24,8 @@ pub(in crate::node) struct Operation {
     pub(in crate::node) wanted: BTreeMap<Key, Want>,
     /// The limit of its store calls.
     pub(in crate::node) limit: Limit,
-    /// The number of the next store call when it began: a listing made by this call or a later one is
-    /// always young enough for it.
+    /// The number of the next store call when it began: a listing made by this call or a later one
+    /// is always young enough for it.
     pub(in crate::node) began_call: u64,
     /// The obstacles met on the way to each key's version.
     pub(in crate::node) met: BTreeMap<Key, Met>,

@@ -1,9 +1,9 @@
 //! Scripts: flows of several store calls, written as straight code that is run again from its start
 //! at every answer.
 //!
-//! A script makes its calls in a fixed order. Answers that have come are returned at once; the first
-//! missing answer ends the run with [`Pending`]. So the control flow of a script may depend only on
-//! its arguments, the answers, and values that it took with [`Run::once`].
+//! A script makes its calls in a fixed order. Answers that have come are returned at once; the
+//! first missing answer ends the run with [`Pending`]. So the control flow of a script may depend
+//! only on its arguments, the answers, and values that it took with [`Run::once`].
 //!
 //! A script is safe to run again by construction: it sees the node's state through a shared
 //! reference, and finally returns an ending, which is plain data and is carried out once.

@@ -1,8 +1,8 @@
 //! The node's state: all owners of state, and the few functions that involve several of them and
 //! that every verb needs.
 //!
-//! Verbs call down, never up: what a lower verb must pass to a higher one becomes [`Work`], which the
-//! node's routing processes within the same step.
+//! Verbs call down, never up: what a lower verb must pass to a higher one becomes [`Work`], which
+//! the node's routing processes within the same step.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -131,8 +131,9 @@ impl Entered {
     }
 }
 
-/// The number of reads of the store's time before a verb that needs the time is rejected. One answer
-/// bounds it by the round trip and the resolution of the store's clock; several narrow the bounds.
+/// The number of reads of the store's time before a verb that needs the time is rejected. One
+/// answer bounds it by the round trip and the resolution of the store's clock; several narrow the
+/// bounds.
 pub(in crate::node) const TIME_TRIES_MAX: usize = 8;
 
 /// The least time between two planned reads of the store's time, in milliseconds. The estimate of a
@@ -168,7 +169,8 @@ pub(in crate::node) struct State {
     pub(in crate::node) draining: bool,
     /// True while [`Timer::SharpenTime`] is set.
     pub(in crate::node) sharpens_time: bool,
-    /// The monotonic instant, in milliseconds, of the earliest next planned read of the store's time.
+    /// The monotonic instant, in milliseconds, of the earliest next planned read of the store's
+    /// time.
     pub(in crate::node) sharpens_from_mono: u64,
     /// The number of tells sent so far.
     pub(in crate::node) tells: u64,
@@ -214,8 +216,8 @@ impl State {
         self.calls.start_shared(&self.clock, owner, call, (waiter, since), limit, mark);
     }
 
-    /// Returns true if the store's time is known well enough to be stored; if `since` is given, from
-    /// an answer to that call or a later one.
+    /// Returns true if the store's time is known well enough to be stored; if `since` is given,
+    /// from an answer to that call or a later one.
     pub(in crate::node) fn is_time_known(&self, since: Option<u64>) -> bool {
         let heard = since.is_none_or(|since| self.clock.was_heard_since(since));
         let bounds = self.clock.bounds();
@@ -263,12 +265,13 @@ impl State {
         self.call_shared(Owner::Mark, || Call::Get(Name::Format), None, self.calls.next_number(), patience);
     }
 
-    /// Plans a read of the store's time, for the instant at which its answer narrows the bounds most.
-    /// It is called when wide bounds have made a commit wait, or list its keys first.
+    /// Plans a read of the store's time, for the instant at which its answer narrows the bounds
+    /// most. It is called when wide bounds have made a commit wait, or list its keys first.
     ///
-    /// Answers of a store whose time has a resolution of seconds narrow the bounds only if they come
-    /// close to the end of a second. The answers to a single client do not: its commits wait for the
-    /// bounds, which keeps the answers away from it. A guest makes no call for which nobody waits.
+    /// Answers of a store whose time has a resolution of seconds narrow the bounds only if they
+    /// come close to the end of a second. The answers to a single client do not: its commits wait
+    /// for the bounds, which keeps the answers away from it. A guest makes no call for which nobody
+    /// waits.
     pub(in crate::node) fn sharpen_time(&mut self) {
         if self.settings.exclusive || self.settings.guest || self.sharpens_time {
             return;
@@ -336,8 +339,8 @@ impl State {
     pub(in crate::node) fn is_young(&self, txn: TxnId) -> bool {
         if self.settings.moves_mark_alone() {
             // Here the mark follows this node's own attempts, so it may reach recent versions; and
-            // only this node removes, after it has seen the mark in its place. Until it has read the
-            // mark, only its own commits are certainly young.
+            // only this node removes, after it has seen the mark in its place. Until it has read
+            // the mark, only its own commits are certainly young.
             return match self.mark.last() {
                 Some(seen) => txn > seen.format.mark,
                 None => self.clock.is_of_this_life(txn.time),
@@ -374,7 +377,8 @@ pub(in crate::node) fn bug_of(_settings: &Settings) -> Option<Bug> {
     None
 }
 
-/// Returns the refusal for a store call that finally failed, or that found a body of the wrong kind.
+/// Returns the refusal for a store call that finally failed, or that found a body of the wrong
+/// kind.
 pub(in crate::node) fn refusal_of(answer: &Answer) -> Refusal {
     match answer {
         Answer::Failed(CallError::NoAnswer | CallError::Expired) => {

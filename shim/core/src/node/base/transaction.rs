@@ -75,8 +75,8 @@ impl ListedRange {
 pub(in crate::node) struct CommitWaiter {
     pub(in crate::node) ticket: Ticket,
     pub(in crate::node) form: CommitForm,
-    /// The monotonic instant, in milliseconds, at which its wait times out. It is set when the commit
-    /// starts.
+    /// The monotonic instant, in milliseconds, at which its wait times out. It is set when the
+    /// commit starts.
     pub(in crate::node) until_mono: u64,
 }
 
@@ -108,8 +108,8 @@ pub(in crate::node) enum Phase {
     Preparing(Option<bytes::Bytes>, Vec<CommitWaiter>),
     /// The commit may have been sent.
     Committing(Arc<Record>, Vec<CommitWaiter>),
-    /// The record and every entry are durable; the store's time must pass the commit time before the
-    /// commit may be reported.
+    /// The record and every entry are durable; the store's time must pass the commit time before
+    /// the commit may be reported.
     Passing(Arc<Record>, Vec<CommitWaiter>),
 }
 
@@ -164,8 +164,8 @@ pub(in crate::node) struct Transaction {
     /// The monotonic instant at which its timer fires.
     pub(in crate::node) deadline_mono: u64,
     pub(in crate::node) session: Session,
-    /// The greatest commit time, in milliseconds, that is trusted for commits that its session names
-    /// and that were not found. It is set when the commit takes its own time.
+    /// The greatest commit time, in milliseconds, that is trusted for commits that its session
+    /// names and that were not found. It is set when the commit takes its own time.
     pub(in crate::node) believed_ms: u64,
     /// True if every first read must rest on a listing made since the begin.
     pub(in crate::node) fresh: bool,
@@ -194,8 +194,8 @@ pub(in crate::node) struct Transaction {
     pub(in crate::node) inline_bytes: usize,
     /// The result for later attempts, if the commit itself has none.
     pub(in crate::node) large_result: Option<LargeResult>,
-    /// The greatest size of the buffer and of the large result's place in a stored commit record, in
-    /// bytes.
+    /// The greatest size of the buffer and of the large result's place in a stored commit record,
+    /// in bytes.
     pub(in crate::node) record_bytes: usize,
     /// A digest of the last batch that carried a commit.
     pub(in crate::node) carrier: Option<u64>,
@@ -336,8 +336,8 @@ impl Transaction {
         *record = written;
     }
 
-    /// Notes that the record and every entry are durable, so that only the wait for the store's time
-    /// remains.
+    /// Notes that the record and every entry are durable, so that only the wait for the store's
+    /// time remains.
     pub(in crate::node) fn pass(&mut self) {
         let Phase::Committing(record, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
             unreachable!("what is durable was sent")
@@ -468,13 +468,13 @@ impl Transaction {
         ranges.map(|range| range.mark).min()
     }
 
-    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2). It is rejected if one of its
-    /// cowritten keys was read at an older version, unless that key was deleted since. Absent is
-    /// older than everything.
+    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2). It is rejected if one of
+    /// its cowritten keys was read at an older version, unless that key was deleted since. Absent
+    /// is older than everything.
     ///
     /// A candidate that is the key's lower bound was judged when it was first read, or was known
-    /// before the first read, and versions that were read since are not older. So only absences since
-    /// then can reject it, and it is judged again only if there are new ones.
+    /// before the first read, and versions that were read since are not older. So only absences
+    /// since then can reject it, and it is judged again only if there are new ones.
     pub(in crate::node) fn rejection(
         &mut self,
         key: &Key,
@@ -529,7 +529,8 @@ impl Transaction {
         judgement
     }
 
-    /// Returns the least mark of the listings on which its reads rest; `None` if it has read nothing.
+    /// Returns the least mark of the listings on which its reads rest; `None` if it has read
+    /// nothing.
     pub(in crate::node) fn least_mark(&self) -> Option<TxnId> {
         let reads = self.reads.values().map(|read| read.basis.mark);
         let least = reads.chain(self.ranges.iter().map(|range| range.mark)).min();
@@ -547,8 +548,8 @@ impl Transaction {
     }
 
     /// Returns true if its session names a commit that was not found and has a time after `ms`. It
-    /// comes from a version from the future, or from a forged token: its time is not trusted, and the
-    /// written keys are listed instead.
+    /// comes from a version from the future, or from a forged token: its time is not trusted, and
+    /// the written keys are listed instead.
     pub(in crate::node) fn session_is_ahead_of(&self, ms: u64) -> bool {
         self.session.entries.iter().any(|entry| entry.txn.time.ms() > ms && !self.is_found(entry.txn))
     }

@@ -1,5 +1,5 @@
-//! Estimated sizes of the index's parts, in bytes: upper bounds of the allocated bytes, which exceed
-//! them by less than half for keys of usual length.
+//! Estimated sizes of the index's parts, in bytes: upper bounds of the allocated bytes, which
+//! exceed them by less than half for keys of usual length.
 
 use std::mem::size_of;
 

@@ -1,10 +1,10 @@
-//! Batches: reads, writes and tombstones in order, and optionally a commit (protocol, sections 4 and
-//! 5.1).
+//! Batches: reads, writes and tombstones in order, and optionally a commit (protocol, sections 4
+//! and 5.1).
 //!
 //! A batch takes effect as a whole: first its reads are resolved, each seeing the writes before it;
 //! then its conditions are judged and its sums computed (`condition`); then its writes enter the
-//! buffer; then it commits. The bounds are checked at that instant: writes of other batches that took
-//! effect meanwhile count, and writes that are replaced do not.
+//! buffer; then it commits. The bounds are checked at that instant: writes of other batches that
+//! took effect meanwhile count, and writes that are replaced do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -308,7 +308,8 @@ fn fit(state: &State, attempt: AttemptId, batch: &Batch, sizes: &Sizes) -> Resul
     Ok(())
 }
 
-/// Checks that a commit's result fits into the transaction's commit record, if the commit stores one.
+/// Checks that a commit's result fits into the transaction's commit record, if the commit stores
+/// one.
 pub(in crate::node) fn fit_result(
     state: &State,
     attempt: AttemptId,

@@ -1,8 +1,8 @@
 //! Begin and look-up: the beginning of exactly-once execution (protocol, section 6).
 //!
 //! Rule: before a named request runs, its commit record is looked up; if it exists, nothing runs.
-//! Two attempts may still run at once, on one node or on two: the creation of the record decides. To
-//! wait for an attempt that is open on this node only saves work.
+//! Two attempts may still run at once, on one node or on two: the creation of the record decides.
+//! To wait for an attempt that is open on this node only saves work.
 
 use std::sync::Arc;
 
@@ -47,8 +47,8 @@ pub(in crate::node) fn begin(state: &mut State, ticket: Ticket, begin: Box<Begin
     }
     let began = Began { at: state.clock.moment(), call: state.calls.next_number() };
     state.refresh_mark();
-    // An unnamed request whose session names only known commits needs no call: its fresh UUID cannot
-    // have committed, and the index has the headers for the floor.
+    // An unnamed request whose session names only known commits needs no call: its fresh UUID
+    // cannot have committed, and the index has the headers for the floor.
     let known: Option<Vec<Arc<Header>>> =
         begin.session.entries.iter().map(|entry| state.index.header(entry.txn).cloned()).collect();
     match known {
@@ -115,8 +115,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
                 assert_eq!(header.txn, entry.txn, "a header is known under its own name");
                 Seen::Known(header)
             }
-            // The token does not contain the entry's name, so it cannot be read. A fresh transaction
-            // lists the key and finds the entry, because it was acknowledged.
+            // The token does not contain the entry's name, so it cannot be read. A fresh
+            // transaction lists the key and finds the entry, because it was acknowledged.
             None if entry.whole => Seen::Whole,
             None => Seen::Asked(run.start(|| Call::Get(Name::Commit(entry.hash)))),
         };
@@ -271,8 +271,8 @@ fn open(
     let retention_ms = wish.clamp(state.settings.retention_min_ms(), state.settings.retention_max_ms);
     assert!(retention_ms > 2 * state.settings.over_after_ms(), "a record outlasts attempts before it");
     begin.choose_level();
-    // The listings that its attempts use may be made for other transactions, before each attempt, and
-    // be too old each time: after several conflicts, make the attempts fresh.
+    // The listings that its attempts use may be made for other transactions, before each attempt,
+    // and be too old each time: after several conflicts, make the attempts fresh.
     let checked = begin.isolation == Some(Isolation::Serializable) && !state.settings.exclusive;
     let fresh =
         fresh || begin.fresh || state.settings.guest || (checked && begin.conflicts >= FRESH_FROM_CONFLICTS);

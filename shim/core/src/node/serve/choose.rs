@@ -11,8 +11,8 @@
 //!
 //! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never
 //! will be; at or below it, it existed and was removed. So the same absence means *skip it* or *the
-//! listing is out of date*, and the mark that decides must be read after the absence was seen. Young
-//! versions are above every mark, so they need no read of the mark.
+//! listing is out of date*, and the mark that decides must be read after the absence was seen.
+//! Young versions are above every mark, so they need no read of the mark.
 
 use std::sync::Arc;
 
@@ -147,8 +147,8 @@ pub(in crate::node) fn first_look(state: &mut State, id: OperationId, operation:
 
 /// Returns true, and lets the operation wait, if a commit in flight writes one of the keys and the
 /// transaction is checked: it would read a version that is about to be overwritten, and get a
-/// conflict. Then none of the keys may be chosen, because a version that is chosen while another key
-/// waits may be overwritten meanwhile.
+/// conflict. Then none of the keys may be chosen, because a version that is chosen while another
+/// key waits may be overwritten meanwhile.
 ///
 /// After many conflicts it also reserves the keys.
 pub(in crate::node) fn awaits_commits(
@@ -202,7 +202,8 @@ fn usable_listing(state: &mut State, operation: &Operation, key: &Key) -> Result
     } else {
         state.clock.age_at_most_ms(&listing.asked) < state.settings.recheck_after_ms
     };
-    // A listing made since the operation began is young enough for it, even if its answer took long.
+    // A listing made since the operation began is young enough for it, even if its answer took
+    // long.
     let young = is_current || listing.asked_call >= operation.began_call;
     assert!(listing.asked_call < listing.answered_call, "a listing is answered after it was asked");
     if listing.asked_call < since {
@@ -277,8 +278,8 @@ impl Look<'_> {
         {
             return self.next_page(*more);
         }
-        // No version is left. If none was rejected or required, the key is absent: the listing shows
-        // every version but those above every mark, and the transaction need not see these.
+        // No version is left. If none was rejected or required, the key is absent: the listing
+        // shows every version but those above every mark, and the transaction need not see these.
         if bound.is_none() && !rejected && met.values_gone == 0 {
             return self.absent(rejected);
         }
@@ -298,10 +299,10 @@ impl Look<'_> {
         if believed && explained { self.absent(rejected) } else { Choice::Gone }
     }
 
-    /// Returns the candidate at index `at`, newest first, down to the lower bound. Candidates are all
-    /// listed entries, all transactions whose record is known, and the lower bound itself, which
-    /// counts even if the index has forgotten it. They are returned one by one, because most reads
-    /// take the first, and a hot key has dozens.
+    /// Returns the candidate at index `at`, newest first, down to the lower bound. Candidates are
+    /// all listed entries, all transactions whose record is known, and the lower bound itself,
+    /// which counts even if the index has forgotten it. They are returned one by one, because most
+    /// reads take the first, and a hot key has dozens.
     fn candidate(&mut self, at: usize, bound: Option<&Arc<Header>>) -> Option<Known> {
         let versions = self.state.index.entry(self.key).versions();
         let before = at.checked_sub(1).map(|before| versions.get(before).map(|known| known.txn));
@@ -358,7 +359,8 @@ impl Look<'_> {
         if known.was_undecided() && self.state.planted(Bug::UndecidedNeverAskedAgain) {
             return Judgement::Skip;
         }
-        // The record must be read after this listing: a record that was absent before may exist now.
+        // The record must be read after this listing: a record that was absent before may exist
+        // now.
         let Some(found_none) = known.undecided_since(self.listing.asked_call) else {
             self.ask_record(entry);
             return Judgement::Missing;
@@ -374,16 +376,16 @@ impl Look<'_> {
             None => {}
         }
         // The entry is old and has no record: it never committed, or its record was removed after
-        // this listing. The mark must be read after the get that found nothing, or a removal between
-        // the two would be missed.
+        // this listing. The mark must be read after the get that found nothing, or a removal
+        // between the two would be missed.
         let since = if self.state.planted(Bug::ReadMarkBeforeGet) { 0 } else { found_none };
         let Some(seen) = self.mark_since(since) else { return Judgement::Missing };
         assert!(seen.asked_call >= since, "a mark that explains an absence was read after it");
         if seen.format.mark < entry.txn { Judgement::Skip } else { Judgement::ListAgain }
     }
 
-    /// Judges a transaction whose record is known, although the listing shows no entry of it at this
-    /// key. Returns [`Judgement::Take`] if it is nevertheless a version.
+    /// Judges a transaction whose record is known, although the listing shows no entry of it at
+    /// this key. Returns [`Judgement::Take`] if it is nevertheless a version.
     fn judge_unlisted(&mut self, header: &Arc<Header>) -> Judgement {
         if self.state.is_young(header.txn) || self.state.planted(Bug::IndexWhateverTheMark) {
             return Judgement::Take(header.clone());
@@ -425,9 +427,9 @@ impl Look<'_> {
         if header.txn <= seen.settled { Judgement::Gone } else { Judgement::Passed }
     }
 
-    /// Returns true if nothing was removed behind this transaction's reads and this listing, because
-    /// the settled mark is not above the mark of any of them. Returns `None`, and requests the mark,
-    /// if it is not known well enough.
+    /// Returns true if nothing was removed behind this transaction's reads and this listing,
+    /// because the settled mark is not above the mark of any of them. Returns `None`, and requests
+    /// the mark, if it is not known well enough.
     fn nothing_removed(&mut self, met: Met) -> Option<bool> {
         let since = self.listing.answered_call.max(met.mark_since);
         let settled = self.mark_since(since)?.settled;
@@ -448,9 +450,9 @@ impl Look<'_> {
         None
     }
 
-    /// Requests the records of the next candidates, too. Below a version that is not compatible, the
-    /// next ones most often are not either, and reading them one after the other could take longer
-    /// than new versions take to arrive.
+    /// Requests the records of the next candidates, too. Below a version that is not compatible,
+    /// the next ones most often are not either, and reading them one after the other could take
+    /// longer than new versions take to arrive.
     fn ask_records_below(&mut self, at: usize, bound: Option<&Arc<Header>>) {
         let listing = self.listing.asked_call;
         let versions = self.state.index.entry(self.key).versions();
@@ -521,9 +523,9 @@ impl Look<'_> {
         Basis { mark: self.listing.mark, newest: is_fresh && !rejected }
     }
 
-    /// Returns the undecided entries of a checked key above the chosen version that do not follow it.
-    /// An entry that follows it needs no check here: the next write of the key takes the same name
-    /// and finds it.
+    /// Returns the undecided entries of a checked key above the chosen version that do not follow
+    /// it. An entry that follows it needs no check here: the next write of the key takes the same
+    /// name and finds it.
     fn strays(&self, chosen: Option<TxnId>) -> Vec<VersionEntry> {
         if !self.state.settings.locks(self.key) || self.state.planted(Bug::ForgetStrays) {
             return Vec::new();

@@ -12,16 +12,16 @@
 //!   no answer until the deadline ─► unknown
 //! ```
 //!
-//! Why it is atomic: all keys and values are in the one record. Why it takes effect at most once: all
-//! attempts of a request use one name, and only one create of it succeeds. A retried create that
-//! answers *Exists* may have found this attempt's own earlier try, so the attempt's id decides, not
-//! the answer. Why it stays visible: the acknowledgement waits for every entry, and whether an entry
-//! counts depends only on its record.
+//! Why it is atomic: all keys and values are in the one record. Why it takes effect at most once:
+//! all attempts of a request use one name, and only one create of it succeeds. A retried create
+//! that answers *Exists* may have found this attempt's own earlier try, so the attempt's id
+//! decides, not the answer. Why it stays visible: the acknowledgement waits for every entry, and
+//! whether an entry counts depends only on its record.
 //!
 //! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until
 //! the store's time has certainly passed the commit time. A later commit takes the upper bound of
-//! the store's time, which is not before that; or, if the written keys were listed since it began, it
-//! takes the lower bound, raised above the versions that they hold. The upper bound costs a wait
+//! the store's time, which is not before that; or, if the written keys were listed since it began,
+//! it takes the lower bound, raised above the versions that they hold. The upper bound costs a wait
 //! beside the round trip, and the lower bound costs the listings that the transaction has not made
 //! already.
 
@@ -103,8 +103,8 @@ fn set_patience(state: &mut State, attempt: AttemptId) {
     }
 }
 
-/// Answers the waiters whose wait for a commit's outcome has timed out. The commit may be stored, so
-/// the answer is *unknown*; the commit itself goes on.
+/// Answers the waiters whose wait for a commit's outcome has timed out. The commit may be stored,
+/// so the answer is *unknown*; the commit itself goes on.
 pub(in crate::node) fn patience_ends(state: &mut State, attempt: AttemptId) {
     let now_mono = state.clock.mono_ms();
     let Some(transaction) = state.transactions.get_mut(&attempt) else { return };
@@ -273,7 +273,8 @@ fn after_reading(state: &State, attempt: AttemptId) -> crate::ids::Session {
 /// The ending of a commit's preparation.
 #[derive(Debug, PartialEq)]
 pub(in crate::node) enum Prepared {
-    /// The pages of the listed keys, newest entries first, and the newest commit time of the others.
+    /// The pages of the listed keys, newest entries first, and the newest commit time of the
+    /// others.
     Looked {
         asked_call: u64,
         asked: Moment,
@@ -318,8 +319,8 @@ pub(in crate::node) fn prepare_script(
             Err(lock::Stop::Failed(refusal)) => Prepared::Failed(refusal),
         });
     }
-    // Which keys must be listed depends on the present bounds, so it is decided once. The newest time
-    // of the other keys is noted as well, because the index may evict them during the listing.
+    // Which keys must be listed depends on the present bounds, so it is decided once. The newest
+    // time of the other keys is noted as well, because the index may evict them during the listing.
     let noted = run.once(|| Noted::Keys(keys_to_look_at(state, attempt), newest_known(state, attempt)));
     let Noted::Keys(keys, newest) = noted else { unreachable!("the place of keys") };
     let limit = state.settings.version_page_len;
@@ -365,9 +366,9 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
     // The commit time must be above every listed version.
     for (key, entries, more) in &pages {
         newest = entries.first().map_or(newest, |entry| newest.max(entry.txn.time));
-        // Do not replace a listing that a read is using: with many commits per second the read would
-        // never end. Where one process holds the store, a key is listed once, and that listing is
-        // kept for good.
+        // Do not replace a listing that a read is using: with many commits per second the read
+        // would never end. Where one process holds the store, a key is listed once, and that
+        // listing is kept for good.
         let in_use = state.index.known(key).is_some_and(|entry| entry.is_in_use());
         if in_use && !state.settings.exclusive {
             continue;
@@ -387,9 +388,9 @@ pub(in crate::node) fn prepared(state: &mut State, attempt: AttemptId, ending: P
 
 // The line: other commits of this node that take the same locks.
 
-/// Returns the monotonic instant, in milliseconds, until which a commit waits for other commits that
-/// write a key, if there are any. A commit that has been in flight for long is not waited for: it may
-/// be broken.
+/// Returns the monotonic instant, in milliseconds, until which a commit waits for other commits
+/// that write a key, if there are any. A commit that has been in flight for long is not waited for:
+/// it may be broken.
 pub(in crate::node) fn busy_until(state: &State, attempt: AttemptId, key: &Key) -> Option<u64> {
     let since_mono = state.checks.under_way_since(key, attempt)?;
     let until_mono = since_mono.saturating_add(state.settings.break_after_ms);
@@ -430,8 +431,8 @@ pub(in crate::node) fn take_turn(state: &mut State, attempt: AttemptId) {
     state.start_task(Purpose::Prepare(attempt), deadline);
 }
 
-/// Returns the versions that the writes of a commit follow, in the order of keys. The write of a key
-/// that was not returned to the client follows the newest version that this node knows.
+/// Returns the versions that the writes of a commit follow, in the order of keys. The write of a
+/// key that was not returned to the client follows the newest version that this node knows.
 fn followed(state: &State, attempt: AttemptId) -> Vec<TxnId> {
     let transaction = &state.transactions[&attempt];
     let newest = |key: &Key| {
@@ -463,7 +464,8 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
     }
     let bounds = state.clock.bounds().expect("a commit time is taken when the store's time is known");
     // The time must be above everything that the transaction has seen, its keys' known versions and
-    // the mark. Unconfirmed times of the session's token are trusted only as far as the store's time.
+    // the mark. Unconfirmed times of the session's token are trusted only as far as the store's
+    // time.
     let believed_ms = bounds.latest_ms.saturating_add(state.settings.skew_max_ms);
     let listed = newest_known(state, attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
@@ -646,8 +648,8 @@ pub(in crate::node) fn exists_as(
             })
         }
         Answer::Got(Some((Body::Stub(_), _)) | None) => Ok(Ending::LostLongAgo),
-        // The damaged object may be this attempt's own record, from a try without an answer: nothing
-        // may be committed in its place.
+        // The damaged object may be this attempt's own record, from a try without an answer:
+        // nothing may be committed in its place.
         Answer::Failed(CallError::Damaged(what)) if state.planted(Bug::ReopenAfterDamage) => {
             Ok(Ending::Reopen(Refusal::Damaged(what)))
         }
@@ -679,8 +681,8 @@ pub(in crate::node) fn carry_out(
             end::lost(state, attempt, Some(winner), verdict);
         }
         Ending::LostUntold(refusal) => {
-            // If the deadline passed before the winner could be reported, that is the reason, and not
-            // a failure of the store.
+            // If the deadline passed before the winner could be reported, that is the reason, and
+            // not a failure of the store.
             let is_late = transaction.deadline.has_passed(&state.clock);
             let refusal = if is_late { Refusal::Lost } else { refusal };
             remove_dead_entries(state, attempt);

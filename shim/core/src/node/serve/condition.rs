@@ -2,8 +2,8 @@
 //! which it takes effect.
 //!
 //! The keys are not locked meanwhile. The transaction is serializable, so it commits only if its
-//! reads are still the newest versions: if two transactions found the same version, one commits, and
-//! the other gets a conflict. The next attempt of that one finds the winner's version.
+//! reads are still the newest versions: if two transactions found the same version, one commits,
+//! and the other gets a conflict. The next attempt of that one finds the winner's version.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +44,8 @@ pub(super) fn check_batch(batch: &Batch) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Judges a batch's conditions and computes its sums. Returns its operations, without conditions and
-/// with puts instead of adds, and the reads of its reply. `reads` has one read for each get,
+/// Judges a batch's conditions and computes its sums. Returns its operations, without conditions
+/// and with puts instead of adds, and the reads of its reply. `reads` has one read for each get,
 /// condition and add.
 pub(super) fn settle(ops: Vec<Op>, reads: Vec<Read>) -> Result<(Vec<Op>, Vec<Read>), Refusal> {
     let mut reads = reads.into_iter();

@@ -22,8 +22,8 @@ use super::{commit, read};
 /// MiB at worst.
 const RESULT_KEPT_BYTES_MAX: usize = 1_024;
 
-/// Returns the outcome of an attempt that lost. A short result is copied, because a slice would keep
-/// the winner's whole record in memory.
+/// Returns the outcome of an attempt that lost. A short result is copied, because a slice would
+/// keep the winner's whole record in memory.
 fn other(verdict: &Result<Replayed, Refusal>) -> Outcome {
     match verdict {
         Ok(Replayed { result: Some(result), .. }) if result.len() > RESULT_KEPT_BYTES_MAX => {
@@ -99,8 +99,8 @@ pub(in crate::node) fn end(
     state.work.push_back(Work::RequestEnded(hash, attempt, record));
 }
 
-/// Drops a transaction's scripts, and thereby the answers to their calls. Returns the tickets of verbs
-/// that only these scripts would have answered.
+/// Drops a transaction's scripts, and thereby the answers to their calls. Returns the tickets of
+/// verbs that only these scripts would have answered.
 fn stop_tasks(state: &mut State, attempt: AttemptId) -> Vec<Ticket> {
     let dropped = state.tasks.drop_if(|task| match &task.purpose {
         Purpose::Reserve(_, of)
@@ -242,8 +242,8 @@ pub(in crate::node) fn conflict(state: &mut State, attempt: AttemptId, found: &C
 /// where several processes share the store.
 ///
 /// A listing that was young enough to be used was too old to commit with, and so may those of the
-/// other keys be: a conflict names only one key, even if several have changed. The next attempt must
-/// list all of them again, or it could get one conflict for each.
+/// other keys be: a conflict names only one key, even if several have changed. The next attempt
+/// must list all of them again, or it could get one conflict for each.
 pub(super) fn list_reads_again(state: &mut State, attempt: AttemptId, named: Option<&Key>) {
     if state.settings.exclusive {
         return;

@@ -6,9 +6,9 @@
 //! that makes it run the request again: the next attempt judges the newest versions, or finds the
 //! record and is a replay.
 //!
-//! Why the record is looked up after the condition was judged: if there is none then, no attempt had
-//! committed when the key was read, so another request wrote the version that was read. The look-up
-//! at the begin came before the read, and another attempt may have committed in between.
+//! Why the record is looked up after the condition was judged: if there is none then, no attempt
+//! had committed when the key was read, so another request wrote the version that was read. The
+//! look-up at the begin came before the read, and another attempt may have committed in between.
 
 use crate::bug::Bug;
 use crate::ids::{AttemptId, RequestHash};
@@ -37,8 +37,8 @@ pub(super) fn refuse(
     let Refusal::ConditionFailed(failed) = refusal else { return state.refuse(ticket, refusal) };
     let is_old = match transaction.reads.get(&failed.key) {
         Some(read) => !read.basis.newest,
-        // The key was read as absent by a listing of a range. Serializable transactions can make one
-        // only where one process holds the store, and there listings do not expire.
+        // The key was read as absent by a listing of a range. Serializable transactions can make
+        // one only where one process holds the store, and there listings do not expire.
         None => !state.settings.exclusive,
     };
     if is_old && !state.planted(Bug::JudgeConditionsByOldListings) {
@@ -64,8 +64,8 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, hash: RequestHas
     begin::look_up_script(run, state, (&Name::Commit(hash), hash))
 }
 
-/// Answers the batch. If the request has committed, the transaction stays open until its deadline, but
-/// cannot commit any more.
+/// Answers the batch. If the request has committed, the transaction stays open until its deadline,
+/// but cannot commit any more.
 pub(in crate::node) fn carry_out(
     state: &mut State,
     (ticket, attempt): (Ticket, AttemptId),

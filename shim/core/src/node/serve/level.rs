@@ -1,9 +1,9 @@
 //! The check of a transaction's level against the levels of the keys that it touches, where several
 //! processes share the store (protocol, section 13).
 //!
-//! There the level belongs to a prefix of keys: every writer of a checked key is checked, because the
-//! key's entries are named after the version that they follow. A transaction may write keys of only
-//! one level. A transaction that only reads may be read atomic anywhere.
+//! There the level belongs to a prefix of keys: every writer of a checked key is checked, because
+//! the key's entries are named after the version that they follow. A transaction may write keys of
+//! only one level. A transaction that only reads may be read atomic anywhere.
 
 use std::collections::BTreeSet;
 

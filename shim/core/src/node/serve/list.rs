@@ -1,12 +1,12 @@
-//! Listings of keys that are read atomic (protocol, section 5): a version is chosen for every key of
-//! the range by the rules of single reads, and the range itself enters the read set, so that a key
-//! that was not listed counts as read absent.
+//! Listings of keys that are read atomic (protocol, section 5): a version is chosen for every key
+//! of the range by the rules of single reads, and the range itself enters the read set, so that a
+//! key that was not listed counts as read absent.
 //!
 //! A page of a scan serves as a listing of every key in its range: of the keys that it shows, with
-//! their entries, and of all others, which have no entries. So a listing costs requests per page, not
-//! per key. The page may miss versions that this transaction must see, because a commit may have only
-//! some of its entries yet. So keys of the range that are known from the index, the read set or the
-//! floor are added; learning their records may add further keys, until none is new.
+//! their entries, and of all others, which have no entries. So a listing costs requests per page,
+//! not per key. The page may miss versions that this transaction must see, because a commit may
+//! have only some of its entries yet. So keys of the range that are known from the index, the read
+//! set or the floor are added; learning their records may add further keys, until none is new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -179,8 +179,8 @@ fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
     true
 }
 
-/// Adds the keys of the page's range that are known from elsewhere. Returns true if any was new, which
-/// is never the case for a batch.
+/// Adds the keys of the page's range that are known from elsewhere. Returns true if any was new,
+/// which is never the case for a batch.
 pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
     let Purpose::List(_, listing) = &operation.purpose else { return false };
     let Some(page) = &listing.page else { return false };
@@ -202,8 +202,8 @@ pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Opera
     !new.is_empty()
 }
 
-/// Continues a listing when every key of its page has its version: the range enters the read set, and
-/// the listing is answered or requests the next page.
+/// Continues a listing when every key of its page has its version: the range enters the read set,
+/// and the listing is answered or requests the next page.
 pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing") };
     let page = listing.page.take().expect("a page was read");
@@ -274,11 +274,11 @@ impl Item {
     }
 }
 
-/// Returns the lines of a listing up to `through`, in order, at most one more than its limit: the keys
-/// that exist for the transaction, rolled up by the delimiter.
+/// Returns the lines of a listing up to `through`, in order, at most one more than its limit: the
+/// keys that exist for the transaction, rolled up by the delimiter.
 ///
-/// A prefix in `skipped` is always shown: a key with it was found before, and no others were scanned,
-/// even if another batch has deleted that key since.
+/// A prefix in `skipped` is always shown: a key with it was found before, and no others were
+/// scanned, even if another batch has deleted that key since.
 fn roll_up(
     transaction: &Transaction,
     list: &ListKeys,

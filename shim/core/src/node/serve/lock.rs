@@ -10,24 +10,24 @@
 //! ```
 //!
 //! Rule. Two transactions that follow the same version of a key want the same name, and only one of
-//! them gets it. Keys that were only read are checked after every lock is held and before the record
-//! is created. So there is a moment, when the last lock was taken, at which all versions that were
-//! read or followed were the newest. This moment is the transaction's place in the order.
+//! them gets it. Keys that were only read are checked after every lock is held and before the
+//! record is created. So there is a moment, when the last lock was taken, at which all versions
+//! that were read or followed were the newest. This moment is the transaction's place in the order.
 //!
-//! An undecided holder is *broken*: `commit/<its hash>` is created as *aborted*, naming its attempt.
-//! Only one of the creates of a record and of this object succeeds, so a holder cannot be broken and
-//! commit.
+//! An undecided holder is *broken*: `commit/<its hash>` is created as *aborted*, naming its
+//! attempt. Only one of the creates of a record and of this object succeeds, so a holder cannot be
+//! broken and commit.
 //!
 //! Waiting: a transaction waits only if it holds no lock, or is older than the holder. So of
-//! transactions that wait in a circle at least one ends with a conflict. A holder whose commit began
-//! long ago is not waited for: an older transaction breaks it after `break_after_ms`, a younger one
-//! after three times that, so that two transactions do not break each other. A transaction with
-//! little time left does not wait either: a conflict is a certain outcome, but at the deadline the
-//! outcome would be unknown.
+//! transactions that wait in a circle at least one ends with a conflict. A holder whose commit
+//! began long ago is not waited for: an older transaction breaks it after `break_after_ms`, a
+//! younger one after three times that, so that two transactions do not break each other. A
+//! transaction with little time left does not wait either: a conflict is a certain outcome, but at
+//! the deadline the outcome would be unknown.
 //!
-//! The collection of a deletion frees its name. So a transaction that follows an old deletion checks,
-//! under its lock, that the deletion still exists: if not, other transactions may have started from
-//! absence meanwhile.
+//! The collection of a deletion frees its name. So a transaction that follows an old deletion
+//! checks, under its lock, that the deletion still exists: if not, other transactions may have
+//! started from absence meanwhile.
 
 use std::sync::Arc;
 
@@ -87,16 +87,16 @@ impl Who {
         !self.holds || self.txn.is_none_or(|own| own < holder)
     }
 
-    /// Returns the age, in milliseconds, from which it breaks a holder. Of two transactions that wait
-    /// for each other the younger waits longer, so that they do not break each other.
+    /// Returns the age, in milliseconds, from which it breaks a holder. Of two transactions that
+    /// wait for each other the younger waits longer, so that they do not break each other.
     fn patience_ms(&self, state: &State, holder: TxnId) -> u64 {
         let is_older = self.txn.is_some_and(|own| own < holder);
         state.settings.break_after_ms * if is_older { 1 } else { YOUNGER_WAITS }
     }
 }
 
-/// Returns true if a transaction has time for a pause and for the steps after it. If it waited until
-/// its deadline, its outcome would be unknown.
+/// Returns true if a transaction has time for a pause and for the steps after it. If it waited
+/// until its deadline, its outcome would be unknown.
 fn has_time(run: &mut Run<'_>, state: &State, attempt: AttemptId, pause_ms: u64) -> bool {
     run.once_if(|| {
         let deadline = &state.transactions[&attempt].deadline;
@@ -187,8 +187,8 @@ fn take_locks(run: &mut Run<'_>, state: &State, record: &mut Arc<Record>) -> Res
     Ok(None)
 }
 
-/// Changes the version that one write of a record follows. It works in place once the script owns the
-/// record, because a large commit may need it for each of its keys.
+/// Changes the version that one write of a record follows. It works in place once the script owns
+/// the record, because a large commit may need it for each of its keys.
 fn follow(record: &mut Arc<Record>, at: usize, before: TxnId) {
     let record = Arc::make_mut(record);
     assert!(before < record.txn, "a version comes after what it follows");
@@ -225,8 +225,8 @@ enum Holder {
 /// Takes the lock of the write at index `at`, whose name another transaction may hold. `maybe` is
 /// true if a write of this entry had no answer, and is updated.
 ///
-/// The write of a key that the client has not read may follow a version that was committed meanwhile,
-/// if that version has an earlier time than the transaction.
+/// The write of a key that the client has not read may follow a version that was committed
+/// meanwhile, if that version has an earlier time than the transaction.
 fn take_over(
     run: &mut Run<'_>,
     state: &State,
@@ -379,8 +379,8 @@ fn decided(is_its: bool) -> Holder {
     if is_its { Holder::Committed } else { Holder::Dead }
 }
 
-/// Returns the upper bound of the store's time, in milliseconds, if the holder may be broken. Its age
-/// is computed from the lower bound. While the time is unknown, no holder may be broken.
+/// Returns the upper bound of the store's time, in milliseconds, if the holder may be broken. Its
+/// age is computed from the lower bound. While the time is unknown, no holder may be broken.
 fn may_break(state: &State, holder: TxnId, who: Who) -> Option<u64> {
     let now = state.clock.bounds()?;
     let age_ms = now.earliest_ms.saturating_sub(holder.time.ms());
@@ -444,8 +444,8 @@ pub(in crate::node) fn check_reads(
     Ok(Ok(()))
 }
 
-/// Checks that there is no version under a name, and that an entry that is there now will not become
-/// one. `first` is the answer to the first read of the name, if that was made.
+/// Checks that there is no version under a name, and that an entry that is there now will not
+/// become one. `first` is the answer to the first read of the name, if that was made.
 fn no_follower(
     run: &mut Run<'_>,
     state: &State,

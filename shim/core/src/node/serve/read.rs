@@ -1,10 +1,10 @@
 //! The reads of one verb: they turn the wanted keys into versions and values.
 //!
 //! A choice enters the read set at once, so that several reads of one transaction can be in flight.
-//! Until it is returned to the client it may be taken back: this only loosens the bounds under which
-//! other versions were chosen, and operations that use the choice choose again. What is missing for a
-//! choice (a listing, a record, the mark) is requested once for all operations, and the choice is
-//! made again when it has come.
+//! Until it is returned to the client it may be taken back: this only loosens the bounds under
+//! which other versions were chosen, and operations that use the choice choose again. What is
+//! missing for a choice (a listing, a record, the mark) is requested once for all operations, and
+//! the choice is made again when it has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -324,8 +324,8 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
     state.work.push_back(Work::Operation(id));
 }
 
-/// Takes a choice back that was not returned to the client. Other operations of the transaction that
-/// use the choice choose again.
+/// Takes a choice back that was not returned to the client. Other operations of the transaction
+/// that use the choice choose again.
 fn take_back(state: &mut State, attempt: AttemptId, key: &Key) {
     let transaction = state.transactions.get_mut(&attempt).expect("operations end with their transaction");
     transaction.take_back(key);

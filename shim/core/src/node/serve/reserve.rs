@@ -1,5 +1,5 @@
-//! Reservations of places for large values: their parts are stored before the commit, in a group that
-//! leads a sweep to the attempt's record (protocol, section 3).
+//! Reservations of places for large values: their parts are stored before the commit, in a group
+//! that leads a sweep to the attempt's record (protocol, section 3).
 //!
 //! The group's name contains the upper bound of the store's time when the first place was reserved.
 //! The attempt began before that, so a sweep knows from the name alone when the attempt is over.
@@ -33,8 +33,8 @@ pub(in crate::node) fn reserve(state: &mut State, ticket: Ticket, attempt: Attem
     state.start_task(Purpose::Reserve(ticket, attempt), patience);
 }
 
-/// Returns true if the group's time is taken, or can be taken from an answer to a call that was made
-/// since the transaction began.
+/// Returns true if the group's time is taken, or can be taken from an answer to a call that was
+/// made since the transaction began.
 fn is_time_known(state: &State, attempt: AttemptId) -> bool {
     let transaction = &state.transactions[&attempt];
     transaction.blob_group.is_some() || state.is_time_known(Some(transaction.began_call))

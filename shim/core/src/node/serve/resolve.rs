@@ -59,8 +59,8 @@ pub(in crate::node) fn script(
     attempt: AttemptId,
     hash: RequestHash,
 ) -> Result<Resolved, Pending> {
-    // The ended attempt may be forgotten between two runs, so facts about it are noted once; the name
-    // is used only in the first run.
+    // The ended attempt may be forgotten between two runs, so facts about it are noted once; the
+    // name is used only in the first run.
     let at_length = run.once_if(|| {
         state.ended.get(&attempt).is_some_and(|ended| matches!(ended.outcome, Outcome::OtherAtLength))
     });

@@ -4,8 +4,8 @@
 //! Rule. Before an acknowledgement, a replay, a lost create, a look-up, or a commit repeated after
 //! *unknown* is answered, the transaction's entries are in place. A node that reports the commit of
 //! another attempt reads the mark: if the record is at or below it, all entries have been in place.
-//! Otherwise it puts all of them. Such puts rest on a mark that was read recently, so that none lands
-//! below a mark that a sweep has settled meanwhile.
+//! Otherwise it puts all of them. Such puts rest on a mark that was read recently, so that none
+//! lands below a mark that a sweep has settled meanwhile.
 //!
 //! The store's time must have passed the commit time, too, as for an acknowledgement: a transaction
 //! that begins after the report takes a later time, on any node.
@@ -32,8 +32,8 @@ const PAUSE_MAX_MS: u64 = 1_000;
 /// The number of times that entries are put, each time based on a new read of the mark.
 const TRIES_MAX: usize = 4;
 
-/// Makes sure that a committed record may be reported to others than its own attempt: its entries are
-/// or were in place, and the store's time has passed its commit time. It is part of a script.
+/// Makes sure that a committed record may be reported to others than its own attempt: its entries
+/// are or were in place, and the store's time has passed its commit time. It is part of a script.
 pub(in crate::node) fn may_report(
     run: &mut Run<'_>,
     state: &State,

@@ -1,13 +1,13 @@
-//! Parts of large values: those of attempts that are over and did not commit go (protocol, section
-//! 8, step 5).
+//! Parts of large values: a sweep removes those of attempts that are over and did not commit
+//! (protocol, section 8, step 5).
 //!
-//! A group's name holds the time of its first reservation, so a sweep can tell when its attempt is
-//! over. Then the record decides: it is not there, or names another attempt: nobody reads these
-//! parts. A removed record's blobs go by this rule as well.
+//! A group's name contains the time of its first reservation, so a sweep knows when its attempt is
+//! over. Then the record decides: if it is absent, or names another attempt, nobody reads these
+//! parts. The blobs of a removed record are removed by the same rule.
 //!
-//! That a winner's entries led to the record says nothing about a loser's blobs. So entries with
-//! blobs are noted together with their attempt, which spares the get for large values in use; what
-//! they do not spare (results, hashes of another range) is looked at.
+//! Entries of a winner that led to the record say nothing about a loser's blobs. So entries with
+//! blobs are noted together with their attempt, which saves the get for large values in use. In the
+//! other cases (results, hashes of another range) the record is read.
 
 use crate::bug::Bug;
 use crate::message::Note;
@@ -57,8 +57,8 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut groups: Gr
     sweep.phase = Phase::Blobs(groups);
 }
 
-/// Returns true if a group's attempt can commit no more: it is over by the store's time, and this
-/// node is not at work on it. Planted: at once.
+/// Returns true if a group's attempt can no longer commit: it is over by the store's time, and this
+/// node is not working on it. With the planted bug: always.
 fn is_over(state: &State, basis: &Basis, group: &BlobGroup) -> bool {
     if state.planted(Bug::BlobsGoEarly) {
         return true;
@@ -69,13 +69,13 @@ fn is_over(state: &State, basis: &Basis, group: &BlobGroup) -> bool {
     basis.began_ms() >= over_ms && !is_open && !is_committing
 }
 
-/// Returns true if a group's parts are in use for certain, or must stay. Planted: the winner's
-/// entries count for the loser.
+/// Returns true if a group's parts are certainly in use, or must stay. With the planted bug, the
+/// winner's entries count for the loser.
 fn is_in_use(sweep: &Sweep, state: &State, group: &BlobGroup) -> bool {
     if state.planted(Bug::LoserBlobsStay) && sweep.met.range().contains(group.hash) {
         return sweep.met.contains(group.hash);
     }
-    // A damaged record may be mended.
+    // A damaged record may be repaired, so its parts stay.
     sweep.met.contains_blobs(group.hash, group.attempt) || sweep.damaged.contains(&group.hash)
 }
 
@@ -93,7 +93,7 @@ pub(super) fn list_call(state: &State, group: BlobGroup, after: Option<Name>) ->
     Call::List { group: Group::Blobs(group), after, limit: limit.min(state.settings.scan_page_len) }
 }
 
-/// Takes a page of parts that nobody reads.
+/// Takes a page of unused parts.
 pub(super) fn listed(sweep: &mut Sweep, state: &mut State, group: BlobGroup, answer: Answer) {
     let (names, damaged, more) = match answer {
         Answer::Listed { names, damaged, more } => (names, damaged, more),
@@ -111,7 +111,7 @@ pub(super) fn listed(sweep: &mut Sweep, state: &mut State, group: BlobGroup, ans
     }
 }
 
-/// Takes the outcome of a deletion of parts. What failed is the next sweep's.
+/// Takes the outcome of a deletion of parts. If it failed, the next sweep deletes them.
 pub(super) fn removed(state: &mut State, parts: usize, answer: &Answer) {
     if matches!(answer, Answer::Done) {
         state.note(Note::PartsRemoved(parts as u64));

@@ -1,7 +1,7 @@
-//! Work of a sweep: what is decided and not started yet, and what is under way.
+//! The work of a sweep: jobs that are waiting, and jobs that are in flight.
 //!
-//! A bounded number of calls is under way at once. The next page is asked for only when nothing of
-//! the last ones waits, so the queue holds what one page gave rise to.
+//! A bounded number of calls is in flight at once. The next page is requested only when no job of
+//! earlier pages is waiting, so the queue holds at most the jobs of one page.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::record::{BlobGroup, Format, Record};
 use crate::store::{Name, Tag};
 use crate::sweep::{Notes, Pending};
 
-/// One store call of a sweep, and what its answer is for.
+/// One store call of a sweep, with its purpose.
 #[derive(Debug, Clone, Hash)]
 pub(super) enum Job {
     /// Read the mark, to begin.
     Begin,
-    /// Note the time at which a mark was seen in its place that nobody has seen there yet.
+    /// Note the time at which a mark without a time was seen in its place.
     Confirm(Arc<Format>, Tag),
     /// Read the notes of a sweep that stopped.
     Notes,
@@ -24,7 +24,7 @@ pub(super) enum Job {
     Damaged(Option<RequestHash>),
     /// Read the mark again, for the puts that rest on it.
     Recheck,
-    /// The next page of the phase.
+    /// List the next page of the phase.
     Page,
     /// Get the record that an attempt's entries lead to.
     Verify(Pending),
@@ -34,23 +34,23 @@ pub(super) enum Job {
     Enter(Entering),
     /// Delete entries.
     Remove(Vec<Removal>),
-    /// Get an entry that goes by tag: its name may be somebody else's by now.
+    /// Get an entry that must be deleted by tag, because its name may be taken by another one now.
     LookAtLock(Removal),
-    /// Delete an entry as it was read.
+    /// Delete an entry by the tag that was read.
     RemoveLock(Removal, Tag),
-    /// Remove a record as it was read.
+    /// Remove a record by the tag that was read.
     RemoveRecord(Arc<Record>, Tag),
-    /// Remove records whose names are never used again, each with its bytes.
+    /// Remove records whose names are never used again, each with its size in bytes.
     RemoveUnnamed(Vec<(RequestHash, u64)>),
-    /// Remove what excludes attempts that are over.
+    /// Remove the object that excludes attempts which are over.
     RemoveAborted(RequestHash, Tag),
-    /// Note that a record cannot be read.
+    /// Put a note that a record cannot be read.
     NoteDamage(RequestHash, String),
     /// Move the mark.
     Move,
-    /// See the mark in its new place.
+    /// Read the mark in its new place.
     SeeMoved,
-    /// Note when it was seen there.
+    /// Note the time at which it was seen there.
     ConfirmMoved(Arc<Format>, Tag),
     /// Get the record of an attempt that has blobs.
     LookForBlobs(BlobGroup),
@@ -58,9 +58,9 @@ pub(super) enum Job {
     ListParts(BlobGroup, Option<Name>),
     /// Delete parts.
     RemoveParts(Vec<Name>),
-    /// Leave notes.
+    /// Put notes for the next sweep.
     SaveNotes(Arc<Notes>),
-    /// Delete the notes of the sweep that this one went on from.
+    /// Delete the notes of an earlier sweep.
     RemoveNotes,
 }
 
@@ -68,9 +68,9 @@ pub(super) enum Job {
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Entering {
     pub(super) record: Arc<Record>,
-    /// Those that the listing did not show.
+    /// The entries that the listing did not show.
     pub(super) entries: Vec<(Key, crate::record::VersionEntry)>,
-    /// Tries that failed.
+    /// The number of failed tries.
     pub(super) failed: u32,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Entering {
 pub(super) struct Removal {
     pub(super) key: Key,
     pub(super) entry: crate::record::VersionEntry,
-    /// It is dead, and the mark passes it only if it has gone.
+    /// True if it is dead, so that the mark may pass it only after its deletion.
     pub(super) is_dead: bool,
 }
 
@@ -88,8 +88,9 @@ impl Removal {
         self.entry.txn
     }
 
-    /// Returns true if its name may be used again, so that it goes by tag: the name of a dead lock
-    /// can be taken over, and a key that was absent begins anew.
+    /// Returns true if its name may be used again, so that it must be deleted by tag: the name of a
+    /// dead lock can be taken over, and the name of a key's first version is used again after the
+    /// key was deleted.
     pub(super) fn goes_by_tag(&self) -> bool {
         self.entry.follows.is_some_and(|before| self.is_dead || before == TxnId::ZERO)
     }
@@ -99,15 +100,15 @@ impl Removal {
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Flow {
     queue: VecDeque<Job>,
-    /// By the place that owns the call.
+    /// The jobs in flight, by the place that owns the call.
     under_way: BTreeMap<u64, Job>,
     next_place: u64,
     calls_max: usize,
 }
 
 impl Flow {
-    /// Starts with no work. Places count from `next_place`, which no earlier sweep of the node has
-    /// reached.
+    /// Creates an empty flow. Places count from `next_place`, which no earlier sweep of the node
+    /// has used.
     pub(super) fn new(next_place: u64, calls_max: usize) -> Flow {
         assert!(calls_max > 0, "a sweep makes calls");
         Flow { queue: VecDeque::new(), under_way: BTreeMap::new(), next_place, calls_max }
@@ -129,12 +130,12 @@ impl Flow {
         self.under_way.len() < self.calls_max
     }
 
-    /// Returns true if nothing is waiting and nothing is under way.
+    /// Returns true if no job is waiting or in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.under_way.is_empty()
     }
 
-    /// Notes that a job's call is made. Returns the place that owns it.
+    /// Marks a job as in flight. Returns the place that owns its call.
     pub(super) fn start(&mut self, job: Job) -> u64 {
         assert!(self.has_room(), "calls under way are bounded");
         let place = self.next_place;
@@ -144,7 +145,7 @@ impl Flow {
         place
     }
 
-    /// Takes the job whose call is answered; `None`: it was dropped.
+    /// Takes the job whose call is answered. Returns `None` if the job was dropped.
     pub(super) fn finish(&mut self, place: u64) -> Option<Job> {
         assert!(place < self.next_place, "only calls that were made are answered");
         self.under_way.remove(&place)
@@ -165,7 +166,7 @@ impl Flow {
         taken
     }
 
-    /// Drops jobs whose calls are under way; their answers are dropped.
+    /// Drops jobs in flight, and thereby the answers to their calls.
     pub(super) fn drop_under_way(&mut self, goes: impl Fn(&Job) -> bool) {
         self.under_way.retain(|_, job| !goes(job));
     }

@@ -1,5 +1,5 @@
-//! The mark in a sweep: what the sweep may rest on, how far it verifies, and how the mark moves
-//! (protocol, sections 8 and 9).
+//! The mark in a sweep: the places on which the sweep rests, the target of its verification, and
+//! the move of the mark (protocol, sections 8 and 9).
 //!
 //! ```text
 //!                 removed from                 verified          untouched
@@ -7,29 +7,29 @@
 //! ```
 //!
 //! Every transaction at or below the target was over when the sweep began: no call of it can take
-//! effect any more. So what the sweep finds of it stays true, and when every such transaction is
-//! entered at all of its keys, or has no entry, the mark may stand at the target.
+//! effect any more. So what the sweep finds about it remains true. When every such transaction has
+//! an entry at all of its keys, or has no entry, the mark may move to the target.
 //!
-//! **It moves in two steps.** A call without an answer may land up to `grace` later; a time that
-//! its sender put in would lie long before the mark stood there, and a settle counted from it would
-//! end too early. So the first step puts the mark without a time. When it is answered, the mark is
-//! read, and a second step notes the time at which it was seen in its place. Any sweep that meets a
-//! mark without a time notes one.
+//! **It moves in two steps.** A call without an answer may land up to `grace` later. A time that
+//! the sender included would be long before the mark is in its place, and a settling wait that
+//! counts from it would end too early. So the first step puts the mark without a time. When it is
+//! answered, the mark is read, and a second step notes the time at which it was seen in its place.
+//! Any sweep that finds a mark without a time notes one.
 //!
-//! **A mark that has not settled is not moved.** Several sweepers would otherwise move it again and
+//! **A mark that has not settled is not moved.** Otherwise several sweepers would move it again and
 //! again before it settles: three that sweep hourly, with an hour to settle, would never remove
 //! anything.
 //!
-//! **Where one process holds the store** and no call takes effect after its answer, the target
-//! rests on no clock: the node knows its own attempts. The sweep takes a commit time for itself;
-//! all that are given out later are above it. Those given out earlier and not ended are the open
-//! transactions that are committing, and calls under way of some that have ended meanwhile: the
-//! target is below the oldest. Attempts of earlier processes are over. The mark has settled when
-//! every transaction that was open as it moved has ended, and every write that was asked before:
-//! later transactions rest on listings asked with the mark known in its new place, and puts of
-//! others' entries on that mark. After a start it has settled at once: no transaction of an earlier
-//! process is open. And as the mark moves at the end of a sweep, the first move waits for a whole
-//! one.
+//! **Where one process holds the store** and no call takes effect after its answer, the target does
+//! not rest on a clock, because the node knows its own attempts. The sweep takes a commit time for
+//! itself; all commit times that are given out later are above it. Those that were given out
+//! earlier and have not ended belong to open transactions that are committing, or to calls in
+//! flight of transactions that have ended meanwhile: the target is below the oldest of them.
+//! Attempts of earlier processes are over. The mark has settled when every transaction that was
+//! open as it moved has ended, and every write that was made before: later transactions rest on
+//! listings that were made with the new mark known, and puts of other attempts' entries rest on
+//! that mark. After a start the mark has settled at once, because no transaction of an earlier
+//! process is open. Since the mark moves at the end of a sweep, it first moves after a whole sweep.
 
 use std::sync::Arc;
 
@@ -47,29 +47,30 @@ use super::super::base::transaction::Phase as Progress;
 use super::flow::Job;
 use super::sweep::{End, Phase, Sweep};
 
-/// The pause before a sweep begins again that did not know the store's time well enough.
+/// The pause before a sweep begins again that did not know the store's time well enough, in
+/// milliseconds.
 const TIME_RETRY_MS: u64 = 1_000;
 
 /// The place of a transaction among those that a sweep distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// At or below the settled mark: committed, and removed where it is superseded.
+    /// It is at or below the settled mark: committed, and removed where it is superseded.
     Settled,
-    /// At or below the mark: committed.
+    /// It is at or below the mark: committed.
     Marked,
-    /// Over, and not verified yet.
+    /// It is over, and not verified yet.
     Window,
-    /// Above the target: nothing is concluded from it.
+    /// It is above the target: nothing is concluded from it.
     Beyond,
 }
 
-/// All that a sweep rests on.
+/// The marks and the time on which a sweep rests.
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Basis {
     settled: TxnId,
     mark: TxnId,
     target: TxnId,
-    /// The earliest that the store's time can have been when the sweep began.
+    /// The lower bound of the store's time when the sweep began, in milliseconds.
     began_ms: u64,
 }
 
@@ -87,7 +88,8 @@ impl Basis {
         self.began_ms
     }
 
-    /// Returns the place of a transaction. Planted: those that are not over are verified.
+    /// Returns the place of a transaction. With the planted bug, attempts that are not over are
+    /// verified, too.
     pub(super) fn standing(&self, state: &State, txn: TxnId) -> Standing {
         if txn <= self.settled {
             Standing::Settled
@@ -106,7 +108,7 @@ impl Basis {
         assert!(self.mark <= self.target, "the target never falls below the mark");
     }
 
-    /// Lowers the target: this transaction could not be verified, entered or removed.
+    /// Lowers the target below a transaction that could not be verified, entered or removed.
     pub(super) fn fall_below(&mut self, txn: TxnId) {
         if self.mark < txn && txn <= self.target {
             self.target = txn.just_below();
@@ -119,25 +121,24 @@ impl Basis {
         self.target = self.target.min(below).max(self.mark);
     }
 
-    /// Gives the move of the mark up.
+    /// Cancels the move of the mark.
     pub(super) fn hold(&mut self) {
         self.target = self.mark;
     }
 
-    /// Goes on to the target of a sweep that stopped: every transaction at or below it was over
-    /// then.
+    /// Takes the target of a sweep that stopped. Every transaction at or below it was over then.
     pub(super) fn take_target(&mut self, target: TxnId) {
         assert!(self.mark <= target, "notes of the same mark have a target above it");
         self.target = target;
     }
 }
 
-/// The move of a mark, where this process moves it alone: it settles when all of this has ended.
+/// The work that must end before a mark settles, where this process moves it alone.
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Settling {
-    /// Transactions that were open as it moved.
+    /// The transactions that were open as it moved.
     open: Vec<AttemptId>,
-    /// Writes asked before this call may rest on the mark before.
+    /// The number of the first call after the move. Earlier writes may rest on the old mark.
     before_call: u64,
 }
 
@@ -149,13 +150,13 @@ pub(super) fn is_unsettled_alone(state: &State) -> bool {
 }
 
 impl Settling {
-    /// Waits for all that is open now: the mark has been read in its place.
+    /// Records everything that is open now, after the mark was read in its place.
     pub(super) fn new(state: &State) -> Settling {
         let open = state.transactions.keys().copied().collect();
         Settling { open, before_call: state.calls.next_number() }
     }
 
-    /// Returns true if nothing is left of what was open as the mark moved.
+    /// Returns true if everything that was open as the mark moved has ended.
     pub(super) fn has_ended(&self, state: &State) -> bool {
         let open = self.open.iter().any(|attempt| state.transactions.contains_key(attempt));
         !open && !state.calls.has_writes_before(self.before_call)
@@ -167,14 +168,14 @@ impl Settling {
 /// Takes the first read of the mark.
 pub(super) fn begun(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     let Some((format, tag)) = format_of(sweep, state, answer) else { return };
-    // Every answer brings the store's time. Without it, or with one that is too far off, nothing is
+    // Every answer carries the store's time. While it is unknown or too inexact, nothing is
     // collected.
     let known = state.clock.bounds().filter(|now| now.width_ms() <= state.settings.skew_max_ms);
     let Some(now) = known else { return sweep.end(End::not_yet(TIME_RETRY_MS)) };
     let alone = state.settings.moves_mark_alone();
     if format.moved_ms.is_none() && !alone {
-        // Somebody moved it and did not come back. It is in its place: that is all that a time
-        // needs.
+        // A sweep moved the mark and did not note a time. The mark is in its place now, so a time
+        // can be noted.
         return sweep.push(Job::Confirm(format, tag));
     }
     let settled = if alone {
@@ -190,7 +191,7 @@ pub(super) fn begun(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     sweep.push(Job::Damaged(None));
 }
 
-/// The time of a mark that had none was noted, by this node or another.
+/// Takes the outcome of noting the time of a mark, which this node or another one has done.
 pub(super) fn confirmed(sweep: &mut Sweep, answer: &Answer) {
     match answer {
         Answer::Replaced | Answer::Changed => sweep.push(Job::Begin),
@@ -198,7 +199,7 @@ pub(super) fn confirmed(sweep: &mut Sweep, answer: &Answer) {
     }
 }
 
-/// Returns the mark of an answer; ends the sweep if there is none.
+/// Returns the mark of an answer, or ends the sweep if there is none.
 fn format_of(sweep: &mut Sweep, state: &mut State, answer: Answer) -> Option<(Arc<Format>, Tag)> {
     match answer {
         Answer::Got(Some((Body::Format(format), tag))) => return Some((format, tag)),
@@ -225,18 +226,19 @@ fn target(state: &mut State, format: &Format, settled: TxnId, now: Bounds) -> Tx
     target.max(format.mark)
 }
 
-/// Returns the distance of the target from the store's time: an attempt that took its commit time
-/// so long ago is over. Planted: none is waited for.
+/// Returns the distance of the target from the store's time, in milliseconds: an attempt whose
+/// commit time is older is over. With the planted bug: 0.
 fn lag_ms(state: &State) -> u64 {
     if state.planted(Bug::MarkPassesOpenAttempts) { 0 } else { state.settings.target_lag_ms() }
 }
 
-/// Returns the place below every attempt that may yet take effect. Planted: none is waited for.
+/// Returns the place below every attempt that may still take effect. With the planted bug, no
+/// attempt is waited for.
 fn target_alone(state: &mut State, format: &Format, now: Bounds) -> TxnId {
     let own = TxnId::at(state.clock.tick(format.mark.time, now.latest_ms)).just_below();
     let committing = state.transactions.values().filter_map(|transaction| match &transaction.phase {
         Progress::Committing(record, _) | Progress::Passing(record, _) => Some(record.txn),
-        // Its time is not taken: it will be above the sweep's own.
+        // Its commit time is not taken yet, and will be above the sweep's own.
         Progress::Open | Progress::Closing(..) | Progress::Preparing(..) => None,
     });
     let oldest = committing.chain(state.calls.commits()).min();
@@ -251,12 +253,12 @@ pub(super) fn settles_in_ms(state: &State) -> u64 {
         return 0;
     }
     let (Some(seen), Some(now)) = (state.mark.last(), state.clock.bounds()) else { return 0 };
-    // A mark that this node has just moved was read before its time was noted: it is about now.
+    // The mark that this node has just moved was read before its time was noted; use the present.
     let moved_ms = seen.format.moved_ms.unwrap_or(now.latest_ms);
     (moved_ms + state.settings.settle_after_ms()).saturating_sub(now.earliest_ms)
 }
 
-// Puts rest on a mark that was read a short while ago, and has not changed since the sweep began.
+// Puts rest on a mark that was read recently, and has not changed since the sweep began.
 
 /// Returns the mark as it was last read, if a put may still rest on it for half of the limit.
 fn recent(state: &State) -> Option<&Seen> {
@@ -264,12 +266,12 @@ fn recent(state: &State) -> Option<&Seen> {
     state.mark.last().filter(|seen| state.clock.age_at_most_ms(&seen.asked) <= limit_ms / 2)
 }
 
-/// Returns true if the mark must be read again before something is put. Planted: never.
+/// Returns true if the mark must be read again before entries are put. With the planted bug: never.
 pub(super) fn must_recheck(state: &State) -> bool {
     recent(state).is_none() && !state.planted(Bug::RepairOnOldMark)
 }
 
-/// Returns the limit of a put. Planted: none.
+/// Returns the limit of a put. With the planted bug: none.
 pub(super) fn put_limit(state: &State) -> Option<Limit> {
     if state.planted(Bug::RepairOnOldMark) {
         return None;
@@ -278,21 +280,21 @@ pub(super) fn put_limit(state: &State) -> Option<Limit> {
     Some(Limit { from: seen.asked, ms: state.settings.put_limit_ms, age: Age::AtMost })
 }
 
-/// Takes the mark that was read again; the state has learned it already.
+/// Takes the mark that was read again. The state has already learned it.
 pub(super) fn rechecked(sweep: &mut Sweep, state: &mut State, answer: Answer) {
-    // Whether it moved is looked at before anything is started.
+    // The pump checks whether the mark has moved before it starts anything.
     let _ = format_of(sweep, state, answer);
 }
 
-/// Returns true if somebody has moved the mark since the sweep began.
+/// Returns true if another sweep has moved the mark since this one began.
 pub(super) fn has_moved(basis: &Basis, state: &State) -> bool {
     state.mark.known() != basis.mark
 }
 
 // Move.
 
-/// Returns the call that moves the mark: by tag, and without a time. Planted: without tag; with the
-/// time of sending.
+/// Returns the call that moves the mark, by tag and without a time. With the planted bugs: without
+/// a tag, or with the time of sending.
 pub(super) fn move_call(basis: &Basis, state: &State) -> Call {
     let seen = state.mark.last().expect("it was read when the sweep began");
     let before = &seen.format;
@@ -315,8 +317,9 @@ pub(super) fn move_call(basis: &Basis, state: &State) -> Call {
     Call::Replace(Name::Format, seen.tag.clone(), body)
 }
 
-/// The first step was answered: the mark is where this node put it, or somebody was faster. A try
-/// without an answer may have landed before one that met a changed tag, so the mark itself decides.
+/// Takes the answer to the first step. Either this node or another one has moved the mark. A try
+/// without an answer may have landed before a try that found a changed tag, so the mark itself must
+/// be read.
 pub(super) fn moved(sweep: &mut Sweep, answer: &Answer) {
     match answer {
         Answer::Replaced | Answer::Changed | Answer::Done => sweep.push(Job::SeeMoved),
@@ -324,7 +327,7 @@ pub(super) fn moved(sweep: &mut Sweep, answer: &Answer) {
     }
 }
 
-/// Takes the mark as it is after the move, and notes when it was seen.
+/// Takes the mark that was read after the move, and notes the time at which it was seen.
 pub(super) fn seen_moved(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     let Some((format, tag)) = format_of(sweep, state, answer) else { return };
     if format.mark != sweep.basis().target {
@@ -339,8 +342,8 @@ pub(super) fn seen_moved(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     sweep.phase = Phase::Blobs(Default::default());
 }
 
-/// Returns the call that notes the time at which a mark was seen in its place: the instant is after
-/// the read, and so after the move.
+/// Returns the call that notes the time at which a mark was seen in its place. This instant is
+/// after the read, and so after the move.
 pub(super) fn confirm_call(state: &State, format: &Format, tag: &Tag) -> Call {
     let now = state.clock.bounds().expect("a time is noted when it is known");
     assert!(format.moved_ms.is_none(), "a mark's time is noted once");

@@ -1,13 +1,13 @@
-//! Request hashes to which entries of verified attempts led: what the records phase of a sweep need
-//! not look at.
+//! The set of request hashes to which entries of verified attempts led. The records phase of a
+//! sweep need not read these records.
 //!
-//! A hash takes 8 bytes: its first two as they are, so that a range of hashes is a range of the
-//! set, and 48 bits of a mix with a salt that clients do not know, so that nobody can choose
+//! A hash takes 8 bytes: its first two bytes unchanged, so that a range of hashes is a range of the
+//! set; and 48 bits of a mix with a salt that clients do not know, so that nobody can choose
 //! request IDs that hide each other. A false hit would leave a record unverified; among four
-//! million hashes its chance is one in a million a sweep.
+//! million hashes its probability is one in a million per sweep.
 //!
-//! If there are more hashes than fit, the range is narrowed, and the sweep goes over the store
-//! again for the next one.
+//! If there are more hashes than fit, the range is narrowed, and the sweep goes through the store
+//! again for the next range.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ impl Met {
         Met { salt, range, shorts: BTreeSet::new(), len_max }
     }
 
-    /// Returns what a sweep that stopped had met.
+    /// Restores the set of a sweep that stopped.
     pub(super) fn resumed(salt: u64, range: HashRange, shorts: &[u64], len_max: usize) -> Met {
         let mut met = Met::new(salt, range, len_max);
         met.shorts.extend(shorts);
@@ -81,8 +81,8 @@ impl Met {
         mix_bytes(mix_bytes(!self.salt, &hash.0), &attempt.0)
     }
 
-    /// Lets go of the greatest hashes until the rest fits. Hashes that begin alike stay together:
-    /// all of them fit, or the set is larger than asked.
+    /// Drops the greatest hashes, and narrows the range, until the rest fits. Hashes with the same
+    /// first two bytes stay together, so the set may be larger than its bound.
     fn narrow(&mut self) {
         while self.shorts.len() > self.len_max && self.range.to - self.range.from > 1 {
             let middle = *self.shorts.iter().nth(self.shorts.len() / 2).expect("it is longer than its bound");
@@ -100,13 +100,13 @@ impl Met {
         self.shorts.contains(&short(hash, mix_bytes(self.salt, &hash.0)))
     }
 
-    /// Returns true if it is certain that the attempt's blobs are in use: an entry of it was met,
-    /// and it was verified.
+    /// Returns true if the attempt's blobs are certainly in use, because an entry of it was met and
+    /// verified.
     pub(super) fn contains_blobs(&self, hash: RequestHash, attempt: AttemptId) -> bool {
         self.range.contains(hash) && self.shorts.contains(&short(hash, self.of_blobs(hash, attempt)))
     }
 
-    /// Goes on to the next range. Returns false if this was the last.
+    /// Continues with the next range. Returns false if this was the last one.
     pub(super) fn next_range(&mut self) -> bool {
         if self.range.to == HashRange::END {
             return false;
@@ -129,7 +129,7 @@ impl Met {
         self.shorts.len()
     }
 
-    /// Panics if something is met that is not of the range, or too much of it.
+    /// Panics if a hash is outside the range, or there are too many.
     pub(super) fn check_invariants(&self) {
         let first = |short: &u64| (*short >> 48) as u32;
         let (least, greatest) = (self.shorts.first(), self.shorts.last());
@@ -139,13 +139,13 @@ impl Met {
         assert!(alike || self.shorts.len() <= self.len_max, "hashes met are bounded");
     }
 
-    /// Returns all of them, in order, for the notes.
+    /// Returns all shortened hashes, in order, for the notes.
     pub(super) fn shorts(&self) -> Vec<u64> {
         self.shorts.iter().copied().collect()
     }
 }
 
-/// Shortens a hash, whose mix is given, to 8 bytes.
+/// Shortens a hash to 8 bytes, given its mix.
 fn short(hash: RequestHash, mixed: u64) -> u64 {
     let first = u64::from(u16::from_be_bytes([hash.0[0], hash.0[1]]));
     first << 48 | mixed >> 16

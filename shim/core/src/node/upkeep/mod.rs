@@ -1,16 +1,16 @@
-//! Upkeep: what nobody waits for. From time to time a sweep goes over the store (protocol, section
-//! 8).
+//! Upkeep: background work for which nobody waits. Periodically a sweep goes through the store
+//! (protocol, section 8).
 //!
-//! * [`sweep`] – one sweep: its phases and its pump; [`flow`] – its work; [`notes`] – stopping it
-//!   and going on.
-//! * [`mark`] – what it rests on, and how the mark moves.
+//! * [`sweep`] – one sweep: its phases and its pump; [`flow`] – its work; [`notes`] – stopping and
+//!   resuming it.
+//! * [`mark`] – the basis of a sweep, and the move of the mark.
 //! * [`versions`], [`window`], [`verify`] – version entries, and the attempts that they belong to.
-//! * [`records`], [`met`] – commit records, and those that need no look.
+//! * [`records`], [`met`] – commit records, and the set of those that need no read.
 //! * [`blobs`] – parts of large values.
 //!
 //! Any number of nodes may sweep at once; one node runs one sweep at a time. A member begins one at
-//! every interval, and not before a mark that was moved can have settled: until then there is
-//! little to remove and nothing to move. A guest sweeps when it is asked to.
+//! every interval, but not before a moved mark can have settled: until then there is little to
+//! remove and nothing to move. A guest sweeps on request.
 
 mod blobs;
 mod flow;
@@ -36,25 +36,25 @@ use sweep::{End, History, Sweep};
 pub(in crate::node) struct Upkeep {
     is_on: bool,
     sweep: Option<Box<Sweep>>,
-    /// The instant of the next sweep, by the monotonic clock.
+    /// The monotonic instant of the next sweep, in milliseconds.
     due_mono: Option<u64>,
-    /// The end of the last sweep that was not stopped, by the monotonic clock.
+    /// The monotonic instant, in milliseconds, at which the last sweep that was not stopped ended.
     ended_mono: Option<u64>,
     history: History,
-    /// The last move of the mark, until it has settled, where this process moves it alone.
+    /// The last move of the mark until it has settled, where this process moves it alone.
     settling: Option<Settling>,
 }
 
 impl Upkeep {
-    /// Starts sweeping from time to time, or stops.
+    /// Switches periodic sweeps on or off.
     pub(in crate::node) fn switch(&mut self, state: &mut State, on: bool) {
         self.is_on = on;
         match &mut self.sweep {
             Some(sweep) if on => sweep.go_on(),
             Some(sweep) => sweep.stop(),
             None if on => {
-                // A guest is asked for one sweep. A member may be switched off and on as often as
-                // its process likes.
+                // A guest is asked for one sweep, so it sweeps at once. A member that is switched
+                // off and on again must not sweep more often than at its interval.
                 let interval_ms = if state.settings.guest { 0 } else { state.settings.sweep_interval_ms };
                 let wait_ms = self
                     .ended_mono
@@ -66,7 +66,7 @@ impl Upkeep {
         self.drive(state);
     }
 
-    /// The instant has come at which a sweep begins.
+    /// Begins a sweep if one is due.
     pub(in crate::node) fn wake(&mut self, state: &mut State) {
         let is_due = self.due_mono.is_some_and(|due| due <= state.clock.mono_ms());
         if !is_due || !self.is_on || self.sweep.is_some() {
@@ -81,12 +81,12 @@ impl Upkeep {
         self.drive(state);
     }
 
-    /// Returns true if the sweep under way waits for this call of its own.
+    /// Returns true if the running sweep waits for the call of its place `place`.
     pub(in crate::node) fn waits_for(&self, place: u64) -> bool {
         self.sweep.as_ref().is_some_and(|sweep| sweep.waits_for(place))
     }
 
-    /// Takes the answer to a call of the sweep under way; those of an earlier sweep are dropped.
+    /// Takes the answer to a call of the running sweep. Answers to an earlier sweep are dropped.
     pub(in crate::node) fn answered(&mut self, state: &mut State, place: u64, answer: Answer) {
         let Some(sweep) = &mut self.sweep else { return };
         if sweep.waits_for(place) {
@@ -106,7 +106,7 @@ impl Upkeep {
         assert!(alone || self.settling.is_none(), "elsewhere a mark settles by time");
     }
 
-    /// Takes the sweep as far as it goes, and what follows from its end.
+    /// Runs the sweep until it waits or ends, and does what follows from its end.
     fn drive(&mut self, state: &mut State) {
         let Some(sweep) = &mut self.sweep else { return };
         sweep.pump(state);
@@ -114,7 +114,8 @@ impl Upkeep {
         let sweep = self.sweep.take().expect("it was looked at above");
         self.history = sweep.history(state);
         self.settling = sweep.settling.clone().or(self.settling.take());
-        // The move may have landed without this node seeing it there, or another verb may have.
+        // The move may have landed although this sweep did not see it: another verb may have read
+        // it.
         if self.settling.is_none() && mark::is_unsettled_alone(state) {
             self.settling = Some(Settling::new(state));
         }

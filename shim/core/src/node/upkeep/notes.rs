@@ -1,11 +1,11 @@
-//! Notes of a sweep that stopped, and going on from them (protocol, section 8, *a job*).
+//! The notes of a sweep that stopped, and resuming from them (protocol, section 8, *a job*).
 //!
-//! Notes are facts about listings after the target was over, so they do not age, and any node may
-//! go on from them while the mark has not moved. They are written when everything that was decided
-//! is answered. So at worst the next sweep verifies some attempts again.
+//! Notes are facts about listings made after the target was over, so they do not expire, and any
+//! node may resume from them as long as the mark has not moved. They are written when everything
+//! that was decided is answered. So at worst the next sweep verifies some attempts again.
 //!
-//! Where one process holds the store, a target rests on what that process knew of its own attempts:
-//! only its own notes count.
+//! Where one process holds the store, a target rests on what that process knew of its own attempts,
+//! so a process uses only its own notes.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::versions::Keys;
 /// The notes that a sweep found at its begin.
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Found {
-    /// Something lies under their name.
+    /// True if an object has their name.
     are_there: bool,
     usable: Option<Arc<Notes>>,
     /// The salt of the last sweep of this process.
@@ -36,17 +36,17 @@ impl Found {
         Found { are_there: false, usable: None, own_salt, were_used: false }
     }
 
-    /// Returns true if there is something to delete when the sweep has covered the store.
+    /// Returns true if notes must be deleted when the sweep has covered the store.
     pub(super) fn are_there(&self) -> bool {
         self.are_there
     }
 
-    /// Returns true if the sweep went on from notes.
+    /// Returns true if the sweep resumed from notes.
     pub(super) fn were_used(&self) -> bool {
         self.were_used
     }
 
-    /// Takes what lies under the notes' name. What cannot be read is as good as none.
+    /// Takes the object with the notes' name. If it cannot be read, the sweep starts without notes.
     pub(super) fn take(&mut self, state: &mut State, answer: Answer) {
         match answer {
             Answer::Got(None) => {}
@@ -87,15 +87,15 @@ pub(super) fn start(sweep: &mut Sweep, state: &State) {
     };
 }
 
-/// Returns true if a sweep may go on from notes: the mark is the same, and their target was over
+/// Returns true if a sweep may resume from notes: the mark is the same, and their target was over
 /// when they were written.
 fn may_go_on(sweep: &Sweep, notes: &Notes) -> bool {
     let basis = sweep.basis();
     let (target, mark) = (basis.target(), basis.mark());
     let range = notes.hashes;
     let is_sound = range.from < range.to && range.to <= sweep::HashRange::END;
-    // This sweep may move the mark just if that one might: otherwise one of them knows that it has
-    // not settled, or has nothing to move to.
+    // Either both sweeps may move the mark or neither: otherwise for one of them the mark has not
+    // settled, or there is no place to move it to.
     let is_alike = (notes.target > mark) == (target > mark);
     let is_own = |attempt: &Pending| mark < attempt.txn && attempt.txn <= notes.target;
     let is_sound =
@@ -103,7 +103,8 @@ fn may_go_on(sweep: &Sweep, notes: &Notes) -> bool {
     notes.mark == mark && is_alike && notes.target <= target && is_sound
 }
 
-/// Returns the notes of a sweep that was stopped, if there is anything to go on from and it fits.
+/// Returns the notes of a sweep that was stopped, if it has made progress and the notes fit into
+/// `bytes_max` bytes.
 pub(super) fn of(sweep: &Sweep, bytes_max: usize) -> Option<Arc<Notes>> {
     let phase = match &sweep.phase {
         Phase::Versions(keys) | Phase::Window(keys) => keys.noted(),
@@ -130,7 +131,7 @@ pub(super) fn of(sweep: &Sweep, bytes_max: usize) -> Option<Arc<Notes>> {
     (bytes_of(&notes) <= bytes_max).then(|| Arc::new(notes))
 }
 
-/// Returns the bytes of stored notes, about.
+/// Returns the approximate size of stored notes, in bytes.
 fn bytes_of(notes: &Notes) -> usize {
     let of_attempt = |attempt: &Pending| {
         let keys = attempt.entries.iter().map(|(key, _)| key.as_str().len());

@@ -1,21 +1,23 @@
-//! Commit records: those that nobody has heard of are entered, those that nothing needs any more go
-//! (protocol, section 8, step 4).
+//! Commit records: a sweep puts the entries of those that were never entered, and removes those
+//! that are no longer needed (protocol, section 8, step 4).
 //!
-//! Rule. A record to which no entry of a verified attempt led is looked at. Between mark and
-//! target: it was committed and nobody has heard of it; all of its entries are put. At or below the
-//! settled mark: it was verified, its entries stood, and none is left; so nobody reads it, and it
-//! goes when its retention has passed. In between, and above: a later sweep looks.
+//! Rule. A sweep reads each record to which no entry of a verified attempt led. If it is between
+//! mark and target, it was committed and never reported, and all of its entries are put. If it is
+//! at or below the settled mark, it was verified, its entries were in place, and none is left; so
+//! nobody reads it, and it is removed when its retention has passed. Otherwise a later sweep
+//! decides.
 //!
-//! It goes by tag, since another sweeper may have removed it, and its request's ID be used again.
-//! Where the store cannot delete by tag, the name of a named request keeps a stub. The name of an
-//! unnamed one is derived from the attempt, and never used again: such records go in batches.
+//! A record is removed by tag, because another sweeper may have removed it, and its request's ID
+//! may be used again. Where the store cannot delete by tag, the name of a named request keeps a
+//! stub. The name of an unnamed request is derived from the attempt and never used again, so such
+//! records are removed in batches.
 //!
-//! A node looks at no record of an unnamed request that it has committed itself, as long as it
-//! remembers it.
+//! A node does not read the record of an unnamed request that it has committed itself, as long as
+//! it remembers the commit.
 //!
-//! A listing may say when an object was written. A record from before the mark was looked at by an
-//! earlier sweep; to find out that its retention has not passed yet costs a get. So a process looks
-//! at all of them in its first sweep, and again in the first sweep after each day.
+//! A listing may say when an object was written. A record that was written before the mark was read
+//! by an earlier sweep; another read costs a get, only to find most often that its retention has
+//! not passed. So a process reads all of them in its first sweep, and then in one sweep a day.
 
 use std::sync::Arc;
 
@@ -49,12 +51,13 @@ impl Commits {
         Commits { after: before(RequestHash(least)), is_done: false }
     }
 
-    /// Goes on where a sweep stopped.
+    /// Restores the progress of a sweep that stopped.
     pub(super) fn resumed(after: Option<RequestHash>) -> Commits {
         Commits { after, is_done: false }
     }
 
-    /// Returns the progress for the notes, if these hashes were listed and not looked at.
+    /// Returns the progress for the notes. `unlooked` are hashes that were listed, but whose
+    /// records were not read.
     pub(super) fn noted(&self, unlooked: impl Iterator<Item = RequestHash>) -> sweep::Phase {
         let after = match unlooked.min() {
             Some(first) => before(first),
@@ -103,7 +106,7 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut commits: C
     sweep.phase = Phase::Commits(commits);
 }
 
-/// Takes a record of a listing: looks at it if no entry of a verified attempt led to it.
+/// Takes a record of a listing, and reads it if no entry of a verified attempt led to it.
 fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
     let FoundRecord { hash, body, written_ms } = found;
     if sweep.met.contains(hash) || sweep.damaged.contains(&hash) {
@@ -111,7 +114,8 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
     }
     match body {
         Some(Body::Record(record)) if record.hash == hash => judge(sweep, state, record, None),
-        // Its entries have stood, so there is nothing to put.
+        // This node has acknowledged it, so its entries have been in place: there is nothing to
+        // put.
         None if let Some(own) = state.own_commit(hash)
             && !sweep.may_have_unread(None) =>
         {
@@ -119,24 +123,24 @@ fn take(sweep: &mut Sweep, state: &mut State, found: FoundRecord) {
                 sweep.remove_unnamed(hash, own);
             }
         }
-        // The name was used: that is all that it says.
+        // A stub only shows that the name was used.
         Some(Body::Stub(_)) => {}
-        // It is no record, or another's: it is looked at by itself.
+        // It is not a record, or not the record of this name: read it by itself.
         Some(_) => sweep.push(Job::Look(hash)),
         None if was_looked_at(sweep, state, written_ms) => {}
         None => sweep.push(Job::Look(hash)),
     }
 }
 
-/// Returns true if an earlier sweep has verified a record that was written then, and a later one
-/// will see to its retention.
+/// Returns true if an earlier sweep has verified a record that was written at `written_ms`, and a
+/// later sweep may check its retention.
 fn was_looked_at(sweep: &Sweep, state: &State, written_ms: Option<u64>) -> bool {
     let mark_ms = sweep.basis().mark().time.ms();
     let before_mark = written_ms.is_some_and(|ms| ms + state.settings.skew_max_ms < mark_ms);
     before_mark && !sweep.looks_at_all(state)
 }
 
-/// Takes a record that was looked at.
+/// Takes a record that was read.
 pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, answer: Answer) {
     match verify::under(hash, answer) {
         Under::Record(record, tag) => judge(sweep, state, record, Some(tag)),
@@ -148,7 +152,7 @@ pub(super) fn looked(sweep: &mut Sweep, state: &mut State, hash: RequestHash, an
         Under::Nothing => {}
         Under::Damaged(_) if sweep.doubt(hash) => sweep.push(Job::Look(hash)),
         Under::Damaged(what) => verify::note_damage(sweep, state, hash, what),
-        // It may lie between mark and target.
+        // The record may be between mark and target, so the mark must not move.
         Under::Unknown => sweep.hold(),
     }
 }
@@ -162,7 +166,7 @@ fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>
         return match tag {
             _ if !record.named => sweep.remove_unnamed(record.hash, Entered::of(&record)),
             Some(tag) => sweep.push(Job::RemoveRecord(record, tag)),
-            // The listing brought the record without its tag.
+            // The listing included the record without its tag.
             None => sweep.push(Job::Look(record.hash)),
         };
     }
@@ -175,34 +179,36 @@ fn judge(sweep: &mut Sweep, state: &State, record: Arc<Record>, tag: Option<Tag>
     }
 }
 
-/// Returns true if a record without entries may go. Planted: without regard to the mark.
+/// Returns true if a record without entries may be removed. With the planted bug, the mark is
+/// ignored.
 fn may_remove(state: &State, basis: &Basis, txn: TxnId, retention_ms: u64) -> bool {
     let is_settled = basis.standing(state, txn) == Standing::Settled;
     (is_settled || state.planted(Bug::RemoveUnverifiedRecord))
         && has_retention_passed(state, basis, txn, retention_ms)
 }
 
-/// Returns true if a record's retention has passed by the store's time, at least. Planted: by the
-/// machine's own clock; at once.
+/// Returns true if a record's retention has passed by the lower bound of the store's time. With the
+/// planted bugs: by the machine's own clock, or always.
 fn has_retention_passed(state: &State, basis: &Basis, txn: TxnId, retention_ms: u64) -> bool {
     let by_own_clock = state.planted(Bug::OwnClockForRetention);
     let now_ms = if by_own_clock { state.clock.wall_ms() } else { basis.began_ms() };
-    // A record of other settings is kept long enough all the same: a retention outlasts every
-    // attempt that began before the record stood.
+    // A record that was written with other settings must also outlast every attempt that began
+    // before the record existed.
     let least_ms = retention_ms.max(state.settings.retention_min_ms());
     let kept_ms = if state.planted(Bug::RetentionEndsEarly) { 0 } else { least_ms };
     now_ms >= txn.time.ms() + kept_ms
 }
 
-/// Returns true if attempts that were excluded are over, and no node remembers them. It goes by tag
-/// or stays: the next attempt of the request puts its record in its place. Planted: at once.
+/// Returns true if the attempts that an object excludes are over, and no node remembers them. It is
+/// removed only by tag, because the next attempt of the request may replace it by its record. With
+/// the planted bug: without regard to time.
 fn may_remove_aborted(sweep: &Sweep, state: &State, aborted: &Aborted) -> bool {
     let over_ms = aborted.at_ms.saturating_add(state.settings.retention_min_ms());
     let is_over = sweep.basis().began_ms() >= over_ms || state.planted(Bug::ExclusionGoesEarly);
     is_over && state.settings.delete_if
 }
 
-/// Returns the call that removes a named record. Planted: without tag.
+/// Returns the call that removes a named record. With the planted bug: without a tag.
 pub(super) fn remove_call(state: &State, record: &Record, tag: &Tag) -> Call {
     assert!(record.named, "an unnamed record goes with others");
     let name = Name::Commit(record.hash);
@@ -222,8 +228,8 @@ pub(super) fn remove_unnamed_call(records: &[(RequestHash, u64)]) -> Call {
     Call::Delete(records.iter().map(|(hash, _)| Name::Commit(*hash)).collect())
 }
 
-/// Takes the outcome of a removal of records with so many bytes. What failed, or met something else,
-/// is the next sweep's.
+/// Takes the outcome of a removal of records, whose sizes are `bytes`. If it failed, or found
+/// another object, the next sweep decides.
 pub(super) fn removed(state: &mut State, bytes: &[u64], answer: &Answer) {
     if matches!(answer, Answer::Replaced | Answer::Done) {
         state.note(Note::RecordsRemoved(bytes.len() as u64));

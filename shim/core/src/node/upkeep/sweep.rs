@@ -1,19 +1,19 @@
-//! One sweep: its phases, and the pump that keeps a bounded number of calls under way (protocol,
+//! One sweep: its phases, and the pump that keeps a bounded number of calls in flight (protocol,
 //! section 8).
 //!
 //! ```text
 //!   begin ─► versions ─► window ─► commits ─┬─► move ─► blobs ─► finish
 //!               ▲                           │
-//!               └── the next range of hashes┘        stopped: what is decided is carried out ─► saving
+//!               └── next range of hashes ───┘        stopped: carry out what is decided ─► saving
 //! ```
 //!
-//! Not a script: it may run for hours over millions of names, and holds no more than its bounds. A
-//! phase ends when nothing of it waits and nothing is under way, so what a later phase rests on has
-//! been answered: records are looked at when the deletions of entries are done, and the mark moves
-//! when every put and every deletion of dead entries is.
+//! A sweep is not a script, because it may run for hours over millions of names within bounded
+//! memory. A phase ends when none of its jobs is waiting or in flight, so everything on which a
+//! later phase rests has been answered: records are read when the deletions of entries are done,
+//! and the mark moves when every put and every deletion of dead entries is done.
 //!
-//! The mark moves before blobs are looked at: nothing about them rests on it, and a job that is
-//! given too little time for both gets further.
+//! The mark moves before blobs are removed: this does not depend on blobs, and a job that has too
+//! little time for both makes more progress.
 
 use std::collections::BTreeSet;
 
@@ -36,14 +36,14 @@ use super::versions::{self, Keys};
 use super::window::Window;
 use super::{notes, verify};
 
-/// The part of a sweep that is under way.
+/// The current phase of a sweep.
 #[derive(Debug, Clone, Hash)]
 pub(super) enum Phase {
-    /// The mark, the notes and the damage are read.
+    /// The mark, the notes and the notes on damage are read.
     Begin,
     /// Version entries are listed.
     Versions(Keys),
-    /// They were all listed: attempts with missing entries are verified.
+    /// All version entries were listed; attempts with missing entries are verified.
     Window(Keys),
     /// Commit records of a range of hashes are listed.
     Commits(Commits),
@@ -51,49 +51,49 @@ pub(super) enum Phase {
     Move,
     /// Attempts that have blobs are listed.
     Blobs(Groups),
-    /// The notes of the sweep before go.
+    /// The notes of an earlier sweep are deleted.
     Finish,
-    /// A sweep that was stopped leaves notes.
+    /// A sweep that was stopped puts notes.
     Saving,
 }
 
 /// The end of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct End {
-    /// It covered the whole store.
+    /// True if it covered the whole store.
     pub(super) whole: bool,
-    /// Begin again after so many milliseconds; `None`: at the usual interval.
+    /// The pause before the next sweep, in milliseconds; `None` for the usual interval.
     pub(super) retry_ms: Option<u64>,
 }
 
 impl End {
-    /// It covered the whole store.
+    /// Returns the end of a sweep that covered the whole store.
     pub(super) fn whole() -> End {
         End { whole: true, retry_ms: None }
     }
 
-    /// It was stopped, and goes on when it may.
+    /// Returns the end of a sweep that was stopped, and resumes as soon as it may.
     pub(super) fn stopped() -> End {
         End { whole: false, retry_ms: Some(0) }
     }
 
-    /// The store does not let it go on.
+    /// Returns the end of a sweep that cannot continue because of the store.
     pub(super) fn broken() -> End {
         End { whole: false, retry_ms: None }
     }
 
-    /// Another sweeper has moved the mark.
+    /// Returns the end of a sweep whose mark another sweeper has moved.
     pub(super) fn overtaken() -> End {
         End { whole: false, retry_ms: None }
     }
 
-    /// The store's time is not known.
+    /// Returns the end of a sweep that does not know the store's time.
     pub(super) fn not_yet(retry_ms: u64) -> End {
         End { whole: false, retry_ms: Some(retry_ms) }
     }
 }
 
-/// A sweep under way.
+/// A running sweep.
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Sweep {
     pub(super) phase: Phase,
@@ -101,39 +101,40 @@ pub(super) struct Sweep {
     pub(super) met: Met,
     /// Hashes of records that cannot be read.
     pub(super) damaged: BTreeSet<RequestHash>,
-    /// Keys of which an entry cannot be read: records that wrote them are kept, since nobody knows
-    /// whether the entry is theirs.
+    /// Keys that have an unreadable entry. Records that wrote them are kept, because the entry may
+    /// be theirs.
     unread: BTreeSet<Key>,
-    /// Hashes of records that could not be read at the first look.
+    /// Hashes of records whose first read failed.
     doubted: BTreeSet<RequestHash>,
-    /// Records that were listed when the sweep was stopped, and not looked at.
+    /// Records that were listed, but not read, when the sweep was stopped.
     pub(super) unlooked: Vec<RequestHash>,
-    /// The move of the mark, where it settles when what was open then has ended.
+    /// The move of the mark, where the mark settles when everything that was open then has ended.
     pub(super) settling: Option<Settling>,
     flow: Flow,
-    /// `None` until the mark was read.
+    /// The basis; `None` until the mark was read.
     basis: Option<Basis>,
-    /// Entries to be deleted, gathered into batches.
+    /// Entries to be deleted in batches.
     removals: Vec<Removal>,
-    /// Unnamed records to be deleted, each with its bytes, gathered into batches.
+    /// Unnamed records to be deleted in batches, each with its size in bytes.
     unnamed: Vec<(RequestHash, u64)>,
-    /// Notes of a sweep that stopped, to go on from or to delete.
+    /// The notes of a sweep that stopped, to resume from or to delete.
     notes: notes::Found,
     is_stopping: bool,
     end: Option<End>,
     history: History,
 }
 
-/// All that a sweep is given of those before it in this process.
+/// The facts that a sweep gets from earlier sweeps of this process.
 #[derive(Debug, Clone, Copy, Default, Hash)]
 pub(super) struct History {
-    /// The first place that none of them has used.
+    /// The first unused place.
     pub(super) next_place: u64,
+    /// The number of sweeps so far.
     pub(super) sweeps_begun: u64,
-    /// The store's time, at the earliest, when the last one began that looked at every record
-    /// without entries.
+    /// The lower bound of the store's time, in milliseconds, at the begin of the last sweep that
+    /// read every record without entries.
     pub(super) looked_at_all_ms: Option<u64>,
-    /// The salt of the last one.
+    /// The salt of the last sweep.
     pub(super) salt: Option<u64>,
 }
 
@@ -164,7 +165,7 @@ impl Sweep {
 
     // For the phases.
 
-    /// Notes keys of which an entry cannot be read.
+    /// Notes keys that have an unreadable entry.
     pub(super) fn note_unread(&mut self, keys: Vec<Key>) {
         self.unread.extend(keys);
     }
@@ -174,14 +175,14 @@ impl Sweep {
         self.unread.contains(key)
     }
 
-    /// Returns true if an entry that cannot be read may be one of this record. `None`: it is not
-    /// known what the record wrote.
+    /// Returns true if an unreadable entry may belong to the record. `None` stands for a record
+    /// whose writes are not known.
     pub(super) fn may_have_unread(&self, record: Option<&Record>) -> bool {
         let wrote = |record: &Record| record.writes.iter().any(|(key, _)| self.unread.contains(key));
         !self.unread.is_empty() && record.is_none_or(wrote)
     }
 
-    /// Returns true if a record that could not be read is worth a second look.
+    /// Returns true if a record that could not be read must be read a second time.
     pub(super) fn doubt(&mut self, hash: RequestHash) -> bool {
         self.doubted.insert(hash)
     }
@@ -191,7 +192,7 @@ impl Sweep {
         self.flow.push(job);
     }
 
-    /// Deletes an entry, with others.
+    /// Deletes an entry, in a batch unless it must be deleted by tag.
     pub(super) fn remove(&mut self, removal: Removal) {
         assert!(
             removal.is_dead || removal.entry.txn <= self.basis().mark(),
@@ -203,14 +204,14 @@ impl Sweep {
         }
     }
 
-    /// Deletes a record whose name is never used again, with others.
+    /// Deletes a record whose name is never used again, in a batch.
     pub(super) fn remove_unnamed(&mut self, hash: RequestHash, entered: Entered) {
         assert!(!entered.named, "a name that may be used again goes by tag");
         assert!(entered.txn <= self.basis().mark(), "what the mark has not passed stays");
         self.unnamed.push((hash, entered.bytes));
     }
 
-    /// Meets an entry of a verified attempt.
+    /// Notes an entry of a verified attempt.
     pub(super) fn meet_verified(&mut self, entry: &VersionEntry) {
         if entry.whole {
             return;
@@ -221,28 +222,28 @@ impl Sweep {
         }
     }
 
-    /// Leaves a transaction, and all above it, to the next sweep.
+    /// Lowers the target below a transaction, which is left to the next sweep with all above it.
     pub(super) fn fall_below(&mut self, txn: TxnId) {
         let basis = self.basis.as_mut().expect("set when the mark was read");
         basis.fall_below(txn);
         self.window.cut(basis.target());
     }
 
-    /// Leaves everything above a place to the next sweep.
+    /// Lowers the target to a place. Everything above is left to the next sweep.
     pub(super) fn lower_target(&mut self, below: TxnId) {
         let basis = self.basis.as_mut().expect("set when the mark was read");
         basis.lower_to(below);
         self.window.cut(basis.target());
     }
 
-    /// Gives the move of the mark up; the rest of the sweep goes on.
+    /// Cancels the move of the mark. The rest of the sweep goes on.
     pub(super) fn hold(&mut self) {
         let basis = self.basis.as_mut().expect("set when the mark was read");
         basis.hold();
         self.window.cut(basis.target());
     }
 
-    /// Leaves the newest attempts to the next sweep, if the window holds more than it may.
+    /// Leaves the newest attempts to the next sweep, if the window holds too many.
     pub(super) fn shrink_window(&mut self) {
         if let Some(below) = self.window.shrink() {
             self.lower_target(below);
@@ -259,19 +260,19 @@ impl Sweep {
         self.basis = Some(basis);
     }
 
-    /// Returns true if this pass over the version entries is the first: it verifies, the others
-    /// only meet hashes.
+    /// Returns true if this is the first pass over the version entries. It verifies attempts; later
+    /// passes only collect hashes.
     pub(super) fn is_first_pass(&self) -> bool {
         self.met.range().from == 0
     }
 
-    /// Ends the sweep. Answers to calls under way are dropped.
+    /// Ends the sweep. Answers to calls in flight are dropped.
     pub(super) fn end(&mut self, end: End) {
         assert!(self.end.is_none(), "a sweep ends once");
         self.end = Some(end);
     }
 
-    /// Reports the reason why the store does not let the sweep go on, if it is an item's.
+    /// Reports the reason why the sweep cannot continue, unless it is a failed call.
     pub(super) fn note_failure(&mut self, state: &mut State, answer: &Answer) {
         match answer {
             Answer::Failed(CallError::Damaged(what)) => state.note(Note::Damaged(what.clone())),
@@ -291,12 +292,12 @@ impl Sweep {
         self.flow.waits_for(place)
     }
 
-    /// Returns true if the sweep came so far as to look at anything.
+    /// Returns true if the sweep has read the mark.
     pub(super) fn has_begun(&self) -> bool {
         self.basis.is_some()
     }
 
-    /// Returns true if it looks at every record without entries, however long ago it was written.
+    /// Returns true if it reads every record without entries, independently of its age.
     pub(super) fn looks_at_all(&self, state: &State) -> bool {
         let now_ms = self.basis().began_ms();
         self.history.looked_at_all_ms.is_none_or(|ms| now_ms >= ms + state.settings.look_at_all_ms)
@@ -316,24 +317,25 @@ impl Sweep {
         }
     }
 
-    /// Goes on after all.
+    /// Continues a sweep that was being stopped.
     pub(super) fn go_on(&mut self) {
         self.is_stopping = false;
         std::mem::take(&mut self.unlooked).into_iter().for_each(|hash| self.push(Job::Look(hash)));
     }
 
-    /// Stops: what is decided is carried out, what is only asked is dropped or put back.
+    /// Stops the sweep: decided work is carried out, and reads are dropped or put back.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
         self.flow.drop_under_way(|job| matches!(job, Job::Page));
+        // Attempts that wait for verification go back to the window, which the notes contain.
         for job in self.flow.take_waiting(|job| matches!(job, Job::Verify(_))) {
             let Job::Verify(attempt) = job else { unreachable!("taken above") };
-            // One above the target is the next sweep's.
+            // An attempt above the target is left to the next sweep.
             if attempt.txn <= self.basis().target() {
                 self.window.put_back(attempt);
             }
         }
-        // Those that were put back had left room, which others may have taken since.
+        // Other attempts may have taken the room of those that were put back.
         self.shrink_window();
         match self.phase {
             // Nothing is decided yet.
@@ -344,7 +346,7 @@ impl Sweep {
                     self.unlooked.push(hash);
                 }
             }
-            // Another sweep would find the same; but a mark that was moved gets its time.
+            // The next sweep finds the same blobs; but a mark that was moved must get its time.
             Phase::Blobs(_) => {
                 let goes = |job: &Job| !matches!(job, Job::ConfirmMoved(..));
                 self.flow.take_waiting(goes);
@@ -354,7 +356,8 @@ impl Sweep {
         }
     }
 
-    /// Starts what there is room for, until everything waits for the store or the sweep has ended.
+    /// Starts jobs as long as there is room, until everything waits for the store or the sweep has
+    /// ended.
     pub(super) fn pump(&mut self, state: &mut State) {
         loop {
             if self.end.is_none() && self.is_overtaken(state) {
@@ -376,8 +379,8 @@ impl Sweep {
         }
     }
 
-    /// Returns true if another sweeper has moved the mark: this one's puts must not go on, and its
-    /// move would fail.
+    /// Returns true if another sweeper has moved the mark. Then this sweep's puts must stop, and
+    /// its move would fail.
     fn is_overtaken(&self, state: &State) -> bool {
         match self.phase {
             Phase::Versions(_) | Phase::Window(_) | Phase::Commits(_) => mark::has_moved(self.basis(), state),
@@ -396,11 +399,12 @@ impl Sweep {
     fn next_job(&mut self, state: &State) -> Option<Job> {
         match self.flow.front() {
             Some(Job::Enter(_)) if mark::must_recheck(state) => {
-                // The put waits until the mark was read again.
+                // The put waits until the mark is read again.
                 let is_asked = self.flow.is_under_way(|job| matches!(job, Job::Recheck));
                 (!is_asked).then_some(Job::Recheck)
             }
             Some(_) => self.flow.pop(),
+            // Nothing is waiting: send full batches first, then produce new work.
             None if self.removals.len() >= state.settings.delete_batch_len => {
                 let rest = self.removals.split_off(state.settings.delete_batch_len);
                 Some(Job::Remove(std::mem::replace(&mut self.removals, rest)))
@@ -420,7 +424,7 @@ impl Sweep {
         }
     }
 
-    /// Asks for the next page, unless one is under way.
+    /// Returns the job for the next page, unless one is in flight.
     fn page_if(&self, more: bool) -> Option<Job> {
         let is_asked = self.flow.is_under_way(|job| matches!(job, Job::Page));
         (more && !is_asked).then_some(Job::Page)
@@ -469,7 +473,8 @@ impl Sweep {
             Job::SaveNotes(notes) => Call::Put(Name::Notes, Body::Notes(notes.clone())),
             Job::RemoveNotes => Call::Delete(vec![Name::Notes]),
         };
-        // Repeated for as long as the sweep lives: what was decided stays true.
+        // Without a limit: calls are retried as long as the sweep lives, since what was decided
+        // remains true.
         (call, None)
     }
 
@@ -492,7 +497,7 @@ impl Sweep {
             Job::Remove(removals) => verify::removed(self, state, removals, &answer),
             Job::LookAtLock(removal) => verify::lock_looked_at(self, removal, answer),
             Job::RemoveLock(removal, _) => verify::removed(self, state, vec![removal], &answer),
-            // What failed, or was changed, is looked at by a later sweep.
+            // If it failed or the object was changed, a later sweep decides.
             Job::RemoveAborted(..) => {}
             Job::RemoveRecord(record, _) => records::removed(state, &[record.stored_bytes()], &answer),
             Job::RemoveUnnamed(records) => {
@@ -535,9 +540,10 @@ impl Sweep {
         }
     }
 
-    /// Goes on to what comes next: nothing waits, and everything is answered.
+    /// Advances to the next phase, when no job is waiting or in flight.
     fn advance(&mut self, state: &State) {
         assert!(self.flow.is_idle(), "a phase ends when everything is answered");
+        // Deletions that did not fill a batch belong to the phase that has just ended.
         if !self.removals.is_empty() {
             let removals = std::mem::take(&mut self.removals);
             return self.push(Job::Remove(removals));
@@ -575,8 +581,7 @@ impl Sweep {
                 }
             }
             Phase::Finish => self.end(End::whole()),
-            // It was switched on again when the notes were under way: they are there for the next
-            // one.
+            // It was switched on again while the notes were in flight: the next sweep uses them.
             Phase::Saving => self.end(End::stopped()),
         }
     }
@@ -591,7 +596,8 @@ impl Sweep {
 
     fn advance_to_the_stop(&mut self, size_max: usize) {
         match &self.phase {
-            // Notes do not name the keys that cannot be read: the next sweep lists them again.
+            // Notes do not contain the keys with unreadable entries, so the next sweep must list
+            // everything again.
             Phase::Versions(_) | Phase::Window(_) | Phase::Commits(_) if !self.unread.is_empty() => {
                 self.end(End::stopped());
             }
@@ -602,7 +608,7 @@ impl Sweep {
                 }
                 None => self.end(End::stopped()),
             },
-            // The work is done: the mark takes two short calls.
+            // The work is done, and the move takes only a few short calls.
             Phase::Move => self.advance_from_move(),
             Phase::Finish => self.end(End::whole()),
             Phase::Begin | Phase::Blobs(_) | Phase::Saving => self.end(End::stopped()),
@@ -634,7 +640,7 @@ impl Sweep {
         assert!(self.unlooked.is_empty() || self.is_stopping, "what was listed is looked at");
     }
 
-    /// Returns the place up to which attempts are verified. Planted: all of them are.
+    /// Returns the place up to which attempts are verified. With the planted bug: all of them.
     fn verifies_up_to(&self, state: &State, basis: &Basis) -> TxnId {
         let greatest = TxnId { time: Hlc(u64::MAX), attempt: AttemptId([0xff; 16]) };
         if state.planted(Bug::RemoveUndecidedEarly) { greatest } else { basis.target() }
@@ -646,7 +652,7 @@ impl Sweep {
         &mut self.notes
     }
 
-    /// Goes on to the target of the notes.
+    /// Takes the target of the notes.
     pub(super) fn take_target(&mut self, target: TxnId) {
         self.basis.as_mut().expect("set when the mark was read").take_target(target);
     }

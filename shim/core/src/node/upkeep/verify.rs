@@ -1,20 +1,21 @@
-//! Attempts between the mark and the target: their records decide, once (protocol, section 8, step
-//! 3).
+//! Verification of attempts between the mark and the target: their records decide (protocol,
+//! section 8, step 3).
 //!
-//! The attempt is over, so its record is there now or never will be. It names the attempt: the
-//! transaction is committed, and the entries that the listing did not show are put. It is not
-//! there, or names another: the attempt's entries are dead, and are deleted. It cannot be read, not
-//! even at a second look: that is noted under `store/damaged`, and the mark passes.
+//! The attempt is over, so its record exists now or never will. If it names the attempt, the
+//! transaction is committed, and the entries that the listing did not show are put. If it is absent
+//! or names another attempt, the attempt's entries are dead, and are deleted. If it cannot be read,
+//! not even a second time, that is noted under `store/damaged`, and the mark passes it.
 //!
-//! Why a second look: bytes may be damaged on their way. Were the mark to pass on the first, the
-//! record would be read well afterwards, and its missing entries be taken for collected ones.
+//! Why it is read a second time: bytes may be damaged on their way. If the mark passed after the
+//! first failure and the record could be read later, its missing entries would be taken for
+//! collected ones.
 //!
-//! A commit of an unnamed request that this node has acknowledged needs no look, if all of its
-//! entries were listed: its record and its entries were durable. One of a named request does: were
-//! its record deleted by hand, another attempt could commit under the name.
+//! A commit of an unnamed request that this node has acknowledged needs no read, if all of its
+//! entries were listed, because its record and entries were durable. A commit of a named request
+//! does: if its record were deleted by hand, another attempt could commit under the name.
 //!
-//! The whole TxnId is compared: an attempt that met a failure and committed again may have left
-//! entries under an earlier time.
+//! The whole TxnId is compared, because an attempt that failed and committed again may have left
+//! entries with an earlier time.
 
 use std::sync::Arc;
 
@@ -29,21 +30,21 @@ use super::super::base::state::State;
 use super::flow::{Entering, Job, Removal};
 use super::sweep::Sweep;
 
-/// Tries of a put, each for as long as a mark is good for it, before the mark stays below its
+/// The number of tries of a put, each within the limit of a mark, before the target falls below its
 /// transaction.
 const ENTER_TRIES_MAX: u32 = 3;
 
-/// The record under a name, as an answer shows it.
+/// The object under a record's name.
 #[derive(Debug)]
 pub(super) enum Under {
     Record(Arc<Record>, Tag),
-    /// Attempts that may not commit.
+    /// The list of attempts that may not commit.
     Aborted(Arc<Aborted>, Tag),
-    /// Nothing, or a stub: no attempt commits under it any more, or none has.
+    /// No object, or a stub: no attempt has committed under the name, or none can any more.
     Nothing,
-    /// Something that cannot be read.
+    /// An object that cannot be read.
     Damaged(String),
-    /// The store does not say.
+    /// Unknown, because the call failed.
     Unknown,
 }
 
@@ -67,8 +68,8 @@ pub(super) fn under(hash: RequestHash, answer: Answer) -> Under {
     }
 }
 
-/// Takes an attempt all of whose entries were met. Its record is asked for, unless this node has
-/// acknowledged the commit itself, of a request that nobody else can commit: nothing of a
+/// Takes an attempt all of whose entries were met. Its record is read, unless this node has
+/// acknowledged the commit itself, for an unnamed request. Then it still exists: nothing of a
 /// committed transaction above the mark is removed.
 pub(super) fn all_met(sweep: &mut Sweep, state: &State, attempt: Pending) {
     assert!(!attempt.entries.is_empty(), "an attempt is known by its entries");
@@ -78,7 +79,7 @@ pub(super) fn all_met(sweep: &mut Sweep, state: &State, attempt: Pending) {
     sweep.push(Job::Verify(attempt));
 }
 
-/// Takes the record that an attempt's entries lead to.
+/// Takes the answer to the read of an attempt's record.
 pub(super) fn answered(sweep: &mut Sweep, state: &mut State, attempt: Pending, answer: Answer) {
     match under(attempt.hash, answer) {
         Under::Record(record, _) if record.txn == attempt.txn => {
@@ -102,13 +103,14 @@ pub(super) fn answered(sweep: &mut Sweep, state: &mut State, attempt: Pending, a
     }
 }
 
-/// Returns true if dead entries go before the mark passes them. Planted: they stay, and it passes.
+/// Returns true if dead entries must be removed before the mark passes them. With the planted bug:
+/// false.
 fn must_remove_dead(state: &State) -> bool {
     !state.planted(Bug::MarkPassesDeadEntries)
 }
 
-/// Returns true if missing entries are put before the mark passes their transaction. Planted: it
-/// passes.
+/// Returns true if missing entries must be put before the mark passes their transaction. With the
+/// planted bug: false.
 fn must_enter(state: &State) -> bool {
     !state.planted(Bug::MarkPassesHalfEntered)
 }
@@ -120,8 +122,7 @@ pub(super) fn enter(
     record: Arc<Record>,
     entries: Vec<(Key, VersionEntry)>,
 ) {
-    // Entries that are locks were created before the record: one that is not there was removed by
-    // hand.
+    // Locks were created before the record, so a missing one was removed by hand, and is not put.
     if !entries.is_empty() && record.follows.is_none() && must_enter(state) {
         sweep.push(Job::Enter(Entering { record, entries, failed: 0 }));
     }
@@ -132,8 +133,8 @@ pub(super) fn enter_call(entering: &Entering) -> Call {
     Call::Commit(Writes { record: None, entries: entering.entries.clone() })
 }
 
-/// Takes the outcome of puts. What failed is tried again on a mark that is read again; then the
-/// mark stays below the transaction.
+/// Takes the outcome of puts. Failed ones are retried with a new read of the mark; after the last
+/// try the target falls below the transaction.
 pub(super) fn entered(sweep: &mut Sweep, state: &mut State, entering: Entering, answer: Answer) {
     let Entering { record, entries, failed } = entering;
     let outcomes = match answer {
@@ -159,7 +160,7 @@ pub(super) fn entered(sweep: &mut Sweep, state: &mut State, entering: Entering, 
     sweep.push(Job::Enter(Entering { record, entries, failed: failed + 1 }));
 }
 
-/// Reports a record that cannot be read, and notes it in the store, so that no sweep rests on it.
+/// Reports an unreadable record, and notes it in the store, so that no sweep relies on it.
 pub(super) fn note_damage(sweep: &mut Sweep, state: &mut State, hash: RequestHash, what: String) {
     state.note(Note::Damaged(what.clone()));
     if sweep.damaged.insert(hash) {
@@ -167,8 +168,8 @@ pub(super) fn note_damage(sweep: &mut Sweep, state: &mut State, hash: RequestHas
     }
 }
 
-/// The note on a damaged record was put. Without it the mark must not pass: the next sweep would
-/// take the record's entries for committed.
+/// Takes the outcome of a note on a damaged record. Without the note the mark must not pass the
+/// record, because the next sweep would treat its entries as committed.
 pub(super) fn damage_noted(sweep: &mut Sweep, answer: &Answer) {
     if !matches!(answer, Answer::Done) {
         sweep.hold();
@@ -181,7 +182,8 @@ pub(super) fn remove_call(removals: &[Removal]) -> Call {
     Call::Delete(removals.iter().map(name).collect())
 }
 
-/// Takes an entry that goes by tag. If something else has its name by now, it has gone.
+/// Takes an entry that must be deleted by tag. If another object has its name now, it is already
+/// gone.
 pub(super) fn lock_looked_at(sweep: &mut Sweep, removal: Removal, answer: Answer) {
     match answer {
         Answer::Got(Some((Body::Entry(entry), tag))) if entry.txn == removal.txn() => {
@@ -192,17 +194,17 @@ pub(super) fn lock_looked_at(sweep: &mut Sweep, removal: Removal, answer: Answer
         }
         Answer::Got(_) => {}
         _ if removal.is_dead => sweep.fall_below(removal.txn()),
-        // What is superseded is met again by the next sweep.
+        // A superseded entry is found again by the next sweep.
         _ => {}
     }
 }
 
-/// Takes the outcome of a deletion of entries, and lets the node's own index know of it.
+/// Takes the outcome of a deletion of entries, and updates the node's own index.
 pub(super) fn removed(sweep: &mut Sweep, state: &mut State, removals: Vec<Removal>, answer: &Answer) {
     assert!(!removals.is_empty(), "a deletion names something");
-    // Changed: something else has its name, and it has gone.
+    // `Changed` means that another object has the name, so the entry is gone.
     if !matches!(answer, Answer::Done | Answer::Replaced | Answer::Changed) {
-        // What is superseded is met again by the next sweep. What is dead must not be passed.
+        // A superseded entry is found again by the next sweep. The mark must not pass a dead one.
         let dead = removals.iter().filter(|removal| removal.is_dead);
         return dead.for_each(|removal| sweep.fall_below(removal.txn()));
     }
@@ -212,7 +214,8 @@ pub(super) fn removed(sweep: &mut Sweep, state: &mut State, removals: Vec<Remova
     for Removal { key, entry, is_dead } in &removals {
         match is_dead {
             true => state.index.forget(entry.txn, key),
-            // Were only this one forgotten, an older one that the index still shows would count.
+            // Forget the older ones, too, or the index would show one of them as the newest
+            // version.
             false => state.index.forget_through(entry.txn, key),
         }
     }

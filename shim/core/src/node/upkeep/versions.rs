@@ -1,12 +1,14 @@
-//! Version entries: what is superseded goes, what is over is verified (protocol, section 8, steps 2
-//! and 3).
+//! Version entries: a sweep removes superseded ones, and verifies attempts that are over (protocol,
+//! section 8, steps 2 and 3).
 //!
 //! Rule. At each key the newest entry at or below the settled mark survives. It is known to be
-//! committed; what is above the mark supersedes nothing, since it may be undecided. Every older
-//! entry of the key is superseded *there*, and is deleted whatever its transaction's other keys do.
+//! committed; entries above the mark supersede nothing, because they may be undecided. Every older
+//! entry of the key is superseded *there*, and is deleted independently of its transaction's other
+//! keys.
 //!
-//! A surviving tombstone goes when it is listed alone. With another entry beside it, above or
-//! below, it waits: a deletion of that entry may not have taken effect, and one above may be dead.
+//! A surviving tombstone is removed when it is the only listed entry of its key. If there is
+//! another one, it stays: the deletion of an older entry may not have taken effect, and a newer
+//! entry may be dead.
 //!
 //! Entries whose record is noted as damaged supersede nothing and stay.
 
@@ -43,8 +45,8 @@ struct Current {
 }
 
 impl Keys {
-    /// Goes on where a sweep stopped. It does not say how many entries of the key it had met, so a
-    /// tombstone there counts as accompanied.
+    /// Restores the progress of a sweep that stopped. The notes do not contain the number of
+    /// entries of the last key, so a tombstone there counts as not alone.
     pub(super) fn resumed(after: Option<Place>, survivor: Option<TxnId>) -> Keys {
         let within = after.as_ref().filter(|place| place.entry.is_some());
         let key = within.and_then(|place| Key::parse(&place.key).ok());
@@ -62,7 +64,8 @@ impl Keys {
         self.is_done
     }
 
-    /// Goes on to a key. Returns the surviving tombstone of the key before it if it may go.
+    /// Continues with a key. Returns the surviving tombstone of the previous key if it may be
+    /// removed.
     fn go_to(&mut self, key: &Key, state: &State) -> Option<Removal> {
         if self.current.as_ref().is_some_and(|current| current.key == *key) {
             return None;
@@ -73,14 +76,15 @@ impl Keys {
         removal
     }
 
-    /// Leaves the current key, all of whose entries were listed.
+    /// Ends the current key, all of whose entries were listed. Returns its surviving tombstone if
+    /// it may be removed.
     fn close(&mut self, state: &State) -> Option<Removal> {
         let Current { key, tombstone, entries, .. } = self.current.take()?;
         let entry = tombstone.filter(|_| may_remove_tombstone(state, entries))?;
         Some(Removal { key, entry, is_dead: false })
     }
 
-    /// Meets an entry of the current key. Returns true if it is superseded.
+    /// Takes an entry of the current key. Returns true if it is superseded.
     fn meet(&mut self, entry: &VersionEntry, supersedes: bool) -> bool {
         let current = self.current.as_mut().expect("an entry is met at its key");
         current.entries += 1;
@@ -96,14 +100,14 @@ impl Keys {
     }
 }
 
-/// Returns true if an entry of this standing may supersede older ones. Planted: what is undecided
-/// does.
+/// Returns true if an entry with this standing may supersede older ones. With the planted bug, an
+/// undecided one may.
 fn may_supersede(state: &State, standing: Standing) -> bool {
     standing == Standing::Settled || state.planted(Bug::SupersedeByUndecided)
 }
 
-/// Returns true if a surviving tombstone goes that was listed among so many entries of its key.
-/// Planted: it goes in any company.
+/// Returns true if a surviving tombstone may be removed, given the number of listed entries of its
+/// key. With the planted bug: always.
 fn may_remove_tombstone(state: &State, entries: u64) -> bool {
     assert!(entries >= 1, "a tombstone is an entry of its key");
     entries == 1 || state.planted(Bug::TombstoneNotAlone)
@@ -139,7 +143,7 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut keys: Keys
             remove_tombstone(sweep, removal);
         }
         keys.is_done = true;
-        // All of the last key: from the notes on, nothing of it is listed again.
+        // The last key is complete: a sweep that resumes need not list it again.
         keys.after = keys.after.take().map(|place| Place { entry: None, ..place });
     }
     sweep.shrink_window();
@@ -153,15 +157,15 @@ fn remove_tombstone(sweep: &mut Sweep, removal: Removal) {
     }
 }
 
-/// Takes one entry: notes where it leads, and what follows for it.
+/// Takes one entry: notes its record, and decides whether it is removed or verified.
 fn meet(sweep: &mut Sweep, state: &State, keys: &mut Keys, key: Key, entry: VersionEntry) {
     let standing = sweep.basis().standing(state, entry.txn);
     let is_damaged = sweep.damaged.contains(&entry.hash);
     let superseded = keys.meet(&entry, may_supersede(state, standing) && !is_damaged);
     match standing {
         Standing::Settled | Standing::Marked => {
-            // Also if it goes now: its record is looked at by the next sweep, when the deletion has
-            // been answered.
+            // Also if it is removed now: its record is left to the next sweep, when the deletion
+            // has certainly taken effect.
             sweep.meet_verified(&entry);
             if superseded && standing == Standing::Settled && !is_damaged {
                 if state.planted(Bug::RemoveRecordSupersededAtOneKey) {
@@ -170,9 +174,9 @@ fn meet(sweep: &mut Sweep, state: &State, keys: &mut Keys, key: Key, entry: Vers
                 sweep.remove(Removal { key, entry, is_dead: false });
             }
         }
-        // Noted as damaged, and the mark passes. A whole entry is the commit.
+        // Its record is noted as damaged, and the mark passes; or the entry itself is the commit.
         Standing::Window if is_damaged || entry.whole => {}
-        // An earlier pass has verified it, or it would have gone.
+        // The first pass has verified it, or would have removed it.
         Standing::Window if !sweep.is_first_pass() => sweep.meet_verified(&entry),
         Standing::Window => {
             if let Some(attempt) = sweep.window.meet(key, entry) {

@@ -1,8 +1,8 @@
-//! Attempts between the mark and the target of which a sweep has met some entries, and not all.
+//! The attempts between the mark and the target some of whose entries a sweep has met, but not all.
 //!
-//! An attempt leaves the window when its last entry is met, and then its record is asked for, once.
-//! Those that are left at the end of the listing are half-entered, or dead. If more are open than
-//! fit, the newest go, and the target falls below them: the next sweep has them.
+//! An attempt leaves the window when its last entry is met; then its record is read once. Attempts
+//! that are left at the end of the listing miss some entries, or are dead. If there are too many,
+//! the newest are dropped, and the target falls below them: the next sweep verifies them.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ impl Window {
         Window { map: BTreeMap::new(), len_max }
     }
 
-    /// Meets an entry. Returns its attempt if it was the last one of it.
+    /// Takes an entry. Returns its attempt if this was its last entry.
     pub(super) fn meet(&mut self, key: Key, entry: VersionEntry) -> Option<Pending> {
         assert!(!entry.whole, "a whole entry is verified by itself");
         let (id, cowritten) = ((entry.txn, entry.hash), entry.cowritten as usize);
@@ -38,13 +38,14 @@ impl Window {
         Some(Pending { txn: id.0, hash: id.1, entries })
     }
 
-    /// Puts an attempt back whose record was not asked for after all.
+    /// Puts back an attempt whose record was not read after all.
     pub(super) fn put_back(&mut self, attempt: Pending) {
         assert!(!attempt.entries.is_empty(), "an attempt is known by its entries");
         self.map.entry((attempt.txn, attempt.hash)).or_default().extend(attempt.entries);
     }
 
-    /// Lets go of the newest attempts until the rest fits. Returns the place below all that went.
+    /// Drops the newest attempts until the rest fits. Returns the place below all dropped ones, if
+    /// there are any.
     pub(super) fn shrink(&mut self) -> Option<TxnId> {
         let mut below = None;
         while self.map.len() > self.len_max {
@@ -54,13 +55,13 @@ impl Window {
         below
     }
 
-    /// Takes the next attempt of which entries are missing, once the listing has ended.
+    /// Takes the next attempt with missing entries, once the listing has ended.
     pub(super) fn pop(&mut self) -> Option<Pending> {
         let ((txn, hash), entries) = self.map.pop_first()?;
         Some(Pending { txn, hash, entries })
     }
 
-    /// Lets go of all attempts above the target: they are the next sweep's.
+    /// Drops all attempts above the target, which are left to the next sweep.
     pub(super) fn cut(&mut self, target: TxnId) {
         while self.map.last_key_value().is_some_and(|((txn, _), _)| *txn > target) {
             self.map.pop_last();
@@ -82,7 +83,7 @@ impl Window {
         }
     }
 
-    /// Returns all of them, in order, for the notes.
+    /// Returns all attempts, in order, for the notes.
     pub(super) fn pending(&self) -> Vec<Pending> {
         let attempts = self.map.iter();
         attempts
