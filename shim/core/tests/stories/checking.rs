@@ -1,5 +1,8 @@
-//! Goal: what a serializable transaction reads is the newest there is when it commits, or it
-//! conflicts and nothing of it is there (protocol, section 13).
+//! Goal: the versions that a serializable transaction read are still the newest when it commits, or
+//! it ends in a conflict without effect (protocol, section 13).
+//!
+//! Method: transactions of one node overlap, commits are held back, and outcomes and store calls
+//! are compared.
 
 use aft_core::ids::AttemptId;
 use aft_core::message::{
@@ -10,7 +13,7 @@ use aft_core::store::{Call, CallError};
 
 use crate::shop::{Shop, key, value};
 
-/// A node that holds its store alone, with `stock` at 100 and `price` at 5.
+/// Returns a node that holds its store alone, with `stock` at 100 and `price` at 5.
 fn shop_with(settings: Settings) -> Shop {
     let settings = Settings { timeout_max_ms: 60_000, timeout_default_ms: 10_000, ..settings };
     let mut shop = Shop::new(1, &settings);
@@ -39,7 +42,7 @@ fn commit(shop: &mut Shop, attempt: AttemptId) -> Result<Reply, Refusal> {
     shop.ask(0, Verb::Commit(attempt, CommitArgs::default()))
 }
 
-/// Asserts that a commit met a conflict, and returns it.
+/// Asserts that a commit ended in a conflict, and returns it.
 fn conflict(outcome: Result<Reply, Refusal>) -> Conflict {
     match outcome {
         Err(Refusal::Conflict(conflict)) => conflict,
@@ -47,8 +50,8 @@ fn conflict(outcome: Result<Reply, Refusal>) -> Conflict {
     }
 }
 
-/// Holds a commit of `stock` back, and reads the key beside it. Returns the ticket of the commit, the
-/// reader, and the ticket of the read.
+/// Holds a commit of `stock` back, and reads the key meanwhile. Returns the ticket of the commit,
+/// the reader, and the ticket of the read.
 fn read_beside_a_commit(shop: &mut Shop) -> (Ticket, AttemptId, Ticket) {
     shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
     let batch = Batch { ops: vec![Op::Put(key("stock"), value("7"))], commit: Some(CommitArgs::default()) };
@@ -74,7 +77,7 @@ fn of_two_that_count_down_the_second_conflicts_and_sends_nothing() {
     let found = conflict(commit(&mut shop, second));
     assert_eq!(found, Conflict { key: Some(key("stock")), by: committed.txn });
     assert_eq!(shop.count(Call::is_write), 0, "{:?}", shop.calls);
-    // Whoever lost the answer hears the same again; and it is no replay.
+    // A repeated commit gets the same conflict again, not a replay.
     assert_eq!(conflict(commit(&mut shop, second)), found);
     let again = open(&mut shop, 1);
     assert_eq!(shop.get(0, again, "stock"), Ok(Some("99".into())));
@@ -84,7 +87,7 @@ fn of_two_that_count_down_the_second_conflicts_and_sends_nothing() {
 }
 
 #[test]
-fn who_read_what_another_is_about_to_write_conflicts() {
+fn a_reader_of_a_key_that_a_commit_in_flight_writes_conflicts() {
     let mut shop = shop();
     let (first, second) = (open(&mut shop, 0), open(&mut shop, 0));
     for attempt in [first, second] {
@@ -93,8 +96,8 @@ fn who_read_what_another_is_about_to_write_conflicts() {
     }
     shop.hold = |call| matches!(call, Call::Put(..) | Call::Commit(_));
     let ticket = shop.send(0, Verb::Commit(first, CommitArgs::default()));
-    assert_eq!(shop.reply(0, ticket), None, "it is under way");
-    // The first may be durable by now.
+    assert_eq!(shop.reply(0, ticket), None, "it is in flight");
+    // The first commit may be durable by now.
     conflict(commit(&mut shop, second));
     shop.release(None);
     shop.pass(100);
@@ -107,7 +110,7 @@ fn a_read_waits_for_a_commit_under_way_and_sees_it() {
     let (writer, reader, read) = read_beside_a_commit(&mut shop);
     shop.pass(500);
     assert_eq!((shop.reply(0, writer), shop.reply(0, read)), (None, None));
-    // Who is read atomic does not wait.
+    // A read-atomic read does not wait.
     assert_eq!(shop.read_fresh(0, "stock"), Some("100".into()));
     shop.release(None);
     shop.pass(100);
@@ -118,7 +121,7 @@ fn a_read_waits_for_a_commit_under_way_and_sees_it() {
 }
 
 #[test]
-fn a_read_waits_no_longer_than_for_a_commit_that_fails() {
+fn a_read_stops_waiting_when_the_commit_fails() {
     let mut shop = shop();
     let (writer, reader, read) = read_beside_a_commit(&mut shop);
     shop.release(Some(CallError::Refused("the disk is full".into())));
@@ -158,7 +161,7 @@ fn a_key_that_was_absent_and_a_listed_range_are_checked() {
     shop.write(0, None, &["order/1"], "tea");
     assert_eq!(conflict(commit(&mut shop, absent)).key, Some(key("order/1")));
     assert_eq!(conflict(commit(&mut shop, lists)).key, Some(key("order/1")));
-    // What changed outside of its range is not its business.
+    // A change outside of its range does not matter.
     assert!(matches!(commit(&mut shop, beside), Ok(Reply::Committed(_))));
 }
 
@@ -179,7 +182,7 @@ fn a_transaction_that_only_reads_is_checked_and_one_that_only_writes_needs_no_ch
 }
 
 #[test]
-fn who_has_lost_five_times_is_not_overtaken_again() {
+fn after_five_conflicts_the_keys_that_a_request_reads_are_reserved_for_it() {
     let mut shop = shop();
     let patient = open(&mut shop, 5);
     shop.get(0, patient, "stock").expect("it is there");
@@ -189,7 +192,7 @@ fn who_has_lost_five_times_is_not_overtaken_again() {
     assert_eq!(conflict(commit(&mut shop, other)), Conflict { key: Some(key("stock")), by: None });
     put(&mut shop, patient, "stock", "2");
     assert!(matches!(commit(&mut shop, patient), Ok(Reply::Committed(_))));
-    // One that never comes back keeps a key free for a second only.
+    // An attempt that does not continue reserves a key only for a second.
     let gone = open(&mut shop, 9);
     shop.get(0, gone, "stock").expect("it is there");
     shop.pass(1_000);
@@ -200,7 +203,7 @@ fn who_has_lost_five_times_is_not_overtaken_again() {
 }
 
 #[test]
-fn what_is_forgotten_conflicts() {
+fn a_transaction_older_than_the_remembered_commits_conflicts() {
     let mut settings = Settings::new(true, 0, true);
     settings.checked_keys_max = 2;
     let mut shop = shop_with(settings);

@@ -1,7 +1,7 @@
-//! Goal: a commit time is the store's, and the later of two writes wins.
+//! Goal: commit times come from the store's time, and the later of two writes wins.
 //!
-//! Method: the store's clock has a coarse resolution, or answers carry no time; commits are sent
-//! by one node or two, and what is sent and when it is acknowledged is compared with true time.
+//! Method: the store's clock has a coarse resolution, or answers carry no time; one or two nodes
+//! commit, and the calls and the times of acknowledgement are compared with true time.
 
 use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
 use aft_core::settings::Settings;
@@ -78,7 +78,7 @@ fn an_acknowledgement_waits_until_the_stores_time_has_passed_the_commit_time() {
 }
 
 #[test]
-fn written_keys_are_looked_at_where_the_time_is_taken_at_its_lower_bound() {
+fn written_keys_are_listed_where_the_commit_time_is_the_lower_bound() {
     let check = |span_ms: u64, lists: usize| {
         let mut shop = Shop::new(1, &Shop::settings());
         shop.span_ms = span_ms;
@@ -88,7 +88,7 @@ fn written_keys_are_looked_at_where_the_time_is_taken_at_its_lower_bound() {
         assert_eq!((lists_of(&shop, "k"), lists_of(&shop, "l")), (lists, lists), "{span_ms} ms");
         let listed = shop.calls.iter().rposition(|call| matches!(call, Call::List { .. }));
         let written = shop.calls.iter().position(Call::is_write);
-        assert!(listed < written, "the look comes before the write: {:?}", shop.calls);
+        assert!(listed < written, "the listing comes before the write: {:?}", shop.calls);
     };
     check(1, 0);
     check(40, 0);
@@ -103,7 +103,7 @@ fn of_two_blind_writes_the_later_one_wins_over_a_store_of_whole_seconds() {
         let mut last = None;
         for round in 0..24_u64 {
             let text = format!("value {round}");
-            // Once in three rounds it is the same node, else the other one.
+            // Node 1 writes in every third round, node 0 in the others.
             let node = usize::from(round % 3 == 1);
             let committed = shop.write(node, None, &["k"], &text);
             assert!(committed.txn > last, "{span_ms} ms, round {round}: a later write is newer");
@@ -115,7 +115,7 @@ fn of_two_blind_writes_the_later_one_wins_over_a_store_of_whole_seconds() {
 }
 
 #[test]
-fn a_node_whose_commits_wait_asks_for_the_time_at_the_end_of_a_second() {
+fn a_node_whose_commits_wait_reads_the_time_at_the_end_of_a_second() {
     let check = |guest: bool,
                  every_ms: u64,
                  questions: std::ops::RangeInclusive<usize>,
@@ -137,16 +137,16 @@ fn a_node_whose_commits_wait_asks_for_the_time_at_the_end_of_a_second() {
         let error_ms = shop.time_error_ms(0).expect("it commits");
         assert!(error_ms <= error_max_ms, "guest: {guest}, every {every_ms} ms: {error_ms} ms");
     };
-    // One client whose answers never come close to the end of a second but by chance.
+    // A single client, whose answers come close to the end of a second only by chance.
     check(false, 100, 2..=20, 8);
     check(false, 250, 2..=20, 8);
     check(false, 2_000, 2..=14, 120);
-    // A guest asks as often as it commits, and nothing that nobody waits for.
+    // A guest reads the time only for its commits.
     check(true, 250, 48..=49, 1_000);
 }
 
 #[test]
-fn a_commit_whose_keys_were_listed_in_it_waits_for_nothing() {
+fn a_commit_whose_transaction_listed_its_keys_does_not_wait() {
     let check = |fresh: bool, wait_max_ms: u64, waits: bool| {
         let mut shop = Shop::new(1, &Shop::settings());
         shop.span_ms = 40;
@@ -164,14 +164,14 @@ fn a_commit_whose_keys_were_listed_in_it_waits_for_nothing() {
         assert!(wait_ms <= wait_max_ms, "fresh: {fresh}: {wait_ms} ms");
         assert_eq!(wait_ms > 2, waits, "fresh: {fresh}: {wait_ms} ms");
     };
-    // It was read by a listing that was asked since the transaction began.
+    // The key was read by a listing that was made since the transaction began.
     check(true, 2, false);
-    // It was read by one from before: somebody else may have written since.
+    // The key was read by an earlier listing: another node may have written it since.
     check(false, 43, true);
 }
 
 #[test]
-fn an_answer_to_a_call_from_before_a_pause_brings_no_time() {
+fn the_time_of_an_answer_to_a_call_from_before_a_pause_is_ignored() {
     for set_ms in [-5_000, 5_000] {
         let mut shop = Shop::new(1, &Shop::settings());
         shop.write(0, None, &["k"], "v");
@@ -184,7 +184,7 @@ fn an_answer_to_a_call_from_before_a_pause_brings_no_time() {
         // The clocks of the machine move apart, as after a pause.
         shop.set_wall(0, set_ms);
         shop.hold_all();
-        assert_eq!(shop.time_error_ms(0), None, "{set_ms} ms: its answer was under way in the pause");
+        assert_eq!(shop.time_error_ms(0), None, "{set_ms} ms: its answer was in flight during the pause");
         shop.release(None);
         assert!(shop.time_error_ms(0).is_some(), "{set_ms} ms: later calls bring the time");
         shop.pass(1);
@@ -193,9 +193,10 @@ fn an_answer_to_a_call_from_before_a_pause_brings_no_time() {
 }
 
 #[test]
-fn a_commit_is_reported_to_others_when_the_stores_time_has_passed_it() {
+fn a_commit_is_reported_to_others_when_the_stores_time_has_passed_its_commit_time() {
     let mut shop = Shop::new(1, &Shop::settings());
-    // A node with a wide error committed at its upper bound, and died before the store's time was there.
+    // A node with wide bounds committed at its upper bound, and died before the store's time had
+    // passed it.
     let commit_ms = shop.true_ms() + 300;
     shop.plant(7, commit_ms, &["k", "l"], "v", true);
     let check = |shop: &mut Shop, verb: Verb| {

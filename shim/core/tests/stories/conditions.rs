@@ -1,5 +1,7 @@
-//! Goal: an operation with a condition takes effect only if the condition holds when its transaction
-//! commits, on whatever node, and what is sent twice takes effect once.
+//! Goal: an operation with a condition takes effect only if the condition holds when its
+//! transaction commits, on any node, and an operation that is sent twice takes effect once.
+//!
+//! Method: each story runs on one node that holds its store, and on two nodes that share one.
 
 use aft_core::ids::{AttemptId, TxnId};
 use aft_core::message::{
@@ -11,7 +13,8 @@ use aft_core::store::Call;
 
 use crate::shop::{Shop, key, value};
 
-/// Two nodes that share a store whose keys are checked, but for those that start with `plain`.
+/// Returns two nodes that share a store whose keys are checked, except those that start with
+/// `plain`.
 fn shared() -> Shop {
     let mut levels = Levels::everywhere(Isolation::Serializable);
     levels.set("plain".into(), Isolation::ReadAtomic);
@@ -29,7 +32,7 @@ fn both(story: impl Fn(&mut Shop, usize)) {
     story(&mut shared(), 1);
 }
 
-/// Runs operations as a whole transaction. Returns the sums, and the version.
+/// Runs operations as a whole transaction. Returns the sums and the version.
 fn whole(
     shop: &mut Shop,
     node: usize,
@@ -66,7 +69,7 @@ fn failed<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> Failed {
 fn invalid<T: std::fmt::Debug>(outcome: Result<T, Refusal>) -> String {
     match outcome {
         Err(Refusal::Invalid(why)) => why,
-        other => panic!("not refused: {other:?}"),
+        other => panic!("the request was not rejected as invalid: {other:?}"),
     }
 }
 
@@ -82,7 +85,7 @@ fn a_key_is_created_once() {
         let outcome = whole(shop, other, None, put_if("k", "b", Condition::Absent));
         assert_eq!(failed(outcome), Failed { key: key("k"), found: Some(first) });
         assert_eq!(shop.read_fresh(other, "k").as_deref(), Some("a"));
-        // Deleted, it is absent again.
+        // After a deletion it is absent again.
         whole(shop, 0, None, vec![Op::Delete(key("k"))]).expect("it can be deleted");
         whole(shop, other, None, put_if("k", "c", Condition::Absent)).expect("it is absent again");
     });
@@ -122,7 +125,7 @@ fn numbers_are_added_up() {
         let twice = vec![Op::Add(key("n"), 10), Op::Add(key("m"), 1), Op::Add(key("n"), 100)];
         assert_eq!(whole(shop, 0, None, twice).expect("they hold numbers").0, ["8", "1", "108"]);
         assert_eq!(shop.read_fresh(other, "n").as_deref(), Some("108"));
-        // An own write before it counts.
+        // An add sees the batch's own write before it.
         let over = vec![Op::Put(key("n"), value("1")), Op::Add(key("n"), 1)];
         assert_eq!(whole(shop, 0, None, over).expect("it holds a number").0, ["2"]);
         let why = invalid(whole(shop, other, None, add(i64::MAX)));
@@ -135,7 +138,7 @@ fn numbers_are_added_up() {
 }
 
 #[test]
-fn what_was_sent_twice_is_done_once() {
+fn a_repeated_batch_takes_effect_once() {
     both(|shop, other| {
         let create = put_if("k", "a", Condition::Absent);
         let (_, first) = whole(shop, 0, Some(1), create.clone()).expect("it is absent");
@@ -147,7 +150,7 @@ fn what_was_sent_twice_is_done_once() {
         let (sums, again) = whole(shop, other, Some(2), add).expect("the same request");
         assert_eq!((sums, first), (Vec::new(), again));
         assert_eq!(shop.read_fresh(other, "n").as_deref(), Some("1"));
-        // In an open transaction: a batch is judged by what was there before it.
+        // In an open transaction, a batch is judged by the committed versions before it.
         let open = open(shop, 0);
         for _ in 0..2 {
             let batch = Batch { ops: put_if("new", "a", Condition::Absent), commit: None };
@@ -166,7 +169,7 @@ fn what_was_sent_twice_is_done_once() {
 }
 
 #[test]
-fn of_two_that_found_the_same_one_commits() {
+fn of_two_transactions_that_found_the_same_version_one_commits() {
     both(|shop, other| {
         let attempts = [(0, open(shop, 0)), (other, open(shop, other))];
         for (node, attempt) in attempts {
@@ -183,7 +186,7 @@ fn of_two_that_found_the_same_one_commits() {
 }
 
 #[test]
-fn a_condition_alone_holds_another_keys_write_up() {
+fn a_condition_on_one_key_guards_the_write_of_another() {
     both(|shop, other| {
         let (_, lock) = whole(shop, 0, None, vec![Op::Put(key("lock"), value("me"))]).expect("a blind write");
         let guarded =
@@ -195,7 +198,7 @@ fn a_condition_alone_holds_another_keys_write_up() {
 }
 
 #[test]
-fn a_failed_condition_leaves_the_transaction_as_it_was() {
+fn a_failed_condition_leaves_the_transaction_unchanged() {
     both(|shop, _| {
         let attempt = open(shop, 0);
         let batch = Batch { ops: vec![Op::Put(key("a"), value("1"))], commit: None };
@@ -210,8 +213,8 @@ fn a_failed_condition_leaves_the_transaction_as_it_was() {
 }
 
 #[test]
-fn a_failed_condition_tells_what_is_there_now() {
-    // Another node's commit, which this one's listing does not show: an answer may not rest on it.
+fn a_condition_is_judged_by_the_newest_version() {
+    // This node's listing does not show the other node's commit: the answer must not rest on it.
     let mut shop = shared();
     let (_, first) = whole(&mut shop, 0, None, vec![Op::Put(key("k"), value("a"))]).expect("a blind write");
     assert_eq!(shop.read_fresh(1, "k").as_deref(), Some("a"));
@@ -221,8 +224,8 @@ fn a_failed_condition_tells_what_is_there_now() {
 }
 
 #[test]
-fn a_condition_that_was_overtaken_is_a_conflict() {
-    // What it found was overwritten since: its failure would tell of a state that is over.
+fn a_failed_condition_on_an_overwritten_version_is_a_conflict() {
+    // The version was overwritten since, so a failure would describe a state that is out of date.
     let mut shop = alone();
     let attempt = open(&mut shop, 0);
     assert_eq!(shop.get(0, attempt, "k").expect("it can be read"), None);
@@ -236,7 +239,7 @@ fn a_condition_that_was_overtaken_is_a_conflict() {
 
 /// Found by simulation: seeds 50000892 and 50000161.
 #[test]
-fn a_condition_does_not_fail_by_what_was_read_from_an_old_listing() {
+fn a_condition_does_not_fail_because_of_an_old_listing() {
     let mut shop = shared();
     assert_eq!(shop.read_fresh(1, "k"), None);
     whole(&mut shop, 0, None, vec![Op::Put(key("k"), value("a"))]).expect("a blind write");
@@ -248,7 +251,7 @@ fn a_condition_does_not_fail_by_what_was_read_from_an_old_listing() {
         Err(Refusal::Conflict(conflict)) => assert_eq!(conflict.key, Some(key("k"))),
         other => panic!("it held before the transaction began: {other:?}"),
     }
-    // The same for what was read because it is written, of which the client has not heard.
+    // The same for a key that was read only because it is written, and not returned to the client.
     whole(&mut shop, 0, None, vec![Op::Put(key("l"), value("a"))]).expect("a blind write");
     assert_eq!(shop.read_fresh(1, "l").as_deref(), Some("a"));
     whole(&mut shop, 0, None, vec![Op::Delete(key("l"))]).expect("a blind write");
@@ -259,7 +262,8 @@ fn a_condition_does_not_fail_by_what_was_read_from_an_old_listing() {
     let outcome = shop.ask(1, Verb::Run(attempt, batch));
     assert!(matches!(outcome, Err(Refusal::Conflict(_))), "it was absent all the while: {outcome:?}");
 
-    // The next attempt rests on nothing old, whoever lists the key before it reads.
+    // The next attempt uses no old listing, even if another transaction lists the key before it
+    // reads.
     let begin = Begin { isolation: Some(Isolation::Serializable), conflicts: 1, ..shop.begin(None) };
     let attempt = shop.open(1, begin);
     whole(&mut shop, 0, None, vec![Op::Put(key("k"), value("c"))]).expect("a blind write");
@@ -269,14 +273,15 @@ fn a_condition_does_not_fail_by_what_was_read_from_an_old_listing() {
 
 /// Found by simulation: seeds 50009744 and 50009805.
 #[test]
-fn a_condition_does_not_fail_by_a_version_that_fits_what_was_read_before() {
+fn a_condition_does_not_fail_because_of_an_old_version_that_an_earlier_read_forces() {
     let mut shop = shared();
     let pair = |text: &str| vec![Op::Put(key("k"), value(text)), Op::Put(key("l"), value(text))];
     whole(&mut shop, 0, None, pair("a")).expect("a blind write");
     assert_eq!(shop.read_fresh(1, "l").as_deref(), Some("a"));
     whole(&mut shop, 0, None, vec![Op::Delete(key("k")), Op::Put(key("l"), value("b"))])
         .expect("a blind write");
-    // What is newest under `k` does not go with what was read under `l`: the version before does.
+    // The newest version of `k` is not compatible with the version that was read of `l`; an older
+    // one is.
     let attempt = open(&mut shop, 1);
     assert_eq!(shop.get(1, attempt, "l").expect("it can be read").as_deref(), Some("a"));
     let batch = Batch { ops: put_if("k", "c", Condition::Absent), commit: None };
@@ -308,13 +313,13 @@ fn a_condition_that_its_own_request_made_false_is_a_replay() {
             other => panic!("the request has committed: {other:?}"),
         };
         replayed(shop.ask(late[0].0, Verb::Run(late[0].1, last())));
-        // A batch that goes on has no place for a replay: the next attempt is told.
+        // A batch without a commit cannot be answered with a replay: the next attempt gets it.
         let batch = Batch { commit: None, ..last() };
         assert_eq!(shop.ask(late[1].0, Verb::Run(late[1].1, batch)), Err(Refusal::Lost));
-        // Nor is it somebody else's write that counts, if the request came before it.
+        // The same if another request has written the key since.
         whole(shop, 0, None, vec![Op::Put(key("k"), value("b"))]).expect("a blind write");
         replayed(shop.ask(late[2].0, Verb::Run(late[2].1, last())));
-        // Another request is told what is there.
+        // For another request the condition fails.
         failed(whole(shop, other, Some(2), put_if("k", "c", Condition::Absent)));
     });
 }

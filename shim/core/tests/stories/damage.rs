@@ -1,4 +1,4 @@
-//! Goal: damage is one object's, and holds up nothing but what needs that object.
+//! Goal: a damaged object affects only operations that need it.
 //!
 //! Method: gets of one object answer *damaged*; reads and commits around it go on.
 
@@ -19,7 +19,7 @@ fn damaged_mark(call: &Call) -> Option<CallError> {
 }
 
 #[test]
-fn a_damaged_record_refuses_reads_of_its_keys_and_nothing_else() {
+fn a_damaged_record_fails_only_reads_of_its_keys() {
     let mut shop = Shop::new(2, &Shop::settings());
     shop.write(0, None, &["k", "other"], "before");
     shop.write(0, Some(7), &["k", "l"], "damaged");
@@ -34,7 +34,7 @@ fn a_damaged_record_refuses_reads_of_its_keys_and_nothing_else() {
     assert_eq!(shop.get(1, reader, "other"), Ok(Some("before".into())));
     let committed = shop.ask(1, Verb::Commit(reader, CommitArgs::default()));
     assert!(matches!(committed, Ok(Reply::Committed(_))), "{committed:?}");
-    // A newer version makes the key readable again; its sibling stays refused.
+    // A newer version makes the key readable again; the other key stays unreadable.
     shop.write(1, Some(8), &["k", "m"], "after");
     assert_eq!(shop.read_fresh(1, "k"), Some("after".into()));
     assert_eq!(shop.read_fresh(1, "m"), Some("after".into()));
@@ -45,7 +45,7 @@ fn a_damaged_record_refuses_reads_of_its_keys_and_nothing_else() {
     let begin = shop.begin(Some(7));
     let refused = shop.ask(1, Verb::Begin(Box::new(begin)));
     assert!(matches!(refused, Err(Refusal::Damaged(_))), "{refused:?}");
-    // Mended, it is as it was.
+    // After a repair everything is readable again.
     shop.fail = |_| None;
     assert_eq!(shop.read_fresh(1, "l"), Some("damaged".into()));
     assert_eq!(shop.read_fresh(1, "k"), Some("after".into()));
@@ -80,17 +80,17 @@ fn a_commit_behind_a_damaged_record_is_in_doubt_and_names_the_damage() {
     assert!(matches!(&refused, Err(Refusal::UnknownDamaged(of, _)) if *of == hash(7)), "{refused:?}");
     shop.fail = |_| None;
     let replayed = shop.ask(1, Verb::Commit(second, CommitArgs::default()));
-    assert!(matches!(replayed, Ok(Reply::Replayed(_))), "mended, the record answers: {replayed:?}");
+    assert!(matches!(replayed, Ok(Reply::Replayed(_))), "the repaired record answers: {replayed:?}");
 }
 
 #[test]
-fn an_entry_below_the_mark_whose_record_is_not_there_is_dead_or_its_record_was_lost() {
+fn an_entry_below_the_mark_without_a_record_is_dead_or_its_record_was_lost() {
     let mut shop = Shop::new(1, &Shop::settings());
     let long_ago_ms = shop.true_ms() - 300_000;
     shop.plant(1, long_ago_ms, &["k"], "a version", true);
     shop.plant(7, long_ago_ms + 2, &["l", "m"], "the winner", true);
-    // Another attempt of request 7 lost, and left an entry. While the record could not be read, the
-    // mark passed the entry; now it is mended.
+    // Another attempt of request 7 lost, and left an entry. The mark passed the entry while the
+    // record could not be read; the record is repaired since.
     let loser = TxnId { time: Hlc::from_ms(long_ago_ms + 1), attempt: AttemptId([9; 16]) };
     let meta = Write::Put(value("a loser's")).meta();
     let entry = VersionEntry { txn: loser, hash: hash(7), meta, cowritten: 2, whole: false, follows: None };
@@ -99,7 +99,7 @@ fn an_entry_below_the_mark_whose_record_is_not_there_is_dead_or_its_record_was_l
     assert_eq!(shop.read_fresh(0, "k"), Some("a version".into()));
     let asked = shop.calls.len();
     assert!(asked <= 12, "{asked} calls: {:?}", shop.calls);
-    // Nothing at all is there: it may have been a version.
+    // Without any object under the record's name, the entry may have been a version.
     shop.store.commits.remove(&hash(7));
     shop.calls.clear();
     for name in ["k", "l"] {

@@ -1,8 +1,8 @@
-//! Goal: nobody hears of a commit before every entry of it is in place.
+//! Goal: a commit is not reported before all its entries are in place.
 //!
-//! Method: a record is put into the store without its entries, as an attempt that was cut short
-//! leaves it; its request begins again. The puts of entries are held back, fail, or outlast the
-//! mark that they rest on.
+//! Method: a record is put into the store without its entries, as an interrupted attempt leaves it;
+//! its request begins again. The puts of entries are held back, fail, or take longer than the mark
+//! on which they rest may be used.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ fn is_mark(call: &Call) -> bool {
     matches!(call, Call::Get(Name::Format))
 }
 
-/// Returns a shop with a record of request 7 and none of its two entries, and a node that works.
+/// Returns a shop whose store has a record of request 7 but neither of its two entries, and whose
+/// node has already committed.
 fn half_entered(put_limit_ms: u64) -> Shop {
     let mut settings = Shop::settings();
     settings.put_limit_ms = put_limit_ms;
@@ -50,7 +51,7 @@ fn assert_replayed(shop: &mut Shop, ticket: Ticket) {
 }
 
 #[test]
-fn a_replay_waits_for_the_entries_of_a_commit_that_was_cut_short() {
+fn a_replay_waits_for_the_entries_of_an_interrupted_commit() {
     let mut shop = half_entered(30_000);
     shop.hold = is_repair;
     let ticket = replay(&mut shop);
@@ -66,7 +67,7 @@ fn a_replay_waits_for_the_entries_of_a_commit_that_was_cut_short() {
 }
 
 #[test]
-fn a_look_up_puts_the_entries_first_as_well() {
+fn a_look_up_also_puts_the_entries_first() {
     let mut shop = half_entered(30_000);
     shop.hold = is_repair;
     let ticket = shop.send(0, Verb::LookUp(hash(7)));
@@ -79,14 +80,14 @@ fn a_look_up_puts_the_entries_first_as_well() {
 }
 
 #[test]
-fn puts_that_outlast_their_mark_are_made_again_on_a_new_one() {
+fn puts_whose_mark_has_become_too_old_are_repeated_with_a_new_one() {
     let mut shop = half_entered(1_000);
     shop.hold = is_repair;
     let ticket = replay(&mut shop);
     assert_eq!(shop.count(is_repair), 1, "{:?}", shop.calls);
     let marks = shop.count(is_mark);
     shop.pass(1_500);
-    // The put may land or not; on the mark of then it is not sent again.
+    // The put may land or not; with the old mark it is not sent again.
     shop.release(Some(CallError::NoAnswer));
     shop.pass(100);
     assert_eq!(shop.count(is_mark), marks + 1, "the mark is read again: {:?}", shop.calls);
@@ -97,7 +98,7 @@ fn puts_that_outlast_their_mark_are_made_again_on_a_new_one() {
 }
 
 #[test]
-fn a_put_that_fails_on_a_young_mark_is_repeated_on_it() {
+fn a_put_that_fails_is_repeated_with_the_same_mark_while_it_is_young() {
     let mut shop = half_entered(10_000);
     shop.hold = is_repair;
     let ticket = replay(&mut shop);
@@ -109,7 +110,7 @@ fn a_put_that_fails_on_a_young_mark_is_repeated_on_it() {
 }
 
 #[test]
-fn below_the_mark_every_entry_was_in_place_and_none_is_put() {
+fn no_entries_are_put_for_a_commit_below_the_mark() {
     let mut shop = Shop::new(1, &Shop::settings());
     let mark = TxnId::at(Hlc::from_ms(shop.true_ms() - 1_000));
     let format = Format { mark, ..Format::new(Bytes::new()) };

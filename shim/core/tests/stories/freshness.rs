@@ -1,4 +1,4 @@
-//! Goal: how old the listings are on which reads rest, and what a newer one costs.
+//! Goal: reads rest on listings of a bounded age, and a listing is made only if it is needed.
 //!
 //! Method: one node lists a key, another one writes it, and the first one reads it again; calls
 //! are counted.
@@ -13,7 +13,7 @@ fn lists(shop: &Shop) -> usize {
     shop.count(|call| matches!(call, Call::List { .. }))
 }
 
-/// Reads a key on node 1 in a transaction of its own. Returns its text and the listings asked.
+/// Reads a key on node 1 in a transaction of its own. Returns its text and the number of listings.
 fn read(shop: &mut Shop, fresh: bool, name: &str) -> (Option<String>, usize) {
     shop.calls.clear();
     let begin = Begin { fresh, ..shop.begin(None) };
@@ -23,7 +23,7 @@ fn read(shop: &mut Shop, fresh: bool, name: &str) -> (Option<String>, usize) {
 }
 
 #[test]
-fn a_listing_that_takes_longer_than_listings_stay_young_is_asked_once() {
+fn a_listing_that_takes_longer_than_its_own_expiry_is_made_once() {
     let mut settings = Shop::settings();
     settings.recheck_after_ms = 5;
     let mut shop = Shop::new(2, &settings);
@@ -48,7 +48,7 @@ fn a_listing_that_takes_longer_than_listings_stay_young_is_asked_once() {
 }
 
 #[test]
-fn only_a_fresh_transaction_asks_again_for_what_was_listed_a_moment_ago() {
+fn only_a_fresh_transaction_repeats_a_recent_listing() {
     let mut shop = Shop::new(2, &Shop::settings());
     shop.write(0, None, &["k"], "old");
     assert_eq!(read(&mut shop, false, "k"), (Some("old".into()), 1));
@@ -73,14 +73,15 @@ fn transactions_of_a_guest_are_fresh_without_being_asked_to() {
 }
 
 #[test]
-fn a_look_before_a_commit_hides_no_other_commit() {
+fn a_listing_before_a_commit_hides_no_other_commit() {
     shows_what_was_committed_beside_a_look(&Shop::settings());
 }
 
-/// On a store that one process holds: a commit lists the keys that it writes, one answer is late, and
-/// meanwhile another commit of the other key is acknowledged and forgotten by a full index.
+/// A story of a store that one process holds: a commit lists the keys that it writes, one answer is
+/// late, and meanwhile another commit of the other key is acknowledged and forgotten by a full
+/// index.
 pub(crate) fn shows_what_was_committed_beside_a_look(settings: &Settings) {
-    // What is planted stays planted.
+    // Keep the planted bug of the given settings.
     let mut settings = settings.clone();
     (settings.exclusive, settings.grace_ms, settings.index_bytes_max) = (true, 0, 6_000);
     let mut shop = Shop::new(1, &settings);

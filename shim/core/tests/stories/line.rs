@@ -1,6 +1,10 @@
-//! Goal: commits of one node that want the same locks line up in the node, not in the store: the
-//! second one starts when the first has ended, costs what it costs alone, and conflicts only if its
-//! client has read what was overwritten. Nobody waits in line for a commit that hangs.
+//! Goal: commits of one node that want the same locks wait in line in the node, not in the store.
+//! The second one starts when the first has ended, costs no more calls than it would alone, and
+//! conflicts only if its client has read an overwritten version. A commit that hangs is not waited
+//! for.
+//!
+//! Method: calls of a first commit are held back, and the calls and outcomes of the next ones are
+//! compared.
 
 use aft_core::message::{Batch, Begin, CommitArgs, Isolation, Op, Refusal, Reply, Ticket, Verb};
 use aft_core::settings::{Levels, Settings};
@@ -41,7 +45,7 @@ fn is_record(call: &Call) -> bool {
 }
 
 #[test]
-fn the_second_of_two_costs_what_it_costs_alone() {
+fn the_second_of_two_commits_costs_no_extra_calls() {
     let mut shop = stocked();
     shop.hold = is_record;
     let first = execute(&mut shop, &["a", "b"], "1");
@@ -51,7 +55,7 @@ fn the_second_of_two_costs_what_it_costs_alone() {
     shop.pass(10);
     committed(&mut shop, first);
     committed(&mut shop, second);
-    // Each its entries and its record, and no look at what the other one did.
+    // Each commit sends its entries and its record, and does not read the other one's.
     assert_eq!(shop.calls.len(), 2 * 3, "{:?}", shop.calls);
     assert_eq!(["a", "b", "c"].map(|name| shop.read_fresh(1, name).unwrap()), ["1", "2", "2"]);
 }
@@ -62,7 +66,7 @@ fn a_commit_of_many_keys_is_not_overtaken() {
     shop.hold = is_record;
     let first = execute(&mut shop, &["a", "b"], "1");
     let wide = execute(&mut shop, &["a", "b", "c"], "2");
-    // `c` is free, and asked for before: it is kept for the wide one.
+    // `c` is free, but the wide commit is first in line for it.
     let narrow = execute(&mut shop, &["c"], "3");
     assert_eq!(shop.count(is_lock), 2, "{:?}", shop.calls);
     shop.answer_held();
@@ -77,7 +81,7 @@ fn a_commit_of_many_keys_is_not_overtaken() {
 }
 
 #[test]
-fn nobody_waits_in_line_for_a_commit_that_hangs() {
+fn a_commit_that_hangs_is_not_waited_for() {
     let mut shop = stocked();
     shop.hold = is_record;
     execute(&mut shop, &["a", "b"], "1");
@@ -85,14 +89,14 @@ fn nobody_waits_in_line_for_a_commit_that_hangs() {
     shop.pass(900);
     assert_eq!(shop.count(is_lock), 2, "{:?}", shop.calls);
     shop.hold = |_| false;
-    // Younger than the holder, it breaks it after three seconds.
+    // It is younger than the holder, so it breaks the holder after three seconds.
     shop.pass(4_000);
     committed(&mut shop, second);
     assert_eq!(["a", "b"].map(|name| shop.read_fresh(1, name).unwrap()), ["0", "2"]);
 }
 
 #[test]
-fn who_has_read_what_was_overwritten_conflicts_without_a_call() {
+fn a_commit_in_line_whose_reads_were_overwritten_conflicts_without_a_call() {
     let mut shop = stocked();
     let begin = Begin { isolation: Some(Isolation::Serializable), ..shop.begin(None) };
     let reader = shop.open(0, begin);
@@ -103,8 +107,8 @@ fn who_has_read_what_was_overwritten_conflicts_without_a_call() {
     let holder = execute(&mut shop, &["b", "c"], "1");
     let before = shop.calls.len();
     let waits = shop.send(0, Verb::Commit(reader, CommitArgs::default()));
-    assert_eq!(shop.reply(0, waits), None, "it stands in line for `c`");
-    // Beside the line somebody writes what it has read.
+    assert_eq!(shop.reply(0, waits), None, "it waits in line for `c`");
+    // Meanwhile another transaction writes the key that it has read.
     shop.hold = |_| false;
     let beside = execute(&mut shop, &["a"], "3");
     shop.pass(10);
@@ -119,7 +123,7 @@ fn who_has_read_what_was_overwritten_conflicts_without_a_call() {
 }
 
 #[test]
-fn a_commit_that_took_no_effect_lets_the_next_one_go() {
+fn a_commit_that_took_no_effect_lets_the_next_one_start() {
     let mut shop = stocked();
     shop.hold = is_record;
     let first = execute(&mut shop, &["a", "b"], "1");
@@ -127,7 +131,7 @@ fn a_commit_that_took_no_effect_lets_the_next_one_go() {
     shop.release(Some(CallError::Refused("full".into())));
     shop.pass(10);
     assert!(matches!(shop.reply(0, first), Some(Err(Refusal::StoreUnavailable(_)))));
-    // Its entries are there, and their attempt is open: it may be asked to commit once more.
+    // Its entries exist, and its attempt is open and may commit again.
     shop.pass(4_000);
     committed(&mut shop, second);
     assert_eq!(["a", "b"].map(|name| shop.read_fresh(1, name).unwrap()), ["0", "2"]);

@@ -1,6 +1,8 @@
 //! Goal: where several nodes share the store, writers of a checked key are checked by its entries,
-//! which are named by what they follow: one of two that follow the same version commits, and who
-//! dies on the way holds nobody up for long (protocol, section 13).
+//! which are named after the version that they follow. Of two writers that follow the same version
+//! one commits, and a writer that dies does not block others for long (protocol, section 13).
+//!
+//! Method: commits of two nodes overlap; calls are held back, lost or rejected.
 
 use aft_core::ids::{AttemptId, TxnId};
 use aft_core::message::{
@@ -12,7 +14,7 @@ use aft_core::store::{Body, Call, CallError, Name};
 
 use crate::shop::{Shop, hash, key, value};
 
-/// Two nodes whose store checks every key but those that start with `plain`.
+/// Returns two nodes whose store checks every key except those that start with `plain`.
 fn shop() -> Shop {
     let mut levels = Levels::everywhere(Isolation::Serializable);
     levels.set("plain".into(), Isolation::ReadAtomic);
@@ -23,7 +25,7 @@ fn stocked() -> Shop {
     let mut shop = shop();
     shop.write(0, None, &["stock"], "100");
     shop.write(0, None, &["price"], "5");
-    // By now nothing of it is younger than a listing may be.
+    // Let every clock pass these commits.
     shop.pass(100);
     shop
 }
@@ -59,11 +61,11 @@ fn conflict(outcome: Result<Reply, Refusal>) -> Conflict {
 fn invalid(outcome: Result<Reply, Refusal>) -> String {
     match outcome {
         Err(Refusal::Invalid(why)) => why,
-        other => panic!("not refused: {other:?}"),
+        other => panic!("the request was not rejected as invalid: {other:?}"),
     }
 }
 
-/// Takes one from the stock, up to the commit.
+/// Opens a transaction that takes one from the stock, without committing it.
 fn count_down(shop: &mut Shop, node: usize) -> AttemptId {
     let attempt = open(shop, node);
     let stock = shop.get(node, attempt, "stock").expect("it can be read").expect("it is there");
@@ -72,7 +74,7 @@ fn count_down(shop: &mut Shop, node: usize) -> AttemptId {
     attempt
 }
 
-/// Two keys of one request: its entries, and apart from them its record.
+/// Writes two keys for a request, which takes two entries and a record.
 fn two_keys(shop: &mut Shop, node: usize, request: u8) -> Ticket {
     let ops = ["stock", "price"].map(|name| Op::Put(key(name), value("7")));
     let batch = Batch { ops: ops.into(), commit: Some(CommitArgs::default()) };
@@ -99,7 +101,7 @@ fn of_two_nodes_that_count_down_one_commits() {
     let by = txn(commit(&mut shop, 0, first));
     let found = conflict(commit(&mut shop, 1, second));
     assert_eq!(found, Conflict { key: Some(key("stock")), by: Some(by) });
-    // Whoever lost the answer hears the same again.
+    // A repeated commit gets the same conflict again.
     assert_eq!(conflict(commit(&mut shop, 1, second)), found);
     let again = count_down(&mut shop, 1);
     txn(commit(&mut shop, 1, again));
@@ -124,7 +126,7 @@ fn a_transaction_writes_its_entries_and_its_record_and_no_more() {
     ["a", "b"].into_iter().for_each(|name| put(&mut shop, 0, attempt, name, "1"));
     shop.calls.clear();
     txn(commit(&mut shop, 0, attempt));
-    // The entries at once, then a look at what was only read, then the record.
+    // All entries at once, then a check of the key that was only read, then the record.
     let kinds = shop.calls.iter().map(|call| match call {
         Call::Create(Name::Successor(..), Body::Entry(_)) => "entry",
         Call::Get(Name::Successor(..)) => "look",
@@ -148,7 +150,7 @@ fn a_write_skew_does_not_happen() {
 }
 
 #[test]
-fn who_only_reads_is_checked_and_stores_nothing() {
+fn a_transaction_that_only_reads_is_checked_and_stores_nothing() {
     let mut shop = stocked();
     let reader = open(&mut shop, 1);
     shop.get(1, reader, "stock").unwrap();
@@ -162,7 +164,7 @@ fn who_only_reads_is_checked_and_stores_nothing() {
         matches!(commit(&mut shop, 1, reader), Ok(Reply::Committed(committed)) if committed.txn.is_none())
     );
     assert_eq!(shop.count(Call::is_write), 0, "{:?}", shop.calls);
-    // At read atomic it is not checked.
+    // At the read-atomic level it is not checked.
     let begin = shop.begin(None);
     let reader = shop.open(1, begin);
     shop.get(1, reader, "stock").unwrap();
@@ -172,9 +174,9 @@ fn who_only_reads_is_checked_and_stores_nothing() {
 }
 
 #[test]
-fn the_entries_of_a_dead_attempt_hold_nobody_up_for_long() {
+fn the_entries_of_a_dead_attempt_block_others_only_for_seconds() {
     let mut shop = stocked();
-    // It has its locks, and its record never comes.
+    // A commit holds its locks, and its record never comes.
     hold_locks(&mut shop);
     let attempt = count_down(&mut shop, 1);
     let before_ms = shop.now_ms;
@@ -193,10 +195,10 @@ fn a_zombie_does_not_commit_after_it_was_broken() {
     assert!(matches!(&shop.store.commits[&hash(9)], Body::Aborted(aborted) if aborted.attempts.len() == 1));
     shop.release(None);
     shop.pass(1_000);
-    let outcome = shop.reply(0, zombie).expect("it hears of it");
+    let outcome = shop.reply(0, zombie).expect("it is answered");
     assert!(matches!(outcome, Err(Refusal::Conflict(_))), "{outcome:?}");
     assert_eq!(shop.read_fresh(0, "price"), Some("5".into()));
-    // Its request runs again, and takes the place of what excluded it.
+    // Its request runs again, and its record replaces the object that excluded the zombie.
     let again = two_keys(&mut shop, 1, 9);
     shop.pass(1_000);
     assert!(matches!(shop.reply(1, again), Some(Ok(Reply::Begun { committed: Some(_), .. }))));
@@ -209,7 +211,7 @@ fn two_attempts_of_one_request_commit_once() {
     let mut shop = stocked();
     let first = hold_locks(&mut shop);
     let second = two_keys(&mut shop, 1, 9);
-    // The second meets the locks of the first, which then commits.
+    // The second finds the locks of the first, which then commits.
     shop.pass(100);
     shop.release(None);
     shop.pass(5_000);
@@ -220,7 +222,7 @@ fn two_attempts_of_one_request_commit_once() {
 }
 
 #[test]
-fn who_is_overtaken_gives_its_locks_up() {
+fn a_transaction_that_conflicts_releases_its_locks() {
     let mut shop = stocked();
     let attempt = open(&mut shop, 0);
     shop.get(0, attempt, "stock").unwrap();
@@ -233,16 +235,16 @@ fn who_is_overtaken_gives_its_locks_up() {
     assert_eq!(price, 1, "{:?}", shop.store.locks[&key("price")]);
 }
 
-/// A lock that somebody took over is not given up for them.
+/// A lock that another transaction took over is not released by the previous holder.
 #[test]
-fn a_lock_is_given_up_only_by_who_holds_it() {
+fn a_lock_is_released_only_by_its_holder() {
     let mut shop = stocked();
     let attempt = open(&mut shop, 0);
     shop.get(0, attempt, "stock").unwrap();
     put(&mut shop, 0, attempt, "price", "6");
     let writer = count_down(&mut shop, 1);
     txn(commit(&mut shop, 1, writer));
-    // It is about to give up when another one has waited for long enough.
+    // It is about to release its lock when another transaction takes it over.
     shop.hold = |call| matches!(call, Call::DeleteIf(..));
     conflict(commit(&mut shop, 0, attempt));
     shop.hold = |call| matches!(call, Call::DeleteIf(..));
@@ -267,7 +269,7 @@ fn a_whole_entry_without_an_answer_is_found_by_its_own_attempt() {
 }
 
 #[test]
-fn a_store_that_refuses_leaves_the_transaction_open() {
+fn a_commit_that_the_store_rejects_leaves_the_transaction_open() {
     let mut shop = stocked();
     let attempt = count_down(&mut shop, 0);
     shop.fail = |call| call.is_write().then(|| CallError::Refused("no room".into()));
@@ -278,7 +280,7 @@ fn a_store_that_refuses_leaves_the_transaction_open() {
     assert_eq!(shop.read_fresh(1, "stock"), Some("99".into()));
 }
 
-/// Its first commit has left an entry under an earlier time.
+/// The first commit of the attempt has left an entry with an earlier time.
 #[test]
 fn an_attempt_takes_its_own_lock_again() {
     let mut shop = stocked();
@@ -295,7 +297,7 @@ fn an_attempt_takes_its_own_lock_again() {
 }
 
 #[test]
-fn a_write_follows_what_the_key_held() {
+fn a_write_follows_the_previous_version_of_its_key() {
     let mut shop = stocked();
     let first = shop.write(1, None, &["stock"], "1").txn.unwrap();
     let second = shop.write(0, None, &["stock"], "2").txn.unwrap();
@@ -306,7 +308,7 @@ fn a_write_follows_what_the_key_held() {
 }
 
 #[test]
-fn a_level_that_the_keys_do_not_have_is_refused_with_the_command() {
+fn a_level_that_the_keys_do_not_have_is_rejected_with_the_command_to_set_it() {
     let mut shop = stocked();
     let with = |shop: &mut Shop, isolation: Isolation, op: Op| {
         let batch = Batch { ops: vec![op], commit: None };
@@ -318,7 +320,7 @@ fn a_level_that_the_keys_do_not_have_is_refused_with_the_command() {
     assert!(why.contains("--isolation PREFIX=serializable") && why.contains("\"plain\""), "{why}");
     let why = invalid(with(&mut shop, Isolation::ReadAtomic, Op::Delete(key("stock"))));
     assert!(why.contains("--isolation PREFIX=read_atomic") && why.contains("serializable"), "{why}");
-    // Reading at read atomic is fine anywhere.
+    // Read-atomic reads are allowed anywhere.
     assert!(with(&mut shop, Isolation::ReadAtomic, get("stock")).is_ok());
     let two = vec![Op::Put(key("plain/1"), value("1")), Op::Put(key("stock"), value("1"))];
     let begin = Begin { batch: Batch { ops: two, commit: None }, ..shop.begin(None) };
@@ -327,13 +329,13 @@ fn a_level_that_the_keys_do_not_have_is_refused_with_the_command() {
 }
 
 #[test]
-fn a_listing_is_not_covered_and_refused() {
+fn a_checked_transaction_cannot_list() {
     let mut shop = stocked();
     let list = || ListKeys { prefix: String::new(), after: None, limit: 10, delimiter: None };
     let attempt = open(&mut shop, 0);
     let why = invalid(shop.ask(0, Verb::List(attempt, list())));
     assert!(why.contains("list"), "{why}");
-    // Nor may a transaction that has listed write a checked key.
+    // A transaction that has listed cannot write a checked key either.
     let begin = shop.begin(None);
     let attempt = shop.open(0, begin);
     shop.ask(0, Verb::List(attempt, list())).expect("it is read atomic so far");
@@ -345,7 +347,7 @@ fn a_listing_is_not_covered_and_refused() {
 }
 
 #[test]
-fn an_exclusion_names_attempts_and_goes_when_they_are_over() {
+fn an_exclusion_names_attempts_and_is_removed_when_they_are_over() {
     let mut shop = stocked();
     let (one, two) = (AttemptId([1; 16]), AttemptId([2; 16]));
     let aborted = Aborted::new(hash(9), two, 5).with(one, 3);
@@ -362,10 +364,10 @@ fn an_exclusion_names_attempts_and_goes_when_they_are_over() {
 }
 
 #[test]
-fn who_has_no_time_to_wait_says_so_for_certain() {
+fn a_transaction_without_time_to_wait_gets_a_certain_conflict() {
     let mut shop = stocked();
     hold_locks(&mut shop);
-    // Younger than the holder, which it could break after three seconds.
+    // It is younger than the holder, which it could break only after three seconds.
     let ops = vec![Op::Put(key("stock"), value("7"))];
     let batch = Batch { ops, commit: Some(CommitArgs::default()) };
     let begin = Begin { batch, timeout_ms: Some(2_000), ..shop.begin(Some(10)) };
@@ -374,7 +376,7 @@ fn who_has_no_time_to_wait_says_so_for_certain() {
 }
 
 #[test]
-fn after_a_conflict_all_that_was_read_is_listed_again() {
+fn after_a_conflict_all_keys_that_were_read_are_listed_again() {
     let names = ["a", "b", "c", "d"];
     let mut shop = stocked();
     shop.write(0, None, &names, "1");
@@ -387,7 +389,7 @@ fn after_a_conflict_all_that_was_read_is_listed_again() {
         commit(shop, 0, attempt)
     };
     assert!(matches!(read_all(&mut shop), Ok(Reply::Committed(_))));
-    // Each by a commit of its own, of which the other node does not hear.
+    // The other node writes each key in a commit of its own, and no tell reaches this node.
     names.iter().for_each(|name| drop(shop.write(1, None, &[name], "2")));
     conflict(read_all(&mut shop));
     assert!(matches!(read_all(&mut shop), Ok(Reply::Committed(_))), "one conflict, not one for each key");

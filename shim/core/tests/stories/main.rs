@@ -1,4 +1,4 @@
-//! Stories: one course of events each, seen from outside of the node.
+//! Stories: each shows one sequence of events, seen from outside of the node.
 
 mod checking;
 mod clocks;

@@ -1,6 +1,6 @@
-//! Goal: the planted bugs that break no promise are found as well.
+//! Goal: planted bugs that break no promise are found, too.
 //!
-//! Method: a story that holds without the bug is told again with it, and must fail.
+//! Method: a story that holds without the bug is run again with it, and must fail.
 
 use std::panic::catch_unwind;
 
@@ -12,7 +12,7 @@ use crate::reading::asks_for_nothing_before_its_cursor;
 use crate::session_floor::sees_on_another_node_what_its_token_does_not_name;
 use crate::shop::Shop;
 
-/// A story that panics if it does not hold, with the bug that it finds.
+/// A bug, and a story that panics if the bug is planted.
 type Story = (Bug, fn(&Settings));
 
 const STORIES: [Story; 3] = [

@@ -1,4 +1,6 @@
-//! Goal: the versions that a transaction reads, and the calls that it makes for them.
+//! Goal: transactions read the right versions, with as few store calls as possible.
+//!
+//! Method: one or two nodes write and read; versions and calls are compared.
 
 use aft_core::message::{Batch, Begin, CommitArgs, Found, ListKeys, Op, Reply, Verb};
 use aft_core::record::Write;
@@ -49,12 +51,12 @@ fn a_transaction_reads_both_keys_of_a_commit_or_neither() {
     assert_eq!(shop.get(1, attempt, "k"), Ok(Some("old".into())));
 }
 
-/// A reader has read `k`, and both keys were overwritten many times since: it goes down to the old
-/// version of `l`, while its own node commits that key again before each answer that it waits for.
+/// A reader has read `k`, and both keys were overwritten many times since. It pages down to the old
+/// version of `l`, while its own node commits that key again before each answer.
 #[test]
-fn a_read_on_its_way_down_ends_though_its_node_commits_the_key_all_the_time() {
+fn a_read_of_an_old_version_ends_although_its_node_keeps_committing_the_key() {
     let mut settings = Shop::settings();
-    // Commits look at their keys, as where the store's time is not known to the millisecond.
+    // Commits list their keys, as they do where the bounds of the store's time are wide.
     settings.commit_wait_max_ms = 0;
     settings.versions_kept_max = 8;
     let mut shop = Shop::new(2, &settings);
@@ -75,7 +77,7 @@ fn a_read_on_its_way_down_ends_though_its_node_commits_the_key_all_the_time() {
             break reply;
         }
         rounds += 1;
-        assert!(rounds < 40, "the reader starts anew with each commit");
+        assert!(rounds < 40, "the reader starts again with each commit");
         shop.write(1, None, &["k", "l"], "newer");
         shop.answer_held();
     };
@@ -86,7 +88,7 @@ fn a_read_on_its_way_down_ends_though_its_node_commits_the_key_all_the_time() {
     );
 }
 
-/// No clock: with a walk over the whole commit for each of its keys this does not end.
+/// The test uses no clock: with a walk over the whole commit for each of its keys it would not end.
 #[test]
 fn a_listing_of_what_one_large_commit_wrote_ends() {
     let settings = Settings { run_scripts_twice: false, ..Shop::settings() };
@@ -114,7 +116,7 @@ fn a_listing_of_what_one_large_commit_wrote_ends() {
 }
 
 #[test]
-fn a_listing_asks_for_pages_and_not_for_keys() {
+fn a_listing_makes_one_call_per_page_not_per_key() {
     let mut settings = Shop::settings();
     settings.scan_page_len = 100;
     let mut shop = Shop::new(2, &settings);
@@ -134,7 +136,7 @@ fn a_listing_asks_for_pages_and_not_for_keys() {
     assert_eq!(shop.calls.len(), 2, "{:?}", shop.calls);
 }
 
-/// Lists the keys behind a cursor with far more keys before it than a page has.
+/// Lists the keys after a cursor that has far more keys before it than fit on a page.
 pub(crate) fn asks_for_nothing_before_its_cursor(settings: &Settings) {
     let mut shop = Shop::new(1, &Settings { scan_page_len: 10, ..settings.clone() });
     let names: Vec<String> = (0..50).map(|number| format!("key{number:03}")).collect();
@@ -152,12 +154,12 @@ pub(crate) fn asks_for_nothing_before_its_cursor(settings: &Settings) {
 }
 
 #[test]
-fn a_listing_asks_for_nothing_before_its_cursor() {
+fn a_listing_scans_nothing_before_its_cursor() {
     asks_for_nothing_before_its_cursor(&Shop::settings());
 }
 
 #[test]
-fn a_delimiter_rolls_keys_up_and_pages_go_on_behind_a_prefix() {
+fn a_delimiter_rolls_keys_up_and_pages_continue_after_a_prefix() {
     let mut shop = Shop::new(1, &Shop::settings());
     for name in ["a", "d/1", "d/2", "d/3", "e/1", "z"] {
         shop.write(0, None, &[name], "v");
@@ -185,7 +187,7 @@ fn a_delimiter_rolls_keys_up_and_pages_go_on_behind_a_prefix() {
 }
 
 #[test]
-fn a_prefix_that_was_found_stays_though_a_batch_deletes_beside_the_listing() {
+fn a_prefix_that_was_found_stays_although_a_batch_deletes_its_key_meanwhile() {
     let mut settings = Shop::settings();
     settings.scan_page_len = 1;
     let mut shop = Shop::new(1, &settings);
@@ -194,7 +196,7 @@ fn a_prefix_that_was_found_stays_though_a_batch_deletes_beside_the_listing() {
     }
     let begin = shop.begin(None);
     let attempt = shop.open(0, begin);
-    // The first page shows one key below the prefix; the next one begins behind all of them.
+    // The first page shows one key with the prefix; the next one begins after all of them.
     shop.hold = |call| matches!(call, Call::Scan { scan: Scan::Versions { after: Some(_), .. }, .. });
     let list = ListKeys { prefix: String::new(), after: None, limit: 10, delimiter: Some("/".into()) };
     let listing = shop.send(0, Verb::List(attempt, list));
@@ -203,14 +205,14 @@ fn a_prefix_that_was_found_stays_though_a_batch_deletes_beside_the_listing() {
     shop.release(None);
     shop.run();
     let Some(Ok(Reply::Listed { keys, prefixes, .. })) = shop.reply(0, listing) else { panic!("a listing") };
-    assert_eq!(prefixes, ["d/"], "d/2 is there, whatever became of d/1");
+    assert_eq!(prefixes, ["d/"], "d/2 exists, although d/1 was deleted");
     assert_eq!(keys.len(), 1, "{keys:?}");
 }
 
 #[test]
 fn a_key_whose_tombstone_was_collected_reads_as_absent_below_a_later_commit() {
     let mut shop = Shop::new(2, &Shop::settings());
-    // Both were written at once, then one was deleted, and the tombstone went alone.
+    // Both keys were written in one commit, then one was deleted, and its tombstone was collected.
     shop.write(0, None, &["k", "l"], "1");
     let ops = vec![Op::Put(key("k"), value("2")), Op::Delete(key("l"))];
     let batch = Batch { ops, commit: Some(CommitArgs::default()) };
@@ -218,13 +220,13 @@ fn a_key_whose_tombstone_was_collected_reads_as_absent_below_a_later_commit() {
     shop.ask(0, Verb::Begin(Box::new(begin))).expect("it commits");
     shop.store.versions.remove(&key("l"));
     shop.set_mark(shop.true_ms() + 1);
-    // What is young cannot have been collected.
+    // Young versions cannot have been collected, so let time pass.
     shop.pass(120_000);
     let begin = Begin { fresh: true, ..shop.begin(None) };
     let reader = shop.open(1, begin);
     assert_eq!(shop.get(1, reader, "k"), Ok(Some("2".into())));
-    // Somebody writes both again before the reader comes to the other key.
+    // Another transaction writes both keys before the reader reads the other key.
     shop.write(0, None, &["k", "l"], "3");
-    assert_eq!(shop.get(1, reader, "l"), Ok(None), "nothing was removed behind it, so absence is the truth");
+    assert_eq!(shop.get(1, reader, "l"), Ok(None), "nothing was removed behind it, so the key was absent");
     assert_eq!(shop.read_fresh(1, "l"), Some("3".into()));
 }

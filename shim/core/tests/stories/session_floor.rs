@@ -1,7 +1,7 @@
-//! Goal: a client sees what it has committed and read, on any node, whatever clocks did.
+//! Goal: a client sees what it has committed and read, on any node and with any clocks.
 //!
-//! Method: a session token goes from a commit on one node to a begin on another, which has listed
-//! the key a moment before and would answer by that listing.
+//! Method: a session token goes from a commit on one node to a begin on another node, which has
+//! just listed the key and would otherwise answer from that listing.
 
 use aft_core::ids::{AttemptId, Hlc, Session, SessionEntry, TxnId};
 use aft_core::message::{Batch, Begin, CommitArgs, Committed, Op, Refusal, Reply, Verb};
@@ -10,7 +10,7 @@ use aft_core::store::{Body, Call, CallError, Name};
 
 use crate::shop::{Shop, hash, key, value};
 
-/// Commits what a transaction wrote.
+/// Writes a key in a transaction and commits it.
 fn commit(shop: &mut Shop, node: usize, begin: Begin, name: &str, text: &str) -> Committed {
     let attempt = shop.open_and_put(node, begin, &[name], text);
     match shop.ask(node, Verb::Commit(attempt, CommitArgs::default())) {
@@ -27,7 +27,7 @@ fn read_with(shop: &mut Shop, node: usize, session: &Session, name: &str) -> Opt
 }
 
 #[test]
-fn a_version_of_the_future_refuses_nobody_and_moves_no_clock() {
+fn a_version_from_the_future_blocks_no_transaction_and_moves_no_clock() {
     let mut shop = Shop::new(2, &Shop::settings());
     let ahead_ms = 20 * 60_000;
     shop.plant(7, shop.true_ms() + ahead_ms, &["k", "l"], "future", true);
@@ -41,7 +41,7 @@ fn a_version_of_the_future_refuses_nobody_and_moves_no_clock() {
     for node in [0, 1] {
         assert_eq!(read_with(&mut shop, node, &committed.session, "k"), Some("future".into()));
     }
-    // Its reader's commit comes after it, and is readable with the token that it brought.
+    // The commit of its reader comes after it, and is readable with the token that it returned.
     let begin = Begin { session: committed.session, ..shop.begin(None) };
     let after = commit(&mut shop, 1, begin, "k", "after");
     let time_ms = after.txn.expect("a key was written").time.ms();
@@ -49,7 +49,7 @@ fn a_version_of_the_future_refuses_nobody_and_moves_no_clock() {
     for node in [0, 1] {
         assert_eq!(read_with(&mut shop, node, &after.session, "k"), Some("after".into()));
     }
-    // Others do not follow.
+    // Other commits do not follow it.
     let other = shop.write(1, None, &["other"], "v");
     let time_ms = other.txn.expect("a key was written").time.ms();
     assert!(time_ms <= shop.true_ms() + 10, "a commit that read nothing of it has the store's time");
@@ -71,7 +71,8 @@ fn a_client_with_more_commits_than_its_token_names_begins_fresh() {
     }
     assert_eq!(session.entries.len(), Session::LEN_MAX);
     assert!(session.fresh_until_ms > shop.true_ms(), "what does not fit is covered");
-    // The node that has shown it all lists each key once, and not for every transaction.
+    // The node through which the client saw everything lists each key once, not in every
+    // transaction.
     for round in 0..2 {
         shop.calls.clear();
         for name in &names {
@@ -80,7 +81,7 @@ fn a_client_with_more_commits_than_its_token_names_begins_fresh() {
         let listed = shop.count(|call| matches!(call, Call::List { .. }));
         assert!(round == 0 || listed == 0, "{:?}", shop.calls);
     }
-    // Without the token the listings of a moment ago are good enough.
+    // Without the token the recent listings are used.
     for name in &names {
         assert_eq!(read_with(&mut shop, 1, &Session::default(), name), None, "{name}");
     }
@@ -90,7 +91,7 @@ fn a_client_with_more_commits_than_its_token_names_begins_fresh() {
 }
 
 #[test]
-fn what_a_token_does_not_name_is_seen_on_another_node() {
+fn a_commit_that_a_token_does_not_name_is_seen_on_another_node() {
     sees_on_another_node_what_its_token_does_not_name(&Shop::settings());
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn sees_on_another_node_what_its_token_does_not_name(settings: &Setti
     let before = shop.open(1, begin);
     assert_eq!(shop.get(1, before, "first"), Ok(None), "the other node lists the key");
     let mut session = Session::default();
-    // With request IDs: what a token names is looked up, and makes nobody fresh.
+    // Use request IDs: such commits can be looked up, so they do not make the transaction fresh.
     for request in 0..=Session::LEN_MAX as u8 {
         let begin = Begin { session, ..shop.begin(Some(request)) };
         let name = if request == 0 { "first".to_owned() } else { request.to_string() };
@@ -110,7 +111,7 @@ pub(crate) fn sees_on_another_node_what_its_token_does_not_name(settings: &Setti
 }
 
 #[test]
-fn a_token_of_a_commit_that_never_was_moves_no_time() {
+fn a_forged_token_moves_no_commit_time() {
     for exclusive in [false, true] {
         let mut settings = Settings { run_scripts_twice: true, ..Settings::new(exclusive, 0, true) };
         settings.timeout_default_ms = 10_000;
@@ -139,7 +140,7 @@ fn a_token_of_a_commit_that_never_was_moves_no_time() {
 }
 
 #[test]
-fn a_version_of_the_last_time_there_is_stops_nobody() {
+fn a_version_with_the_greatest_commit_time_blocks_only_writes_that_follow_it() {
     let mut shop = Shop::new(1, &Shop::settings());
     shop.plant(7, u64::MAX >> 16, &["k"], "planted", true);
     let record = shop.store.commits[&hash(7)].clone();
@@ -160,22 +161,22 @@ fn a_version_of_the_last_time_there_is_stops_nobody() {
 }
 
 #[test]
-fn what_was_seen_through_another_node_is_looked_at_for_a_while() {
+fn transactions_are_fresh_for_a_while_after_commits_through_another_node() {
     let mut shop = Shop::new(2, &Shop::settings());
     assert_eq!(shop.read_fresh(0, "k"), None);
     let of = |shop: &mut Shop, node, session: &Session, name: &str| {
         let begin = Begin { session: session.clone(), ..shop.begin(None) };
         commit(shop, node, begin, name, "mine").session
     };
-    // Through the second node, whose commits the first has not heard of.
+    // Commit through the second node, whose commits the first does not know.
     let mut session = of(&mut shop, 1, &Session::default(), "k");
     for number in 0..=Session::LEN_MAX {
         session = of(&mut shop, 1, &session, &number.to_string());
     }
-    // The first one names what it has shown itself, and not the rest.
+    // The token of the first node names only some of the commits.
     let session = of(&mut shop, 0, &session, "of the first");
     assert_eq!(read_with(&mut shop, 0, &session, "k"), Some("mine".into()), "it begins fresh");
-    // By then every listing in use is younger.
+    // After that every listing in use is younger.
     shop.pass(2 * Shop::settings().recheck_after_ms);
     shop.read_fresh(0, "k");
     let session = (0..=Session::LEN_MAX)
@@ -210,13 +211,13 @@ fn a_token_of_a_record_is_looked_up_and_is_seen_on_another_node() {
 }
 
 #[test]
-fn a_process_that_has_not_read_the_mark_knows_of_no_version_whether_it_was_collected() {
+fn a_process_that_has_not_read_the_mark_takes_no_old_version_for_young() {
     let settings = Settings { run_scripts_twice: true, ..Settings::new(true, 0, true) };
     let mut shop = Shop::new(1, &settings);
     let long_ago_ms = shop.true_ms() - 10_000_000;
     shop.plant(7, long_ago_ms, &["k", "l"], "deleted since", false);
     shop.set_mark(long_ago_ms + 5_000_000);
-    // Its first look at the mark fails; the record behind the session is found.
+    // Its first read of the mark fails, and the record that the session names is found.
     shop.fail = |call| matches!(call, Call::Get(Name::Format)).then(|| CallError::Refused("not now".into()));
     let Some(Body::Record(record)) = shop.store.commits.get(&hash(7)) else { panic!("it was planted") };
     let entry = SessionEntry { txn: record.txn, hash: hash(7), whole: false, seen_ms: long_ago_ms };

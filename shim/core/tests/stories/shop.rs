@@ -1,4 +1,5 @@
-//! A small shop for stories: nodes over one typed store in memory, with clocks that go on by hand.
+//! A test bed for stories: nodes over one typed store in memory, with clocks that are advanced by
+//! hand.
 //!
 //! Calls are answered at once unless a story holds them back. Every answer carries the store's
 //! time.
@@ -28,7 +29,7 @@ pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
 pub(crate) struct Store {
     pub(crate) commits: BTreeMap<RequestHash, Body>,
     pub(crate) versions: BTreeMap<Key, BTreeMap<(Reverse<TxnId>, VersionEntry), Body>>,
-    /// Entries of keys that are checked, by what they follow.
+    /// The entries of checked keys, by the version that they follow.
     pub(crate) locks: BTreeMap<Key, BTreeMap<Reverse<TxnId>, Body>>,
     pub(crate) others: BTreeMap<Name, Body>,
 }
@@ -87,7 +88,7 @@ impl Store {
         Created::Created
     }
 
-    /// Carries a call out.
+    /// Carries out a call.
     pub(crate) fn apply(&mut self, call: &Call) -> Answer {
         let tagged = |body: &Body| (body.clone(), tag_of(body));
         match call {
@@ -209,22 +210,22 @@ struct Desk {
 pub(crate) struct Shop {
     pub(crate) store: Store,
     desks: Vec<Desk>,
-    /// True time since the story began.
+    /// The true time since the story began, in milliseconds.
     pub(crate) now_ms: u64,
-    /// The resolution of the store's time.
+    /// The resolution of the store's time, in milliseconds.
     pub(crate) span_ms: u64,
-    /// Calls for which this says true are held back.
+    /// Returns true for calls that are held back.
     pub(crate) hold: fn(&Call) -> bool,
-    /// Calls for which this gives an error fail with it, without an effect.
+    /// Returns the error with which a call fails without an effect, if any.
     pub(crate) fail: fn(&Call) -> Option<CallError>,
-    /// Calls for which this says true take effect, and their answers are lost.
+    /// Returns true for calls that take effect and whose answers are lost.
     pub(crate) lose: fn(&Call) -> bool,
-    /// Answers carry the store's time.
+    /// True if answers carry the store's time.
     pub(crate) carries_time: bool,
-    /// After each step. A walk over everything.
+    /// True to check all invariants after each step, which walks over the whole state.
     pub(crate) checks_invariants: bool,
     held: Vec<(usize, CallId, Call)>,
-    /// Every call that nodes made.
+    /// Every call that nodes made since this was cleared.
     pub(crate) calls: Vec<Call>,
     pub(crate) notes: Vec<Note>,
     tickets: u64,
@@ -249,7 +250,7 @@ pub(crate) fn hash(number: u8) -> RequestHash {
 }
 
 impl Shop {
-    /// A shop with so many nodes, whose store tells its time to the millisecond.
+    /// Creates a shop with `nodes` nodes, whose store has a time of millisecond resolution.
     pub(crate) fn new(nodes: u64, settings: &Settings) -> Shop {
         let mut store = Store::default();
         store.put(Name::Format, Body::Format(Arc::new(Format::new(Bytes::new()))));
@@ -326,7 +327,7 @@ impl Shop {
         self.step(node, Input::Answer(id, answer, Some(time).filter(|_| self.carries_time)));
     }
 
-    /// Answers calls until none is left but those held back.
+    /// Answers all calls, except those that are held back.
     pub(crate) fn run(&mut self) {
         for node in 0..self.desks.len() {
             while let Some((id, call)) = self.desks[node].calls.pop_front() {
@@ -347,12 +348,12 @@ impl Shop {
         }
     }
 
-    /// Returns the number of calls since they were cleared for which `is_it` says true.
+    /// Returns the number of calls, since they were cleared, for which `is_it` returns true.
     pub(crate) fn count(&self, is_it: impl Fn(&Call) -> bool) -> usize {
         self.calls.iter().filter(|call| is_it(call)).count()
     }
 
-    /// Returns a node's error about the store's time, if it knows it.
+    /// Returns the width of a node's bounds of the store's time, if the node knows the time.
     pub(crate) fn time_error_ms(&self, node: usize) -> Option<u64> {
         self.desks[node].node.time_error_ms()
     }
@@ -362,8 +363,8 @@ impl Shop {
         BEGIN_MS + self.now_ms
     }
 
-    /// Puts the record of a commit into the store, as of `time_ms`: with its entries or, as by an
-    /// attempt that was cut short, without.
+    /// Puts the record of a commit at `time_ms` into the store, with its entries if `entries` is
+    /// true, or without them, like an interrupted attempt.
     pub(crate) fn plant(&mut self, request: u8, time_ms: u64, keys: &[&str], text: &str, entries: bool) {
         let attempt = AttemptId([0xa0 + request; 16]);
         let record = Arc::new(Record {
@@ -385,14 +386,14 @@ impl Shop {
         self.store.put(Name::Commit(record.hash), Body::Record(record));
     }
 
-    /// Puts the mark, as one that has settled long ago.
+    /// Puts a mark that has settled long ago.
     pub(crate) fn set_mark(&mut self, ms: u64) {
         let mark = TxnId::at(Hlc::from_ms(ms));
         let format = Format { mark, settled: mark, moved_ms: Some(0), ..Format::new(Bytes::new()) };
         self.store.put(Name::Format, Body::Format(Arc::new(format)));
     }
 
-    /// Lets time pass, waking nodes when they want to be woken.
+    /// Lets time pass, and wakes nodes when they are due.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end_ms = self.now_ms + ms;
         loop {
@@ -420,17 +421,18 @@ impl Shop {
         self.run();
     }
 
-    /// A node's process does not run for a while; its clocks show it.
+    /// Freezes all nodes for `ms` milliseconds, which their clocks show.
     pub(crate) fn freeze(&mut self, ms: u64) {
         self.now_ms += ms;
     }
 
-    /// The wall clock of a node is set.
+    /// Sets the wall clock of a node.
     pub(crate) fn set_wall(&mut self, node: usize, offset_ms: i64) {
         self.desks[node].wall_offset_ms = offset_ms;
     }
 
-    /// Answers the calls that were held back: with their effect, or with a failure and without it.
+    /// Answers the calls that were held back, and holds no more. They take effect, unless `failure`
+    /// is given, with which they fail.
     pub(crate) fn release(&mut self, failure: Option<CallError>) {
         self.hold = |_| false;
         for (node, id, call) in std::mem::take(&mut self.held) {
@@ -443,7 +445,7 @@ impl Shop {
         self.run();
     }
 
-    /// Answers the calls that were held back, with their effect; what follows is held as before.
+    /// Answers the calls that were held back, with their effect. Later calls are held as before.
     pub(crate) fn answer_held(&mut self) {
         for (node, id, call) in std::mem::take(&mut self.held) {
             let answer = self.store.apply(&call);
@@ -462,7 +464,7 @@ impl Shop {
         self.run();
     }
 
-    /// Sends a verb, and runs as far as it goes.
+    /// Sends a verb, and answers all calls that are not held back.
     pub(crate) fn send(&mut self, node: usize, verb: Verb) -> Ticket {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
@@ -525,7 +527,7 @@ impl Shop {
         }
     }
 
-    /// Reads a key in a transaction: its text, or nothing.
+    /// Reads a key in a transaction. Returns its text, if it has a value.
     pub(crate) fn get(
         &mut self,
         node: usize,

@@ -1,7 +1,7 @@
-//! Goal: a sweep does not ask for what its node knows.
+//! Goal: a sweep does not read records that its node knows.
 //!
-//! Method: a node commits, some of it superseded; it sweeps, or another node does, until all that
-//! may go has gone; the gets of records are counted.
+//! Method: a node commits, some versions are superseded, and it or another node sweeps until
+//! everything that may be removed is removed; the gets of records are counted.
 
 use aft_core::ids::RequestHash;
 use aft_core::settings::Settings;
@@ -29,13 +29,13 @@ fn a_sweep_reads_no_unnamed_record_that_its_node_has_committed() {
         assert_eq!(seen > 0, unnamed > 0, "node {sweeper}, {kept} kept: {seen} gets: {:?}", shop.calls);
         assert!(seen >= unnamed, "node {sweeper}, {kept} kept: {seen} gets: {:?}", shop.calls);
         assert!(gets(|of| *of == hash(7)) > 0, "a named request is verified: {:?}", shop.calls);
-        assert_eq!(shop.store.commits.len(), 2, "what is superseded has gone: {:?}", shop.store.commits);
+        assert_eq!(shop.store.commits.len(), 2, "superseded records are removed: {:?}", shop.store.commits);
         assert_eq!(shop.read_fresh(1, "k"), Some("three".into()));
         assert_eq!(shop.read_fresh(1, "n"), Some("named".into()));
     };
     check(0, 50_000, 0);
-    // Another node knows nothing of them: each is verified, and two are looked at before they go.
+    // Another node does not know them: each is verified, and two are read before their removal.
     check(1, 50_000, 5);
-    // This one has forgotten them.
+    // This node has forgotten them.
     check(0, 1, 4);
 }

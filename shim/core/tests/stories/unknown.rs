@@ -1,7 +1,8 @@
-//! Goal: a commit without an answer is reported as unknown, and the store answers later questions.
+//! Goal: a commit without an answer is reported as unknown, and a later look at the store gives the
+//! outcome.
 //!
 //! Method: the store loses the answers to a commit's writes, with their effect or without it, until
-//! the deadline; then the commit is asked again, on the same node or on another one.
+//! the deadline; then the commit is repeated, on the same node or on another one.
 
 use aft_core::ids::AttemptId;
 use aft_core::message::{CommitArgs, Refusal, Reply, Verb};
@@ -22,8 +23,8 @@ fn is_create(call: &Call) -> bool {
     matches!(call, Call::Commit(writes) if writes.record.is_some())
 }
 
-/// Asks for a commit whose writes get no answer until the deadline; `lands` says that they take
-/// effect all the same.
+/// Sends a commit whose writes get no answer until the deadline. If `lands` is true, they take
+/// effect nevertheless.
 fn doubt(shop: &mut Shop, request: Option<u8>, keys: &[&str], lands: bool) -> AttemptId {
     shop.write(0, None, &["warm"], "v");
     let begin = shop.begin(request);
@@ -60,15 +61,15 @@ fn ask_again(
 }
 
 #[test]
-fn a_commit_that_landed_is_found_when_it_is_asked_again() {
+fn a_commit_that_landed_is_found_when_it_is_repeated() {
     let mut shop = Shop::new(2, &Shop::settings());
     let attempt = doubt(&mut shop, Some(7), &["k", "l"], true);
     for node in [0, 1, 0] {
-        // Node 1 never heard of the attempt: the request's hash leads it to the record.
+        // Node 1 does not know the attempt: it finds the record by the request's hash.
         let reply = ask_again(&mut shop, node, attempt, Some(7));
         let Ok(Reply::Committed(committed)) = reply else { panic!("node {node}: {reply:?}") };
         assert_eq!(committed.txn.map(|txn| txn.attempt), Some(attempt));
-        assert_eq!(shop.count(is_create), 0, "a question creates nothing: {:?}", shop.calls);
+        assert_eq!(shop.count(is_create), 0, "a repeated commit creates nothing: {:?}", shop.calls);
     }
     assert_eq!(shop.read_fresh(1, "k"), Some("v".into()));
     assert_eq!(shop.read_fresh(1, "l"), Some("v".into()));
@@ -80,12 +81,12 @@ fn a_commit_that_did_not_land_is_lost_once_its_attempt_is_over() {
     let mut shop = Shop::new(2, &settings);
     let attempt = doubt(&mut shop, Some(7), &["k", "l"], false);
     assert_eq!(ask_again(&mut shop, 0, attempt, Some(7)), Err(Refusal::Unknown(hash(7))));
-    // Another node does not know when the attempt began, so it never knows that it is over.
+    // Another node does not know when the attempt began, so it cannot know that it is over.
     assert_eq!(ask_again(&mut shop, 1, attempt, Some(7)), Err(Refusal::Unknown(hash(7))));
     shop.pass(settings.grace_ms);
     assert_eq!(ask_again(&mut shop, 0, attempt, Some(7)), Err(Refusal::Lost));
     assert_eq!(ask_again(&mut shop, 1, attempt, Some(7)), Err(Refusal::Unknown(hash(7))));
-    assert_eq!(shop.count(is_write), 0, "a question writes nothing: {:?}", shop.calls);
+    assert_eq!(shop.count(is_write), 0, "a repeated commit writes nothing: {:?}", shop.calls);
     assert_eq!(shop.read_fresh(1, "k"), None);
     // The request is free: another attempt runs.
     shop.write(1, Some(7), &["k"], "second");

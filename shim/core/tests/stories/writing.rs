@@ -1,4 +1,7 @@
-//! Goal: what a commit sends, when it is acknowledged, and what is told when it is asked again.
+//! Goal: a commit sends as few calls as possible, is acknowledged when it is durable, and gives the
+//! same result when its request is repeated.
+//!
+//! Method: commits run against a store whose calls are counted, held back or lost.
 
 use aft_core::message::{Batch, Begin, CommitArgs, Op, Refusal, Reply, Verb};
 use aft_core::store::{Call, CallError, Name};
@@ -37,7 +40,7 @@ fn a_request_commits_once_and_later_attempts_get_its_result() {
 }
 
 #[test]
-fn of_two_open_attempts_one_commits_and_the_other_hears_of_it() {
+fn of_two_open_attempts_one_commits_and_the_other_gets_its_result() {
     let mut shop = Shop::new(2, &Shop::settings());
     let first = shop.begin(Some(7));
     let first = shop.open(0, first);

@@ -139,7 +139,7 @@ fn add(key: &Key, before: Option<&Value>, by: i64) -> Result<Value, Refusal> {
         Refusal::Invalid(format!("add: {key:?} holds {number}, and with {by} more it is beyond 64 bits"))
     })?;
     let text = Bytes::from(sum.to_string());
-    assert!(text.len() <= SUM_BYTES_MAX, "a number of 64 bits has so many digits");
+    assert!(text.len() <= SUM_BYTES_MAX, "a number of 64 bits has at most this many digits");
     let attributes = before.map(|value| value.attributes.clone()).unwrap_or_default();
     Ok(Value { size: text.len() as u64, location: Location::Inline(text), etag: Bytes::new(), attributes })
 }

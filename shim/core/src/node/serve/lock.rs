@@ -2,9 +2,10 @@
 //! section 13).
 //!
 //! ```text
-//!   lock:   create version/<key>/<version it follows> ───► taken? ─► committed: conflict
-//!                                                                     dead:      take it over
-//!                                                                     undecided: wait a little, break it
+//!   lock:   create version/<key>/<version it follows>
+//!           └─► taken? ─► committed: conflict
+//!                         dead:      take it over
+//!                         undecided: wait a little, then break it
 //!   check:  the followers of versions that were only read ─► none, or dead
 //!   decide: create commit/<hash> ─► acknowledge
 //! ```

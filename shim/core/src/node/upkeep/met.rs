@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_winner_s_hash_says_nothing_of_a_loser_s_blobs() {
+    fn a_winners_hash_does_not_keep_a_losers_blobs() {
         let mut met = Met::new(1, HashRange::ALL, 100);
         met.insert(hash(1));
         met.insert_blobs(hash(1), AttemptId([1; 16]));
