@@ -25,7 +25,7 @@ fn stocked() -> Shop {
     let mut shop = shop();
     shop.write(0, None, &["stock"], "100");
     shop.write(0, None, &["price"], "5");
-    // Let every clock pass these commits.
+    // Let some time pass since these commits.
     shop.pass(100);
     shop
 }

@@ -1,4 +1,4 @@
-//! Stories of a store that one process holds: the mark follows that process's own attempts, and no
+//! Stories of a store that one process holds: the mark follows that process's own attempts, not a
 //! clock.
 
 use aft_core::ids::AttemptId;
@@ -10,14 +10,14 @@ use crate::{Ground, Story, Verdict};
 
 pub(crate) const STORIES: &[Story] = &[
     ("the mark follows its own attempts at once", follows_at_once),
-    ("the mark settles when what was open has ended", settles_with_the_open),
-    ("a mark settles that was moved and not seen", settles_unseen),
-    ("the mark stays below a commit under way", stays_below_commits),
+    ("the mark settles when the transactions that were open have ended", settles_with_the_open),
+    ("a mark settles that was moved and not seen in its place", settles_unseen),
+    ("the mark stays below a commit in flight", stays_below_commits),
     ("after a start the mark has settled", settled_after_a_start),
     ("a wall clock that is set back", clock_set_back),
     ("a wall clock that is set back between two lives", clock_set_back_over_a_restart),
     ("a deleted key stays deleted for readers", readers_follow),
-    ("notes of an earlier process do not count", notes_of_another),
+    ("notes of an earlier process are not used", notes_of_another),
 ];
 
 fn world(ground: Ground) -> (World, usize) {
@@ -34,7 +34,7 @@ fn commit(world: &mut World, side: usize, name: char, ops: &str) -> Verdict {
     }
 }
 
-/// Runs one sweep of the node, however short ago the last one was.
+/// Lets the sweep interval pass, and runs one sweep of the node.
 fn sweep(world: &mut World, side: usize) {
     world.pass(world.settings.sweep_interval_ms);
     world.run_one_sweep(side);
@@ -68,7 +68,7 @@ fn follows_at_once(ground: Ground) -> Verdict {
 fn settles_with_the_open(ground: Ground) -> Verdict {
     let (mut world, side) = world(ground);
     commit(&mut world, side, 'x', "a")?;
-    // Sweeps come close together here, and transactions stay open.
+    // Use short intervals and long timeouts: sweeps follow each other while transactions are open.
     world.settings.sweep_interval_ms = 10;
     world.settings.timeout_default_ms = 60_000;
     world.settings.timeout_max_ms = 60_000;
@@ -77,7 +77,7 @@ fn settles_with_the_open(ground: Ground) -> Verdict {
     commit(&mut world, side, 'y', "a")?;
     sweep(&mut world, side);
     let mark = world.store.format().mark;
-    demand(mark > at(START_MS), "the mark moves beside an open transaction")?;
+    demand(mark > at(START_MS), "the mark moves while a transaction is open")?;
     for _ in 0..3 {
         sweep(&mut world, side);
         expect(&world, "a@y a@x")?;
@@ -97,7 +97,7 @@ fn settles_unseen(ground: Ground) -> Verdict {
         demand(world.answer(side), "the mark is moved")?;
     }
     world.answer(side);
-    // The mark has moved, and the read that is to show it fails.
+    // The mark has moved, and the read that should see it fails.
     demand(matches!(world.next_call(side), Some(Call::Get(Name::Format))), "the mark is read")?;
     world.give(side, Answer::Failed(CallError::Refused("not now".into())));
     world.stop(side);
@@ -112,14 +112,14 @@ fn settles_unseen(ground: Ground) -> Verdict {
 fn stays_below_commits(ground: Ground) -> Verdict {
     let (mut world, side) = world(ground);
     commit(&mut world, side, 'x', "a")?;
-    // Its commit waits in the store while a sweep goes by, and lands after its transaction has
-    // ended in doubt.
+    // The commit is in flight during a sweep, and lands after its transaction has ended with an
+    // unknown outcome.
     world.pass(1);
     world.step(side, Input::Verb(aft_core::message::Ticket(900), begin('y', "a b", true)));
     while !matches!(world.next_call(side), Some(Call::Commit(_))) {
         demand(world.answer(side), "it is sent")?;
     }
-    let landing = world.take_call(side).ok_or("it is under way")?;
+    let landing = world.take_call(side).ok_or("it is in flight")?;
     world.pass(2_000);
     world.step(side, Input::Wake);
     world.step(side, Input::Upkeep(true));
@@ -131,7 +131,7 @@ fn stays_below_commits(ground: Ground) -> Verdict {
         Name::Version(_, entry) => Some(entry.txn),
         _ => None,
     });
-    demand(newest.max() > Some(mark), "the mark stays below what is under way")?;
+    demand(newest.max() > Some(mark), "the mark stays below the commit in flight")?;
     sweep(&mut world, side);
     sweep(&mut world, side);
     expect(&world, "a@y b@y")
@@ -154,7 +154,7 @@ fn clock_set_back(ground: Ground) -> Verdict {
     commit(&mut world, side, 'x', "a")?;
     world.wall_ahead_ms = 1_000_000;
     sweep(&mut world, side);
-    // What is committed from now on is above the mark all the same.
+    // Later commits are nevertheless above the mark.
     world.wall_ahead_ms = 0;
     commits_above_the_mark(&mut world, side, 'y')
 }
@@ -163,16 +163,16 @@ fn clock_set_back_over_a_restart(ground: Ground) -> Verdict {
     let (mut world, side) = world(ground);
     world.wall_ahead_ms = 1_000_000;
     commit(&mut world, side, 'x', "a-")?;
-    // Nothing is left but the mark.
+    // Remove everything but the mark.
     (0..3).for_each(|_| sweep(&mut world, side));
     expect(&world, "")?;
     world.wall_ahead_ms = 0;
     let restarted = world.start();
     world.pass(1);
     world.step(restarted, Input::Verb(aft_core::message::Ticket(900), begin('y', "b c", true)));
-    // The read of the mark is the last to be answered.
+    // Answer the read of the mark last.
     demand(matches!(world.next_call(restarted), Some(Call::Get(Name::Format))), "the mark is read")?;
-    let mark = world.take_call(restarted).ok_or("it is under way")?;
+    let mark = world.take_call(restarted).ok_or("it is in flight")?;
     while world.next_call(restarted).is_some() {
         let commits = matches!(world.next_call(restarted), Some(Call::Commit(_)));
         demand(!commits, "nothing is committed before the mark is known")?;
@@ -208,7 +208,7 @@ fn read(world: &mut World, side: usize, name: char, ops: &str) -> Result<Vec<Fou
 
 fn readers_follow(ground: Ground) -> Verdict {
     let (mut world, _) = world(ground);
-    // All of this happens before anything is old, and then when everything is.
+    // Run the story once while everything is young, and once when everything is old.
     for (interval_ms, pass_ms) in [(10, 0), (10, 100_000)] {
         world.settings.sweep_interval_ms = interval_ms;
         world.settings.timeout_max_ms = 60_000;
@@ -221,7 +221,7 @@ fn readers_follow(ground: Ground) -> Verdict {
         (0..5).for_each(|_| sweep(&mut world, side));
         expect(&world, &format!("l@{}", names[1]))?;
         world.pass(pass_ms);
-        // Read one after the other: the second follows from the first.
+        // Read the keys one after the other, so that the first read constrains the second.
         let first = Batch { ops: vec![op("?l")], commit: None };
         let reader = AttemptId([names[3] as u8; 16]);
         world.verb(side, begin(names[3], "", false)).map_err(|refusal| format!("{refusal:?}"))?;
@@ -254,13 +254,13 @@ fn notes_of_another(ground: Ground) -> Verdict {
     let _ = (0..5).all(|_| world.answer(second));
     world.stop(second);
     demand(world.store.body(&Name::Notes).is_some(), "it leaves notes")?;
-    // The clock is set back, and the next process commits far below the target of the notes, where
-    // the sweep has been.
+    // The clock is set back, and the next process commits far below the target of the notes, at
+    // keys that the sweep has already passed.
     world.wall_ahead_ms = 0;
     let third = world.start();
     commit(&mut world, third, 'z', "a d")?;
     sweep(&mut world, third);
     let mark = world.store.format().mark;
-    demand(world.store.body(&Name::Notes).is_none(), "worthless notes go")?;
+    demand(world.store.body(&Name::Notes).is_none(), "useless notes are deleted")?;
     demand(mark < at(START_MS + 500_000), "the mark is below the target of the notes")
 }

@@ -1,10 +1,9 @@
-//! Sweeps as stories: a store as text, one or more sweeps, and the store that must come of it.
+//! Stories of sweeps: a store as text, one or more sweeps, and the expected store.
 //!
 //! Goal: every rule of section 8 has a story that fails without it, and every planted bug of
 //! collecting is found by one. Method: the stories run against a small typed store (`store`) with a
-//! clock that moves when it is asked to (`world`), and return a verdict instead of panicking, so
-//! that the same table of stories serves both. The simulator is the test for races that nobody
-//! thought of.
+//! clock that is advanced by hand (`world`), and return a verdict instead of panicking, so that the
+//! same table of stories serves both. Unforeseen races are tested by the simulator.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
 
@@ -62,7 +61,7 @@ fn every_planted_bug_of_collecting_fails_a_story() {
         .filter(|bug| {
             let found: Vec<&str> = stories()
                 .filter(|(_, story)| {
-                    // An assertion in the core finds it as well.
+                    // A failed assertion of the core also counts.
                     let verdict = std::panic::catch_unwind(|| story(Ground { bug: Some(*bug) }));
                     verdict.map_or(true, |verdict| verdict.is_err())
                 })

@@ -1,4 +1,4 @@
-//! Stories of stores that several processes use: targets rest on the store's time.
+//! Stories of stores that several processes use, where targets rest on the store's time.
 
 use std::sync::Arc;
 
@@ -13,46 +13,46 @@ use crate::world::{START_MS, World, at, begin, demand};
 use crate::{Ground, Story, Verdict};
 
 pub(crate) const STORIES: &[Story] = &[
-    ("superseded entries go, at each key by itself", superseded_entries_go),
-    ("what is above the settled mark is not removed", unsettled_entries_stay),
+    ("superseded entries are removed, at each key independently", superseded_entries_go),
+    ("entries above the settled mark are not removed", unsettled_entries_stay),
     ("an undecided entry supersedes nothing and stays", undecided_entries_stay),
-    ("a half-entered commit is completed", half_entered_is_completed),
-    ("a commit that nobody has heard of is entered", untold_commit_is_entered),
-    ("a loser's dead entries do not stand for the winner", loser_hides_no_winner),
-    ("dead entries go before the mark passes them", dead_entries_go),
-    ("an attempt that committed under a later time leaves dead entries", earlier_time_is_dead),
+    ("the missing entries of a commit are put", half_entered_is_completed),
+    ("a commit that was never reported is entered", untold_commit_is_entered),
+    ("a loser's dead entries do not count for the winner", loser_hides_no_winner),
+    ("dead entries are removed before the mark passes them", dead_entries_go),
+    ("an attempt that committed with a later time leaves dead entries", earlier_time_is_dead),
     ("whole entries are commits", whole_entries),
-    ("the mark stays below what is not over", mark_follows_the_time),
+    ("the mark stays below attempts that are not over", mark_follows_the_time),
     ("a mark that has not settled is not moved", unsettled_mark_stays),
     ("a member's next sweep waits until the mark has settled", member_waits_for_the_mark),
-    ("records go when their retention has passed", retention),
+    ("records are removed when their retention has passed", retention),
     ("retention is judged by the store's time", retention_by_the_stores_time),
-    ("a record goes only as it was read", record_used_again),
-    ("stubs where nothing is deleted by tag", stubs),
-    ("a tombstone goes alone", tombstones),
-    ("blobs of losers and of the dead go", blobs),
-    ("everything of a superseded large value goes", large_value_goes),
-    ("a sweep that is stopped anywhere is gone on from", stopped_anywhere),
+    ("a record is removed only if it has not changed since it was read", record_used_again),
+    ("stubs remain where nothing is deleted by tag", stubs),
+    ("a tombstone is removed only if it is alone", tombstones),
+    ("blobs of losers and of dead attempts are removed", blobs),
+    ("all objects of a superseded large value are removed", large_value_goes),
+    ("a sweep that is stopped at any point can be resumed", stopped_anywhere),
     ("a job in small slices comes to an end", slices),
-    ("more attempts than fit wait for the next sweep", window_overflows),
-    ("a sweep is stopped that has more to verify than fits", stopped_with_a_full_window),
+    ("attempts that do not fit into the window wait for the next sweep", window_overflows),
+    ("a sweep with more attempts to verify than fit can be stopped", stopped_with_a_full_window),
     ("more hashes than fit take several passes", hash_ranges),
-    ("somebody else moves the mark", overtaken),
+    ("another sweeper moves the mark", overtaken),
     ("puts do not rest on an old mark", puts_rest_on_the_mark),
     ("two sweeps at once", two_at_once),
     ("two sweeps over a store that does not always answer", two_without_answers),
-    ("a damaged record holds up nothing but itself", damaged_record),
-    ("a record is damaged if it is so at a second look", damaged_on_its_way),
+    ("a damaged record blocks nothing but itself", damaged_record),
+    ("a record counts as damaged only after a second read", damaged_on_its_way),
     ("a key stays deleted on the node that removed its tombstone", tombstone_on_its_remover),
     ("a damaged mark stops the sweep", missing_mark),
-    ("a note that is refused holds the mark", refused_note),
-    ("a put that is refused holds the mark", refused_put),
-    ("a deletion that is refused holds the mark", refused_deletion),
+    ("a rejected note holds the mark", refused_note),
+    ("a rejected put holds the mark", refused_put),
+    ("a rejected deletion holds the mark", refused_deletion),
     ("the mark lands long after it was sent", mark_lands_late),
     ("the node that moved the mark vanishes", mover_vanishes),
-    ("records that earlier sweeps saw are looked at once a day", old_records_are_looked_at_daily),
-    ("listings that bring the records along", records_in_listings),
-    ("a guest sweeps when it is asked to", guest),
+    ("records that earlier sweeps saw are read once a day", old_records_are_looked_at_daily),
+    ("listings include the records", records_in_listings),
+    ("a guest sweeps on request", guest),
 ];
 
 fn settings(ground: Ground) -> Settings {
@@ -95,7 +95,7 @@ fn half_entered_is_completed(ground: Ground) -> Verdict {
 }
 
 fn untold_commit_is_entered(ground: Ground) -> Verdict {
-    // Its retention has passed, but it was never verified.
+    // The retention of the record has passed, but it was never verified.
     let lines = ["95000x a b: record kept=3011 named"];
     once(ground, OLD, &lines, "record x, a@95000x, b@95000x")
 }
@@ -114,7 +114,7 @@ fn dead_entries_go(ground: Ground) -> Verdict {
     let removed =
         world.notes.iter().map(|note| if let Note::EntriesRemoved(some) = note { *some } else { 0 });
     demand(removed.sum::<u64>() == 3, "removals are reported")?;
-    // Three names of a key of one letter, each of its own bytes and the format's.
+    // Three names, each of a key of one letter and the overhead of the format.
     demand(world.reclaimed() == 3 * (ENTRY_BYTES_BASE as u64 + 1), "and the bytes of their names")
 }
 
@@ -149,7 +149,7 @@ fn mark_follows_the_time(ground: Ground) -> Verdict {
 
 fn unsettled_mark_stays(ground: Ground) -> Verdict {
     let mut world = World::new(settings(ground), (150, 90_000), &["100x a: all", "95000y a b: record a"]);
-    // Sweepers that come more often than a mark settles do not keep it from settling.
+    // Frequent sweeps do not keep the mark from settling.
     for _ in 0..11 {
         world.sweep();
         world.expect_mark(90_000, 90_000)?;
@@ -171,7 +171,7 @@ fn member_waits_for_the_mark(ground: Ground) -> Verdict {
     world.step(side, Input::Upkeep(true));
     for sweeps in 1..=4 {
         world.run_until_swept(side, sweeps);
-        // A sweep that met an unsettled mark would have moved nothing, and the next one be later.
+        // A sweep that found an unsettled mark would not have moved it.
         let moves = world.notes.iter().filter(|note| matches!(note, Note::MarkMoved(_))).count();
         demand(moves == sweeps, &format!("{moves} moves in {sweeps} sweeps"))?;
     }
@@ -243,9 +243,12 @@ fn blobs(ground: Ground) -> Verdict {
     world.sweep();
     world.expect("record v, record x, v/0, w/0, x/0, a@100x")?;
     demand(world.notes.contains(&Note::PartsRemoved(1)), "removals are reported")?;
-    // The dead entry; nobody says how long the part was.
+    // Only the dead entry counts, because listings do not give the length of a part.
     demand(world.reclaimed() == ENTRY_BYTES_BASE as u64 + 1, "parts of losers are not in the bytes")?;
-    demand(!world.store.gets.contains_key(&hash('w')), "nothing is asked about what is not over")
+    demand(
+        !world.store.gets.contains_key(&hash('w')),
+        "the record of an attempt that is not over is not read",
+    )
 }
 
 fn large_value_goes(ground: Ground) -> Verdict {
@@ -291,7 +294,7 @@ fn stopped_anywhere(ground: Ground) -> Verdict {
         let side = world.start();
         world.step(side, Input::Upkeep(true));
         if !(0..answers).all(|_| world.answer(side)) {
-            // The sweep ended before.
+            // The sweep has ended.
             world.expect(ALL_KINDS_SWEPT)?;
             return demand(
                 answers > 30 && resumed > 20,
@@ -313,11 +316,11 @@ fn slices(ground: Ground) -> Verdict {
     for _ in 0..100 {
         let side = world.start();
         world.step(side, Input::Upkeep(true));
-        // Three to begin, and a few to get on.
+        // Three answers to begin, and three for progress.
         let _ = (0..6).all(|_| world.answer(side));
         world.stop(side);
         if world.store.format().mark > at(90_000) {
-            // The blobs, for which no notes are left.
+            // Notes do not cover blobs, so a whole sweep removes them.
             world.sweep();
             world.expect(ALL_KINDS_SWEPT)?;
             return demand(world.store.gets[&hash('g')] == 1, "a record is verified once");
@@ -348,7 +351,7 @@ fn stopped_with_a_full_window(ground: Ground) -> Verdict {
     while !matches!(world.next_call(side), Some(Call::Get(Name::Commit(_)))) {
         demand(world.answer(side), "the first of them is verified")?;
     }
-    // The other two wait, and one of them fits into the window.
+    // Of the other two, only one fits into the window.
     world.stop(side);
     world.sweep();
     world.expect_mark(95_199, 95_200)?;
@@ -384,10 +387,10 @@ fn hash_ranges(ground: Ground) -> Verdict {
     demand(world.swept_whole() == 1, "it covered the store")?;
     let met =
         ['a', 'b', 'c', 'd', 'e', 'g'].iter().filter(|name| world.store.gets.contains_key(&hash(**name)));
-    demand(met.count() == 0, "no record is looked at to which an entry leads")
+    demand(met.count() == 0, "no record is read to which an entry leads")
 }
 
-/// Moves the mark as another sweeper would.
+/// Moves the mark like another sweeper.
 fn move_mark(store: &mut Store, ms: u64) {
     let before = store.format();
     let format =
@@ -409,7 +412,7 @@ fn overtaken(ground: Ground) -> Verdict {
         world.expect("record x, a@95000x, b@95000x")?;
         world.expect_mark(99_000, 99_000)?;
         let format = world.store.format();
-        demand(&format.about[..] == b"about", "what else the object holds is kept")?;
+        demand(&format.about[..] == b"about", "the rest of the object is kept")?;
     }
     Err("the mark never moved".into())
 }
@@ -454,7 +457,7 @@ fn two_at_once(ground: Ground) -> Verdict {
     Ok(())
 }
 
-/// A generator of small random numbers.
+/// Returns a small pseudo-random number, and advances the generator.
 fn next(random: &mut u64) -> u64 {
     *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *random >> 40
@@ -471,7 +474,7 @@ fn two_without_answers(ground: Ground) -> Verdict {
         for _ in 0..600 {
             let side = sides[next(&mut random) as usize % 2];
             match (next(&mut random) % 8, world.next_call(side).cloned()) {
-                // It took effect, or will within the grace, or never.
+                // The call took effect, or will within the grace, without an answer.
                 (0, Some(call)) => {
                     world.store.apply(&call);
                     world.give(side, Answer::Failed(CallError::NoAnswer));
@@ -515,14 +518,14 @@ fn damaged_record(ground: Ground) -> Verdict {
     world.sweeps(3);
     let left = "record w, record x, record z, x/0, damaged x, a@95000x, a@200w, b@95000x, c@96000z";
     world.expect(left)?;
-    // It never supersedes, and is superseded by nothing.
+    // Its entries supersede nothing, and are never superseded.
     Line::parse("99000u a: all", 3_011).put(&mut world.store);
     world.sweeps(3);
     world.expect("record u, record x, record z, x/0, damaged x, a@99000u, a@95000x, b@95000x, c@96000z")
 }
 
 fn damaged_on_its_way(ground: Ground) -> Verdict {
-    // Half entered: were the mark to pass it, its missing entry would count as collected.
+    // An entry is missing: if the mark passed the commit, that entry would count as collected.
     let lines = ["100v a: all", "95000x a b: record a"];
     let mut world = World::new(settings(ground), OLD, &lines);
     let side = world.start();
@@ -539,7 +542,7 @@ fn damaged_on_its_way(ground: Ground) -> Verdict {
 }
 
 fn tombstone_on_its_remover(ground: Ground) -> Verdict {
-    // The record of the older one stays, since it wrote another key as well.
+    // The record of the older version stays, because it also wrote another key.
     let patient = Settings { recheck_after_ms: 60_000, ..settings(ground) };
     let mut world = World::new(patient, OLD, &["100x a b: all", "200y a-: whole"]);
     let side = world.start();
@@ -550,7 +553,7 @@ fn tombstone_on_its_remover(ground: Ground) -> Verdict {
     };
     let is_deleted = |found: &Found| matches!(found, Found::Absent | Found::Version(_, Write::Tombstone));
     demand(is_deleted(&read(&mut world, 'r')?), "it was deleted")?;
-    // Another sweep removes the older one; the node's own then removes the tombstone.
+    // Another sweep removes the older entry; the node's own sweep then removes the tombstone.
     world.sweep();
     world.expect("record x, a@200y-, b@100x")?;
     world.step(side, Input::Upkeep(true));
@@ -569,7 +572,7 @@ fn missing_mark(ground: Ground) -> Verdict {
 }
 
 fn refused_note(ground: Ground) -> Verdict {
-    // The note fails while a half-entered commit waits for its other key.
+    // The note fails while a commit still needs an entry at its other key.
     let lines = ["95000x a: all", "95500y b d: b record", "96000z c: all"];
     let mut world = World::new(Settings { scan_page_len: 2, ..settings(ground) }, OLD, &lines);
     world.store.damaged.push(Name::Commit(hash('x')));
@@ -621,7 +624,7 @@ fn mark_lands_late(ground: Ground) -> Verdict {
     world.expect_mark(98_400, 98_490)?;
     let format = world.store.format();
     demand(format.moved_ms.is_some(), "it was seen in its place")?;
-    demand(world.swept_whole() == 1, "its own try is no other sweeper")
+    demand(world.swept_whole() == 1, "its own try is not taken for another sweeper")
 }
 
 fn mover_vanishes(ground: Ground) -> Verdict {
@@ -632,12 +635,12 @@ fn mover_vanishes(ground: Ground) -> Verdict {
     while world.store.format().mark == at(90_000) {
         demand(world.answer(side), "the mark moves")?;
     }
-    // Nobody has seen it in its place: it does not settle, however old it is.
+    // No sweep has seen it in its place, so it does not settle, at any age.
     world.pass(50_000);
     let moved = world.store.format();
     world.sweep();
     demand(world.store.format().mark == moved.mark, "it is not moved")?;
-    demand(world.store.format().moved_ms >= Some(START_MS + 50_000), "somebody noted a time")?;
+    demand(world.store.format().moved_ms >= Some(START_MS + 50_000), "the next sweep noted a time")?;
     world.expect("record w, record x, record y, a@95100y, a@95000x, a@100w")?;
     world.pass(world.settings.settle_after_ms() + 20);
     world.sweep();
@@ -650,7 +653,7 @@ fn old_records_are_looked_at_daily(ground: Ground) -> Verdict {
     world.store.says_written = true;
     let side = world.start();
     let mut gets = Vec::new();
-    // A day of sweeps by one process, and one more.
+    // Sweeps of one process over more than a day.
     for pass_ms in [5_000, 5_000, 86_400_000, 5_000] {
         world.step(side, Input::Upkeep(true));
         world.run(side);
@@ -658,7 +661,7 @@ fn old_records_are_looked_at_daily(ground: Ground) -> Verdict {
         gets.push((world.store.gets[&hash('x')], world.store.gets[&hash('y')]));
         world.pass(pass_ms);
     }
-    // One is entered by the first sweep, and met from then on.
+    // The second record is entered by the first sweep, and found by its entry from then on.
     demand(gets == [(1, 1), (1, 1), (1, 1), (2, 1)], &format!("{gets:?}"))
 }
 
@@ -667,7 +670,7 @@ fn records_in_listings(ground: Ground) -> Verdict {
     world.store.brings_records = true;
     world.sweep();
     world.expect(ALL_KINDS_SWEPT)?;
-    demand(!world.store.gets.contains_key(&hash('b')), "what is met is not got")
+    demand(!world.store.gets.contains_key(&hash('b')), "a record that an entry leads to is not read")
 }
 
 fn guest(ground: Ground) -> Verdict {
@@ -677,10 +680,10 @@ fn guest(ground: Ground) -> Verdict {
     world.step(side, Input::Upkeep(true));
     world.run(side);
     world.expect("record x, record y, a@200y")?;
-    demand(world.next_wake(side).is_none(), "it does not begin again by itself")?;
+    demand(world.next_wake(side).is_none(), "it does not sweep again by itself")?;
     world.pass(10_000);
     world.step(side, Input::Upkeep(true));
     world.run(side);
-    demand(world.swept_whole() == 2, "it sweeps whenever it is asked to")?;
+    demand(world.swept_whole() == 2, "it sweeps on each request")?;
     world.expect("record y, a@200y")
 }

@@ -1,4 +1,4 @@
-//! A store in memory, with typed names and bodies, that watches what the mark does.
+//! A store in memory, with typed names and bodies, that checks every change of the mark.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use aft_core::store::{
     Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Name, Pieces, Scan, Tag, Writes,
 };
 
-/// An object's place in the order of listings: version entries of a key come newest first.
+/// Returns an object's place in the order of listings: version entries of a key come newest first.
 fn place(name: &Name) -> (u8, String, u64, [u8; 16], &Name) {
     match name {
         Name::Version(key, entry) => {
@@ -28,11 +28,11 @@ fn place(name: &Name) -> (u8, String, u64, [u8; 16], &Name) {
 pub(crate) struct Store {
     objects: BTreeMap<Name, (Body, u64)>,
     next_tag: u64,
-    /// The store's time.
+    /// The store's time, in milliseconds.
     pub(crate) now_ms: u64,
-    /// Listings of commits bring the records along.
+    /// True if listings of commits include the records.
     pub(crate) brings_records: bool,
-    /// Listings of commits say when each was written.
+    /// True if listings of commits include the time of writing.
     pub(crate) says_written: bool,
     written_ms: BTreeMap<Name, u64>,
     /// Names that cannot be read.
@@ -41,9 +41,9 @@ pub(crate) struct Store {
     pub(crate) refuses: Vec<Name>,
     /// The number of gets of each commit record.
     pub(crate) gets: BTreeMap<RequestHash, u32>,
-    /// The time at which the mark came to its place.
+    /// The time at which the mark moved to its place, in milliseconds.
     mark_since_ms: u64,
-    /// Everything that the mark did and may not do.
+    /// The forbidden changes of the mark that were made.
     pub(crate) faults: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Store {
         self.objects.insert(name, (body, self.next_tag));
     }
 
-    /// Says that an object was written then.
+    /// Sets the time at which an object was written.
     pub(crate) fn backdate(&mut self, name: Name, ms: u64) {
         self.written_ms.insert(name, ms);
     }
@@ -94,7 +94,7 @@ impl Store {
         }
         if format.moved_ms.is_some_and(|moved_ms| moved_ms < self.mark_since_ms) {
             let (moved, since) = (format.moved_ms, self.mark_since_ms);
-            self.faults.push(format!("the mark's time {moved:?} is before it stood there, at {since}"));
+            self.faults.push(format!("the mark's time {moved:?} is before it was in its place, at {since}"));
         }
     }
 
@@ -103,7 +103,7 @@ impl Store {
         Some(Tag(tag.to_be_bytes().to_vec().into()))
     }
 
-    /// Carries a call out.
+    /// Carries out a call.
     pub(crate) fn apply(&mut self, call: &Call) -> Answer {
         let names: Vec<&Name> = match call {
             Call::Put(name, _)

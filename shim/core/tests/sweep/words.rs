@@ -1,13 +1,13 @@
-//! Stores as text.
+//! The text form of stores.
 //!
-//! `100x a b- : record a` is a transaction of attempt `x` at 100 ms that wrote `a` and deleted `b`;
-//! its record is there, and its entry at `a`. `all` means the record and every entry. More words
-//! after the colon: `whole` (its one entry is the commit; of one key without it, a record is
-//! needed for its result), `named`, `of=y` (an attempt of the
+//! `100x a b- : record a` is a transaction of attempt `x` at 100 ms that wrote `a` and deleted `b`.
+//! The store has its record, and its entry at `a`. `all` stands for the record and every entry.
+//! More words after the colon: `whole` (its one entry is the commit; without this word, a
+//! transaction of one key has a result, and so a record), `named`, `of=y` (it is an attempt of the
 //! request of `y`), `kept=ms` (its retention), `parts` (the parts of its blob). A key with a `*`
 //! has its value in a blob.
 //!
-//! A store reads `record x, stub x, damaged x, notes, x/0, a@100x, b@100x-`.
+//! A store is shown as `record x, stub x, damaged x, notes, x/0, a@100x, b@100x-`.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ fn group(name: char, of: char, ms: u64) -> BlobGroup {
     BlobGroup { attempt: attempt(name), hash: hash(of), reserved_ms: ms }
 }
 
-/// A transaction as a line says it.
+/// A transaction, parsed from a line.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) record: Arc<Record>,
@@ -66,7 +66,7 @@ impl Line {
         let mut writes: Vec<(Key, Write)> = head.map(write).collect();
         writes.sort();
         let whole = tail.contains(&"whole");
-        // Its one key would be the commit, and need no record.
+        // Without a result, a transaction of one key would be a whole entry without a record.
         let needs_result = writes.len() == 1 && !whole;
         let record = Arc::new(Record {
             txn: TxnId { time: Hlc::from_ms(ms), attempt: attempt(name) },
@@ -93,7 +93,7 @@ impl Line {
         Line { record, there }
     }
 
-    /// Puts what is there of the transaction.
+    /// Puts the objects that the store has of the transaction.
     pub(crate) fn put(&self, store: &mut Store) {
         for name in &self.there {
             let body = match name {

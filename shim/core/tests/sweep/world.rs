@@ -1,4 +1,4 @@
-//! Nodes over the store in memory, with a clock that moves when it is asked to.
+//! Nodes over the store in memory, with a clock that is advanced by hand.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::words::{Line, key, show};
 /// The store's time when the nodes start.
 pub(crate) const START_MS: u64 = 100_000;
 
-/// One node and its calls under way.
+/// One node and its calls in flight.
 #[derive(Debug)]
 struct Side {
     node: Node,
@@ -33,13 +33,13 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     sides: Vec<Side>,
     mono_ms: u64,
-    /// The difference of the machines' wall clocks from the store's time.
+    /// The distance of the nodes' wall clocks ahead of the store's time, in milliseconds.
     pub(crate) wall_ahead_ms: u64,
     pub(crate) notes: Vec<Note>,
     ticket: u64,
 }
 
-/// Returns small times, with the relations of real ones.
+/// Returns settings with short times that satisfy the relations.
 pub(crate) fn settings(exclusive: bool) -> Settings {
     Settings {
         timeout_default_ms: 1_000,
@@ -58,7 +58,7 @@ pub(crate) fn at(ms: u64) -> TxnId {
 }
 
 impl World {
-    /// Makes a store of these transactions, with this mark and this settled mark.
+    /// Creates a world whose store has the given settled mark, mark and transactions.
     pub(crate) fn new(settings: Settings, (settled_ms, mark_ms): (u64, u64), lines: &[&str]) -> World {
         let mut store = Store::default();
         let moved_ms = if settled_ms == mark_ms { 0 } else { START_MS };
@@ -135,7 +135,7 @@ impl World {
         true
     }
 
-    /// Takes a node's next call out: it is on its way to the store.
+    /// Takes a node's next call out, as if it were on its way to the store.
     pub(crate) fn take_call(&mut self, side: usize) -> Option<(CallId, Call, u64)> {
         self.sides[side].calls.pop_front()
     }
@@ -146,12 +146,12 @@ impl World {
         demand(self.answer(side), "it lands")
     }
 
-    /// Returns the instant at which a node wants to be woken.
+    /// Returns the instant at which a node must be woken.
     pub(crate) fn next_wake(&self, side: usize) -> Option<u64> {
         self.sides[side].node.next_wake()
     }
 
-    /// Answers everything that a node asks, and repeats it after short pauses.
+    /// Answers all calls of a node, including those that it makes after short pauses.
     pub(crate) fn run(&mut self, side: usize) {
         for _ in 0..100_000 {
             if !self.go_on(side) {
@@ -171,7 +171,7 @@ impl World {
         self.stop(side);
     }
 
-    /// Runs a node until so many sweeps have covered the whole store, however long it rests between
+    /// Runs a node until `sweeps` sweeps have covered the whole store, and skips the time between
     /// them.
     pub(crate) fn run_until_swept(&mut self, side: usize, sweeps: usize) {
         while self.swept_whole() < sweeps {
@@ -183,8 +183,7 @@ impl World {
         }
     }
 
-    /// Answers a node's next call, or wakes it if it wants to be woken soon. Returns false if it
-    /// rests.
+    /// Answers a node's next call, or wakes it if it is due soon. Returns false if neither applies.
     fn go_on(&mut self, side: usize) -> bool {
         if self.answer(side) {
             return true;
@@ -234,7 +233,7 @@ impl World {
         self.notes.iter().filter(|note| matches!(note, Note::Swept { whole: true })).count()
     }
 
-    /// Returns the bytes that sweeps say they have reclaimed.
+    /// Returns the number of bytes that sweeps have reported as reclaimed.
     pub(crate) fn reclaimed(&self) -> u64 {
         self.notes.iter().map(|note| if let Note::BytesReclaimed(bytes) = note { *bytes } else { 0 }).sum()
     }
@@ -262,7 +261,7 @@ impl World {
     }
 }
 
-/// Returns an error with this text unless the condition holds.
+/// Returns an error with `text` unless `holds` is true.
 pub(crate) fn demand(holds: bool, text: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(text.into()) }
 }
@@ -280,7 +279,7 @@ pub(crate) fn op(text: &str) -> Op {
     }
 }
 
-/// Begins a transaction with some operations.
+/// Returns the verb that begins a transaction with operations, and commits it if `commits` is true.
 pub(crate) fn begin(name: char, ops: &str, commits: bool) -> Verb {
     let commit = commits.then(CommitArgs::default);
     let batch = Batch { ops: ops.split_whitespace().map(op).collect(), commit };
