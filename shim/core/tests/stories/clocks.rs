@@ -193,7 +193,7 @@ fn the_time_of_an_answer_to_a_call_from_before_a_pause_is_ignored() {
 }
 
 #[test]
-fn a_commit_is_reported_to_others_when_the_stores_time_has_passed_its_commit_time() {
+fn a_commit_is_reported_to_others_when_the_stores_time_has_passed_it() {
     let mut shop = Shop::new(1, &Shop::settings());
     // A node with wide bounds committed at its upper bound, and died before the store's time had
     // passed it.

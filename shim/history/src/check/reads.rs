@@ -43,6 +43,7 @@ pub(crate) struct Scan {
 /// Checks a transaction's reads and returns those that other checks build upon.
 pub(crate) fn scan(index: &Index<'_>, reader: usize, violations: &mut Vec<Violation>) -> Scan {
     let transaction = index.transaction(reader);
+    // Judge each read in program order, with the transaction's own writes before it.
     let mut own: BTreeMap<Key, Value> = BTreeMap::new();
     let mut sources = index.sources(reader).iter();
     let mut seen = Vec::new();
@@ -64,6 +65,7 @@ pub(crate) fn scan(index: &Index<'_>, reader: usize, violations: &mut Vec<Violat
             }
         }
     }
+    // Merge consecutive reads of the same version into runs.
     seen.sort_unstable_by_key(|seen| (seen.key, seen.first));
     seen.dedup_by(|later, run| {
         let same = later.key == run.key && later.writer == run.writer;
@@ -90,6 +92,7 @@ fn judge(
 ) -> Result<Option<Option<u32>>, Violation> {
     let id = index.id(reader);
     let read = |writer| index.version(key, value, writer);
+    // After an own write of the key, only that write may be read.
     if let Some(own) = own {
         let writer = match source {
             Source::Nobody | Source::Initial => None,
@@ -105,6 +108,7 @@ fn judge(
     match source {
         Source::Nobody => Err(Violation::ThinAirRead { reader: id, read: read(None) }),
         Source::Initial => Ok(Some(None)),
+        // There is no own write before the read, so this one comes later.
         Source::Written { writer, .. } if writer as usize == reader => {
             if planted!(FutureIsFine) {
                 return Ok(None);

@@ -123,6 +123,7 @@ fn parse_directive(directive: &[u8]) -> Result<Line, Problem> {
     if found != expected {
         return Err(wrong);
     }
+    // Every directive names a transaction; all but `unknown` have a number after it.
     let Some(transaction) = transaction else { return Err(wrong) };
     let transaction = parse_transaction(transaction)?;
     let number = number.unwrap_or_default();

@@ -218,6 +218,7 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
     if !batch.ops.is_empty() && state.transactions_bytes >= settings.transactions_bytes_max {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
+    // Count the keys that the batch adds to the read set. A write under a lock reads its key, too.
     let mut new = BTreeSet::new();
     for op in &batch.ops {
         match op {
@@ -248,6 +249,7 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
 /// Returns the sizes that the transaction's write buffer has with the batch's writes.
 fn sizes_with(state: &State, attempt: AttemptId, batch: &Batch) -> Sizes {
     let transaction = &state.transactions[&attempt];
+    // Only the last write of each key counts, and it replaces an earlier one in the buffer.
     let longest_sum = condition::longest_sum();
     let mut last: BTreeMap<&Key, Option<&Value>> = BTreeMap::new();
     let mut result = false;

@@ -79,6 +79,7 @@ pub(super) fn settle(ops: Vec<Op>, reads: Vec<Read>) -> Result<(Vec<Op>, Vec<Rea
                 answers.push(Read { key: key.clone(), found: Found::Own(Write::Put(sum.clone())) });
                 settled.push(Op::Put(key, sum));
             }
+            // The read of a later add of the key is this write, not the sum before it.
             Op::Put(key, value) => {
                 sums.remove(&key);
                 settled.push(Op::Put(key, value));

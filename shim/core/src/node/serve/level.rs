@@ -27,6 +27,7 @@ pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Ba
     if !state.settings.levels_known && (writes.next().is_some() || wants == Some(Isolation::Serializable)) {
         return Err(unknown_levels());
     }
+    // The level of the keys written so far, to which those of the batch are added.
     let mut written: BTreeSet<Isolation> =
         transaction.buffer.keys().next().map(|key| level_of(state, key)).into_iter().collect();
     for op in &batch.ops {
@@ -35,6 +36,8 @@ pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Ba
             Op::Put(key, _) | Op::Delete(key) | Op::Add(key, _) => (key, true),
             Op::Result(_) | Op::Fingerprint(_) => continue,
         };
+        // A serializable transaction touches only checked keys. A read-atomic one may read checked
+        // keys, but not write them unchecked.
         let level = level_of(state, key);
         match (wants, level) {
             (Some(Isolation::Serializable), Isolation::ReadAtomic) => {
@@ -56,6 +59,7 @@ pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Ba
                 .into(),
         ));
     }
+    // The locks do not cover keys that another node adds to a listed range.
     if written.contains(&Isolation::Serializable) && !transaction.ranges.is_empty() {
         return Err(uncovered_listing());
     }

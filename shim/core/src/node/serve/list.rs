@@ -292,6 +292,7 @@ fn roll_up(
         through: through.map(str::to_owned),
         mark: crate::ids::TxnId::ZERO,
     };
+    // The transaction's own writes are part of the listing.
     let all: BTreeSet<&Key> = wanted.keys().chain(transaction.buffer.keys()).collect();
     let mut items: Vec<Item> = Vec::new();
     for key in all.into_iter().filter(|key| range.contains(key.as_str())) {

@@ -460,6 +460,7 @@ fn no_follower(
             Some(answer) => answer,
             None => run.ask(|| Call::Get(name.clone()))?,
         };
+        // No entry, or an undecided one whose record decides. A whole entry is a commit.
         let holder = match answer {
             Answer::Got(None | Some((Body::Free, _))) => return Ok(Ok(())),
             Answer::Got(Some((Body::Entry(holder), _))) => holder,
@@ -467,6 +468,7 @@ fn no_follower(
             Answer::Got(Some((other, _))) => return Ok(Err(Stop::Failed(misplaced(&name, &other)))),
             answer => return Ok(Err(Stop::Failed(refusal_of(&answer)))),
         };
+        // Its own entry, of this or an earlier try to commit.
         if who.txn.is_some_and(|own| own.attempt == holder.txn.attempt) {
             return Ok(Ok(()));
         }

@@ -185,6 +185,7 @@ pub(in crate::node) fn listing_answered(
     let Answer::Listed { names, damaged, more } = answer else {
         return fail_all(state, &waiting.waiters, &answer);
     };
+    // Unreadable names are reported, and do not fail the reads.
     damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
     let entries: Vec<VersionEntry> = names
         .into_iter()
@@ -205,6 +206,7 @@ pub(in crate::node) fn listing_answered(
         next_call: state.calls.next_number(),
         mark: waiting.mark,
     };
+    // The index may ignore the page if it came too late; the operations then request another one.
     let bug = bug_of(&state.settings);
     state.index.listed(key, page, |planted| bug == Some(planted));
     advance_all(state, &waiting.waiters);
