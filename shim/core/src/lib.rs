@@ -10,8 +10,8 @@
 //!   sweep's notes, as plain data.
 //! * [`clock`] – the store's time, and ages.
 //! * [`settings`] – every bound and time.
-//! * [`Node`] – the state machine. `node/base` holds its owners of state, `node/serve` what clients
-//!   wait for, `node/upkeep` what nobody waits for.
+//! * [`Node`] – the state machine. `node/base` holds its owners of state, `node/serve` the verbs
+//!   for which clients wait, and `node/upkeep` the background work.
 //!
 //! The rules are those of `docs/protocol.md`; each file names its own and why it holds.
 

@@ -66,8 +66,9 @@ pub enum Isolation {
     /// Two transactions that read the same version may both overwrite it.
     #[default]
     ReadAtomic,
-    /// In addition, what it read is still the newest version when it commits, so that the result of
-    /// all such transactions is as if they had run one after the other. A transaction whose reads
+    /// The transaction reads as at the other level, and everything that it read is still the newest
+    /// version when it commits, so that the result of all such transactions is as if they had run
+    /// one after the other. A transaction whose reads
     /// were overwritten ends in [`Refusal::Conflict`]. Where several processes share the store,
     /// this is the level of a prefix.
     Serializable,
@@ -501,7 +502,7 @@ pub enum Note {
 /// The end of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {
-    /// It committed.
+    /// The transaction committed.
     Committed,
     /// The client aborted it.
     Aborted,

@@ -45,9 +45,9 @@ pub enum Malformed {
 /// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// No transaction wrote it.
+    /// No transaction wrote the value.
     Nobody,
-    /// It is version 0.
+    /// The value is version 0.
     Initial,
     /// A transaction wrote it.
     Written {

@@ -24,10 +24,10 @@ use super::weights;
 /// The node's knowledge of one version.
 #[derive(Debug, Clone, Hash)]
 pub(in crate::node) enum Knowledge {
-    /// A listing showed it, and its record is not known. Boxed, because most versions have a
-    /// header.
+    /// A listing showed the version, and its record is not known. Boxed, because most versions have
+    /// a header.
     Entry(Box<VersionEntry>),
-    /// It is committed, and its whole write set is known.
+    /// The version is committed, and its transaction's whole write set is known.
     Header(Arc<Header>),
 }
 
@@ -60,7 +60,8 @@ struct Vain {
 pub(in crate::node) enum Stray {
     /// Another attempt has committed under the record's name: the entry never was a version.
     Dead,
-    /// Nothing has the record's name. A sweep would have removed the entry, so the record was lost.
+    /// No object has the record's name. A sweep would have removed the entry, so the record was
+    /// lost.
     Lost,
 }
 

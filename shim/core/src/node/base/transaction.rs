@@ -125,7 +125,7 @@ impl std::hash::Hash for Judged {
 /// The judgement of a candidate against the read set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Rejection {
-    /// It is compatible with everything that was read.
+    /// The candidate is compatible with everything that was read.
     None,
     /// A key that it wrote was read as absent by a listing that may reflect a later deletion. It is
     /// compatible if nothing was removed behind the reads.

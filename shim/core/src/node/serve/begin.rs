@@ -36,7 +36,7 @@ pub(in crate::node) enum Ending {
     },
     /// The request has committed.
     Replay(Arc<Record>),
-    /// Nothing is opened.
+    /// Reject the begin.
     Refuse(Refusal),
 }
 
@@ -93,11 +93,11 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
 
 /// A commit that a session has seen.
 enum Seen {
-    /// Its write set is known.
+    /// The commit's write set is known.
     Known(Arc<Header>),
-    /// It has no record under its request's name. A fresh transaction sees it.
+    /// The commit has no record under its request's name. A fresh transaction sees it.
     Whole,
-    /// Its record was requested, at this place of the script.
+    /// The commit's record was requested, at this place of the script.
     Asked(usize),
 }
 

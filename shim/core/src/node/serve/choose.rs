@@ -58,19 +58,19 @@ pub(in crate::node) enum Choice {
 
 /// The judgement of one candidate.
 enum Judgement {
-    /// It is the version to read.
+    /// The candidate is the version to read.
     Take(Arc<Header>),
-    /// It is not a version: undecided, dead, or collected at this key.
+    /// The candidate is not a version: undecided, dead, or collected at this key.
     Skip,
-    /// It is a version, but not compatible with the read set.
+    /// The candidate is a version, but not compatible with the read set.
     Passed,
-    /// It is not compatible with the read set, and older versions may be removed.
+    /// The candidate is not compatible with the read set, and older versions may be removed.
     Gone,
     /// A listing, a record or the mark is missing, and was requested.
     Missing,
     /// The listing is out of date.
     ListAgain,
-    /// Its record is missing, although by the mark it must exist.
+    /// The candidate's record is missing, although by the mark it must exist.
     Lost,
 }
 

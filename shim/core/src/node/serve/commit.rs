@@ -282,7 +282,7 @@ pub(in crate::node) enum Prepared {
         newest: Hlc,
         pages: Vec<(Key, Vec<VersionEntry>, bool)>,
     },
-    /// It stores nothing, and its reads were checked.
+    /// The transaction stores nothing, and its reads were checked.
     Judged(Result<(), Conflict>),
     /// The store failed; nothing was sent.
     Failed(Refusal),
@@ -537,12 +537,12 @@ pub(in crate::node) enum Ending {
     Unknown,
     /// The outcome is unknown, because the object that decides is damaged.
     Doubt(String),
-    /// Nothing took effect, and the transaction is open again.
+    /// The commit took no effect, and the transaction is open again.
     Reopen(Refusal),
     /// Another transaction came first, or has excluded this one. Nothing took effect.
     Conflict(Conflict),
-    /// Nothing took effect, and its one entry, which is the commit, now follows another version: it
-    /// must be written under the new name.
+    /// The commit took no effect, and its one entry, which is the commit, now follows another
+    /// version: it must be written under the new name.
     Renamed,
 }
 

@@ -215,11 +215,11 @@ fn body(record: &Arc<Record>, entry: &VersionEntry) -> Body {
 /// The state of another transaction's entry.
 #[derive(Debug, PartialEq)]
 enum Holder {
-    /// It is a version.
+    /// The entry is a version.
     Committed,
-    /// It is not a version, and never will be.
+    /// The entry is not a version, and never will be.
     Dead,
-    /// It was undecided when its record was read.
+    /// The entry was undecided when its record was read.
     Undecided,
 }
 

@@ -29,7 +29,7 @@ pub(in crate::node) enum Advance {
     Waiting,
     /// Every key has its version, and its value where one is wanted.
     Done(Box<Operation>),
-    /// It was rejected, and has ended.
+    /// The operation was rejected, and has ended.
     Failed,
 }
 
@@ -264,7 +264,7 @@ pub(in crate::node) fn mark_answered(state: &mut State, waiting: &Waiting, answe
     }
 }
 
-/// Takes the node's first read of the mark. If it failed, reads go on all the same, and only those
+/// Takes the node's first read of the mark. If it failed, reads go on, and only those
 /// that need the mark fail.
 pub(in crate::node) fn first_mark_answered(state: &mut State, waiting: &Waiting) {
     state.mark.note_look();

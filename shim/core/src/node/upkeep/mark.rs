@@ -54,13 +54,14 @@ const TIME_RETRY_MS: u64 = 1_000;
 /// The place of a transaction among those that a sweep distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It is at or below the settled mark: committed, and removed where it is superseded.
+    /// The transaction is at or below the settled mark: committed, and removed where it is
+    /// superseded.
     Settled,
-    /// It is at or below the mark: committed.
+    /// The transaction is at or below the mark: committed.
     Marked,
-    /// It is over, and not verified yet.
+    /// The transaction is over, and not verified yet.
     Window,
-    /// It is above the target: nothing is concluded from it.
+    /// The transaction is above the target: nothing is concluded from it.
     Beyond,
 }
 
