@@ -68,9 +68,9 @@ pub enum Isolation {
     ReadAtomic,
     /// The transaction reads as at the other level, and everything that it read is still the newest
     /// version when it commits, so that the result of all such transactions is as if they had run
-    /// one after the other. A transaction whose reads
-    /// were overwritten ends in [`Refusal::Conflict`]. Where several processes share the store,
-    /// this is the level of a prefix.
+    /// one after the other. A transaction whose reads were overwritten ends in
+    /// [`Refusal::Conflict`]. Where several processes share the store, this is the level of a
+    /// prefix.
     Serializable,
 }
 
