@@ -81,7 +81,7 @@ impl Hlc {
 }
 
 const _: () = assert!(Hlc::from_ms(Hlc::MS_MAX).ms() == Hlc::MS_MAX, "the last millisecond fits");
-const _: () = assert!(Hlc::from_ms(u64::MAX).ms() == Hlc::MS_MAX, "what does not fit is cut");
+const _: () = assert!(Hlc::from_ms(u64::MAX).ms() == Hlc::MS_MAX, "a time that does not fit is clamped");
 
 impl fmt::Display for Hlc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +123,7 @@ impl TxnId {
         let below = match attempt.checked_sub(1) {
             Some(attempt) => TxnId { time: self.time, attempt: AttemptId(attempt.to_be_bytes()) },
             None => {
-                let time = self.time.0.checked_sub(1).expect("nothing is below the first place");
+                let time = self.time.0.checked_sub(1).expect("no place is below the first one");
                 TxnId { time: Hlc(time), attempt: AttemptId([0xff; 16]) }
             }
         };
@@ -248,7 +248,7 @@ impl Session {
         }
         assert!(self.entries.len() <= Session::LEN_MAX, "a session's size is bounded");
         assert!(self.entries.is_sorted_by(|a, b| a.txn >= b.txn), "a session names the newest first");
-        assert!(self.newest() >= newest, "what does not fit is older than what a session names");
+        assert!(self.newest() >= newest, "dropped entries are older than those that a session names");
         assert!(self.fresh_until_ms >= fresh_until_ms, "a session stays fresh as long as it was to be");
     }
 }

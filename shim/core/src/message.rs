@@ -549,7 +549,7 @@ impl Begin {
 impl Excess {
     /// Returns the measure by which a record is too large; `actual` is above `limit`.
     pub fn new(of: Measured, actual: usize, limit: usize) -> Excess {
-        assert!(actual > limit, "what fits is not refused");
+        assert!(actual > limit, "a record that fits is not rejected");
         Excess { of, actual, limit }
     }
 }

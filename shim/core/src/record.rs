@@ -408,7 +408,7 @@ impl Aborted {
 
     /// Asserts what holds for every such object.
     pub fn check_invariants(&self) {
-        assert!(!self.attempts.is_empty(), "somebody was excluded");
+        assert!(!self.attempts.is_empty(), "at least one attempt is excluded");
         assert!(self.attempts.is_sorted_by(|a, b| a < b), "attempts are in order, each once");
     }
 }

@@ -258,14 +258,14 @@ impl Settings {
     /// Younger versions cannot be at or below the mark.
     pub fn over_after_ms(&self) -> u64 {
         let over_ms = self.timeout_max_ms + self.grace_ms;
-        assert!(over_ms >= self.grace_ms, "what was sent at the deadline may land within the grace");
+        assert!(over_ms >= self.grace_ms, "a call that was sent at the deadline may land within the grace");
         over_ms
     }
 
     /// Relation (a): returns the distance of a sweep's target from the store's time.
     pub fn target_lag_ms(&self) -> u64 {
         let lag_ms = self.over_after_ms() + self.skew_max_ms;
-        assert!(lag_ms >= self.timeout_max_ms + self.grace_ms, "what is behind the target is over");
+        assert!(lag_ms >= self.timeout_max_ms + self.grace_ms, "attempts below the target are over");
         lag_ms
     }
 

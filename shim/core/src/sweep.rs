@@ -51,7 +51,7 @@ impl HashRange {
     /// Returns true if a hash, and every greater one, lies above the range.
     pub fn ends_before(self, hash: RequestHash) -> bool {
         let ends_before = first_bytes(hash) >= self.to;
-        assert!(!ends_before || self.to < HashRange::END, "nothing is above the end of all hashes");
+        assert!(!ends_before || self.to < HashRange::END, "no hash is above the end of all hashes");
         ends_before
     }
 }

@@ -215,7 +215,7 @@ impl Clock {
         self.disputed = None;
         self.thaws += 1;
         let is_unknown = self.reference == Reference::Own || self.offset.is_none();
-        assert!(is_unknown, "nothing that was known of time before a pause is believed after it");
+        assert!(is_unknown, "after a pause the store's time is unknown");
         Some(gap)
     }
 
@@ -470,7 +470,7 @@ impl Clock {
 
     /// Panics if an invariant is broken.
     pub(crate) fn check_invariants(&self) {
-        assert!(self.heard_mono <= self.now.mono_ms, "what was heard is in the past");
+        assert!(self.heard_mono <= self.now.mono_ms, "the last answer is in the past");
         assert!(self.anchors.len() <= ANCHORS_MAX, "anchors are bounded");
         let ordered = |a: &Anchor, b: &Anchor| a.mono_ms <= b.mono_ms && a.thaws <= b.thaws;
         assert!(self.anchors.iter().is_sorted_by(|a, b| ordered(a, b)), "anchors come in order");

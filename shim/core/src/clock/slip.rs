@@ -48,7 +48,7 @@ impl Slip {
         } else {
             slip.wall_ms = self.wall_ms.max(u64::try_from(beyond_ms).unwrap_or(0));
         }
-        assert!(slip.total_ms() >= self.total_ms(), "what has slipped has slipped");
+        assert!(slip.total_ms() >= self.total_ms(), "the slip never decreases");
         slip
     }
 

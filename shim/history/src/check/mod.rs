@@ -30,7 +30,7 @@
 //! smaller of their read set and write set. No step is quadratic in the number of transactions.
 //!
 //! The check for serializability ([`serial`]) finds lost updates and write skew, which read
-//! atomicity allows.
+//! atomicity allows. If session order is checked, too, it must also respect that order.
 
 /// Returns true if a unit test planted this bug in the checker; the constant `false` elsewhere.
 macro_rules! planted {

@@ -192,7 +192,7 @@ impl Serial {
             let known = arcs.len();
             open.retain(|&Open { read: at, other, value }| {
                 let Read { reader, writer, .. } = self.reads[at];
-                let writer = writer.expect("what replaces version 0 is known");
+                let writer = writer.expect("a read of version 0 needs no alternatives");
                 let before = |from, to| closure.leads(from, to);
                 if before(writer, other) {
                     if !planted!(AntiDependencyLost) {

@@ -249,7 +249,7 @@ impl Gathered {
         assert_eq!(self.record.is_some(), self.all.record.is_some(), "the record has a place");
         let rest = self.rest();
         let open = self.entries.iter().filter(|entry| entry.last.is_none()).count();
-        assert_eq!(rest.entries.len(), open, "what has no outcome is sent again, and nothing else");
+        assert_eq!(rest.entries.len(), open, "exactly the pieces without an outcome are sent again");
     }
 }
 
@@ -450,7 +450,7 @@ impl Calls {
         };
         let passed = waiting.limit.is_some_and(|limit| limit.has_passed(clock));
         if again && !passed {
-            assert!(waiting.tries >= 1, "what is answered was tried");
+            assert!(waiting.tries >= 1, "an answered call was tried");
             // Pauses double, so that a store in trouble gets fewer calls.
             let doublings = (waiting.tries - 1).min(16);
             let pause = (settings.retry_min_ms << doublings).min(settings.retry_max_ms).max(1);
@@ -481,7 +481,7 @@ impl Calls {
     pub(in crate::node) fn repeat(&mut self, clock: &Clock, id: CallId) {
         // Its owner may have ended during the pause.
         let Some(waiting) = self.map.remove(&id) else { return };
-        assert!(waiting.tries >= 1, "what is repeated was tried");
+        assert!(waiting.tries >= 1, "a retried call was tried");
         if let Some(gathered) = &waiting.gathered {
             assert!(!gathered.is_decided(), "a commit that is decided is not repeated");
         }
@@ -562,11 +562,11 @@ impl Calls {
         for (owner, id) in &self.shared {
             let waiting = self.map.get(id).expect("shared calls are under way");
             assert_eq!(waiting.owner, *owner, "a shared call has its owner");
-            assert!(waiting.limit.is_some(), "somebody's patience bounds a shared call");
+            assert!(waiting.limit.is_some(), "a shared call has a limit");
         }
         for (id, waiting) in &self.map {
             assert!(id.0 < self.next && waiting.asked_call <= id.0, "numbers grow");
-            assert!(waiting.tries >= 1, "what is under way was tried");
+            assert!(waiting.tries >= 1, "a call in flight was tried");
             assert!(u64::from(waiting.tries) <= id.0 - waiting.asked_call + 1, "each try has a number");
             let is_commit = matches!(waiting.call, Call::Commit(_));
             assert_eq!(waiting.gathered.is_some(), is_commit, "a commit's outcomes are gathered");

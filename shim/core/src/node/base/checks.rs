@@ -277,14 +277,23 @@ impl Checks {
     pub(in crate::node) fn check_invariants(&self, is_open: impl Fn(AttemptId) -> bool) {
         let ended = self.ended.iter().map(|(_, _, keys)| keys.len()).sum::<usize>();
         assert_eq!(self.ended_keys, ended, "keys of commits that have ended are counted");
-        assert!(ended <= self.ended_keys_max, "what has ended is bounded");
+        assert!(ended <= self.ended_keys_max, "the keys of ended commits are bounded");
         let under_way = self.under_way.values().map(|commit| commit.keys.len()).sum::<usize>();
         let noted = self.writers.values().map(VecDeque::len).sum::<usize>();
         assert_eq!(noted, ended + under_way, "a commit is noted at each of its keys");
-        assert!(self.under_way.keys().all(|attempt| is_open(*attempt)), "what is under way is open");
-        assert!(self.open.iter().all(|(_, attempt)| is_open(*attempt)), "what is open has not ended");
-        assert!(self.open.iter().all(|(began, _)| *began <= self.ends), "nothing began after the next end");
-        assert!(!self.open.is_empty() || self.ended.is_empty(), "nothing is kept for nobody");
+        assert!(
+            self.under_way.keys().all(|attempt| is_open(*attempt)),
+            "a commit in flight belongs to an open transaction"
+        );
+        assert!(self.open.iter().all(|(_, attempt)| is_open(*attempt)), "an attempt that is checked is open");
+        assert!(
+            self.open.iter().all(|(began, _)| *began <= self.ends),
+            "a transaction began after ends that were counted"
+        );
+        assert!(
+            !self.open.is_empty() || self.ended.is_empty(),
+            "ended commits are kept only for open transactions"
+        );
         for writers in self.writers.values() {
             assert!(writers.iter().is_sorted_by(|a, b| a.txn < b.txn), "writers are in the order of time");
         }

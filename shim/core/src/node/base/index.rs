@@ -408,7 +408,7 @@ impl Index {
     /// it did not show was entered since.
     pub(in crate::node) fn list_again(&mut self, key: &Key, next_call: u64) {
         let entry = self.entry(key);
-        assert!(entry.not_before_call <= next_call, "what is asked next is asked later");
+        assert!(entry.not_before_call <= next_call, "the next call is later than the last invalid listing");
         // A listing in flight was made before, and may show the same: ignore its answer.
         entry.listing = None;
         entry.not_before_call = next_call;
@@ -421,7 +421,7 @@ impl Index {
         let Some(entry) = self.keys.get_mut(key) else { return };
         let (Ok(at) | Err(at)) = entry.place(txn);
         let gone = entry.versions.split_off(at);
-        assert!(gone.iter().all(|known| known.txn <= txn), "nothing newer is forgotten");
+        assert!(gone.iter().all(|known| known.txn <= txn), "no newer version is forgotten");
         gone.iter().for_each(|known| self.release(known));
         self.weigh(key);
     }
@@ -586,7 +586,7 @@ impl Index {
                 continue;
             }
             let entry = self.keys.remove(&key).expect("looked up above");
-            assert!(entry.pins == 0, "what an operation works on is not forgotten");
+            assert!(entry.pins == 0, "a pinned key is not forgotten");
             assert!(self.bytes >= entry.bytes, "the sum has every part");
             self.bytes -= entry.bytes;
             entry.versions.iter().for_each(|known| self.release(known));
@@ -625,7 +625,7 @@ impl Index {
                 }
                 if let Knowledge::Header(header) = &known.knowledge {
                     assert_eq!(header.txn, known.txn, "a version is its own transaction's");
-                    assert!(known.undecided.is_none(), "what is committed is not undecided");
+                    assert!(known.undecided.is_none(), "a committed version is not undecided");
                     *held.entry(header.txn).or_default() += 1;
                 }
             }

@@ -53,7 +53,7 @@ impl Line {
         keys: Vec<Key>,
         looks_mono: Option<u64>,
     ) -> Option<u64> {
-        assert!(!keys.is_empty(), "who wants no key waits for nobody");
+        assert!(!keys.is_empty(), "a commit in line wants a key");
         let number = self.next;
         let place = self.places.entry(attempt).or_insert_with(|| {
             self.next += 1;
@@ -109,10 +109,13 @@ impl Line {
             assert!(place.number < self.next, "a place has a number that was given out");
             let is_behind = |key: &Key| self.first(key) != Some(*attempt);
             let is_kept = |key: &Key| is_behind(key) || waits(*attempt, key);
-            assert!(place.keys.iter().any(is_kept), "nobody waits for nothing");
+            assert!(place.keys.iter().any(is_kept), "a commit in line waits for another one");
             let is_busy = place.keys.iter().any(|key| waits(*attempt, key));
             let is_timed = place.looks_mono.is_some_and(|at| has_timer(*attempt, at));
-            assert!(is_timed || !is_busy || place.keys.iter().any(is_behind), "who is the first has a timer");
+            assert!(
+                is_timed || !is_busy || place.keys.iter().any(is_behind),
+                "the first commit in line has a timer"
+            );
         }
     }
 }

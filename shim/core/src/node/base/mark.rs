@@ -90,7 +90,7 @@ impl MarkView {
             None => format.mark,
         };
         assert!(settled <= format.mark, "only what was a mark settles");
-        assert!(alone || settled >= format.settled, "what has settled stays so");
+        assert!(alone || settled >= format.settled, "a settled mark stays settled");
         self.seen = Some(Seen { format, tag, asked_call, asked, settled });
     }
 
@@ -130,7 +130,7 @@ impl MarkView {
         seen.format.check_invariants();
         assert!(seen.asked_call < next_call, "the mark was asked by a call that was made");
         assert!(seen.settled <= seen.format.mark, "only what was a mark settles");
-        assert!(alone || seen.settled >= seen.format.settled, "what has settled stays so");
+        assert!(alone || seen.settled >= seen.format.settled, "a settled mark stays settled");
     }
 
     /// Returns the last read of the mark, however old.

@@ -171,7 +171,7 @@ impl Operations {
                     let waited = |(key, own): &(Key, Option<Found>)| {
                         own.is_some() || operation.wanted.contains_key(key)
                     };
-                    assert!(reads.iter().all(waited), "what a batch reads is its own or wanted");
+                    assert!(reads.iter().all(waited), "a read of a batch is an own write or wanted");
                     let is_listed =
                         |(key, want): (&Key, &Want)| matches!(want, Want::Listed) && !written.contains(key);
                     assert!(

@@ -24,7 +24,7 @@ impl<K: Ord + Clone, V> Remembered<K, V> {
         while self.order.len() > self.len_max {
             let oldest = self.order.pop_front().expect("it is longer than its bound");
             let evicted = self.map.remove(&oldest);
-            assert!(evicted.is_some(), "what has a place in the order is kept");
+            assert!(evicted.is_some(), "every key in the order is in the map");
         }
         assert_eq!(self.map.len(), self.order.len(), "every key has one place in the order");
         assert!(self.map.len() <= self.len_max, "memory is bounded");

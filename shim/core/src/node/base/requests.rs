@@ -80,7 +80,7 @@ impl Requests {
             if is_decided || is_last { std::mem::take(&mut request.waiters) } else { VecDeque::new() };
         if is_last {
             let gone = self.map.remove(&hash).expect("looked up above");
-            assert!(gone.waiters.is_empty(), "nobody waits for an attempt that has ended");
+            assert!(gone.waiters.is_empty(), "no begin waits for an attempt that has ended");
         }
         waiters
     }

@@ -247,7 +247,7 @@ impl<P> Tasks<P> {
             assert!(id.0 < self.next, "numbers grow");
             assert!(!memory.awaited.is_empty(), "a script that waits for nothing has run to its end");
             for place in &memory.awaited {
-                assert!(matches!(memory.memo[*place], Memo::Asked), "what is awaited was asked");
+                assert!(matches!(memory.memo[*place], Memo::Asked), "an awaited answer is that of a call");
             }
         }
     }

@@ -75,6 +75,6 @@ impl Timers {
 
     /// Panics if a timer is due that a step should have fired.
     pub(in crate::node) fn check_invariants(&self, now_mono: u64) {
-        assert!(self.next().is_none_or(|at| at > now_mono), "what is due fires within its step");
+        assert!(self.next().is_none_or(|at| at > now_mono), "a due timer fires within its step");
     }
 }

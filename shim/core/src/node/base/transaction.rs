@@ -289,7 +289,7 @@ impl Transaction {
     /// Starts a commit: its time is to be taken.
     pub(in crate::node) fn prepare(&mut self, result: Option<bytes::Bytes>, waiters: Vec<CommitWaiter>) {
         assert!(matches!(self.phase, Phase::Open), "a commit starts once");
-        assert!(!waiters.is_empty(), "somebody asked for the commit");
+        assert!(!waiters.is_empty(), "a commit has a waiter");
         let stores = self.named || !self.buffer.is_empty();
         assert!(stores || self.is_serializable(), "a commit stores something, or is checked");
         self.phase = Phase::Preparing(result, waiters);
@@ -299,11 +299,11 @@ impl Transaction {
     /// the versions that its writes follow, if its entries are locks.
     pub(in crate::node) fn take_time(&mut self, time: Hlc, follows: Option<Follows>) -> Arc<Record> {
         assert!(time > self.newest_seen(), "a commit's time is above all that it read");
-        assert_eq!(follows.is_some(), self.locks, "what is written under a lock follows a version");
+        assert_eq!(follows.is_some(), self.locks, "exactly the writes under locks follow versions");
         // A write must follow the version that the client read. If the client has not read the key,
         // it may follow a newer version.
         for (key, version) in self.buffer.keys().zip(follows.iter().flat_map(|of| of.versions.iter())) {
-            let read = self.reads.get(key).expect("what is written under a lock was read");
+            let read = self.reads.get(key).expect("a key that is written under a lock was read");
             let is_newer = *version > read.version() && !read.delivered;
             assert!(is_newer || *version == read.version(), "a write follows what its client read");
         }
@@ -331,8 +331,8 @@ impl Transaction {
     /// versions than planned.
     pub(in crate::node) fn was_written_as(&mut self, written: Arc<Record>) {
         let Phase::Committing(record, _) = &mut self.phase else { unreachable!("it was being written") };
-        assert_eq!(record.txn, written.txn, "what was written is what was to be");
-        assert_eq!(record.writes, written.writes, "what was written is what was to be");
+        assert_eq!(record.txn, written.txn, "the written record is that of the commit");
+        assert_eq!(record.writes, written.writes, "the written record is that of the commit");
         *record = written;
     }
 
@@ -340,7 +340,7 @@ impl Transaction {
     /// time remains.
     pub(in crate::node) fn pass(&mut self) {
         let Phase::Committing(record, waiters) = std::mem::replace(&mut self.phase, Phase::Open) else {
-            unreachable!("what is durable was sent")
+            unreachable!("a durable commit was sent")
         };
         assert_eq!(record.txn.attempt, self.attempt, "a commit is its own attempt's");
         self.phase = Phase::Passing(record, waiters);
@@ -348,9 +348,9 @@ impl Transaction {
 
     /// Reopens the transaction, after a commit that took no effect and has no waiters left.
     pub(in crate::node) fn reopen(&mut self) {
-        assert!(!matches!(self.phase, Phase::Passing(..)), "what is durable is not taken back");
+        assert!(!matches!(self.phase, Phase::Passing(..)), "a durable commit is not reopened");
         let waiters = self.waiters_mut().expect("a commit was asked");
-        assert!(waiters.is_empty(), "everybody who waited has been answered");
+        assert!(waiters.is_empty(), "all waiters have been answered");
         self.phase = Phase::Open;
     }
 
@@ -422,7 +422,7 @@ impl Transaction {
     /// Removes a choice from the read set that was not returned to the client.
     pub(in crate::node) fn take_back(&mut self, key: &Key) {
         let read = self.reads.remove(key).expect("only what is in the read set is taken back");
-        assert!(!read.delivered, "what the client has had stays");
+        assert!(!read.delivered, "a delivered read is not taken back");
         // Rebuild the bounds without those that came from the choice.
         self.absences += 1;
         self.lower.clear();
@@ -615,7 +615,7 @@ impl Transaction {
             Phase::Closing(..) => assert!(self.operations > 0, "it waits for operations under way"),
             Phase::Preparing(_, waiters) => {
                 let patience = waiters.iter().all(|waiter| waiter.until_mono < u64::MAX);
-                assert!(patience, "who waits for a commit has a limit");
+                assert!(patience, "a waiter of a commit has a time-out");
             }
             Phase::Committing(record, _) | Phase::Passing(record, _) => {
                 assert_eq!(record.txn.attempt, self.attempt, "a commit is its own attempt's");

@@ -169,7 +169,10 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
         }
     }
     assert!(floor.len() <= begin.session.entries.len(), "the floor is of the session");
-    assert!(fresh || floor.len() == begin.session.entries.len(), "what is not in the floor makes it fresh");
+    assert!(
+        fresh || floor.len() == begin.session.entries.len(),
+        "a commit that is not in the floor makes the transaction fresh"
+    );
     Ok(Ending::Open { floor, fresh })
 }
 
@@ -317,7 +320,7 @@ fn open_remaining_ms(state: &State, hash: RequestHash) -> u64 {
 pub(in crate::node) fn waiter_gives_up(state: &mut State, hash: RequestHash, ticket: Ticket) {
     let Some(waiter) = state.requests.give_up(hash, ticket) else { return };
     assert_eq!(waiter.ticket, ticket, "a waiter gives up for itself");
-    assert!(waiter.until_mono <= state.clock.mono_ms(), "nobody gives up early");
+    assert!(waiter.until_mono <= state.clock.mono_ms(), "a waiter does not time out early");
     let retry_after_ms = open_remaining_ms(state, hash);
     state.refuse(waiter.ticket, Refusal::InProgress { retry_after_ms });
 }

@@ -202,7 +202,7 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     let beside = state.planted(Bug::CommitBesideOperations);
     let transaction = state.transactions.get_mut(&attempt).expect("an open transaction");
     assert!(matches!(transaction.phase, Phase::Open), "a commit starts once");
-    assert!(!waiters.is_empty(), "somebody asked for the commit");
+    assert!(!waiters.is_empty(), "a commit has a waiter");
     assert!(transaction.operations == 0 || beside, "a commit starts when all operations are done");
     if transaction.buffer.is_empty() && !transaction.named && !transaction.is_serializable() {
         // Nothing is stored, but the client's next transactions must see what this one read.
@@ -315,7 +315,9 @@ pub(in crate::node) fn prepare_script(
         return Ok(match lock::check_reads(run, state, attempt, None)? {
             Ok(()) => Prepared::Judged(Ok(())),
             Err(lock::Stop::Conflict(found) | lock::Stop::Held(found)) => Prepared::Judged(Err(found)),
-            Err(lock::Stop::Lost | lock::Stop::Renamed) => unreachable!("what only reads has no locks"),
+            Err(lock::Stop::Lost | lock::Stop::Renamed) => {
+                unreachable!("a transaction that only reads has no locks")
+            }
             Err(lock::Stop::Failed(refusal)) => Prepared::Failed(refusal),
         });
     }
@@ -422,7 +424,7 @@ pub(in crate::node) fn take_turn(state: &mut State, attempt: AttemptId) {
         return;
     }
     let Transaction { phase, deadline, .. } = &state.transactions[&attempt];
-    assert!(matches!(phase, Phase::Preparing(..)), "who waits for a turn has sent nothing");
+    assert!(matches!(phase, Phase::Preparing(..)), "a commit in line has sent nothing");
     if is_time_known(state, attempt) {
         return take_time(state, attempt, Hlc::default());
     }
@@ -750,7 +752,7 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
 
 fn acknowledge(state: &mut State, attempt: AttemptId) {
     let transaction = state.transactions.get_mut(&attempt).expect("it passes");
-    assert!(!transaction.deadline.has_passed(&state.clock), "nothing is acknowledged after its deadline");
+    assert!(!transaction.deadline.has_passed(&state.clock), "no commit is acknowledged after its deadline");
     let phase = std::mem::replace(&mut transaction.phase, Phase::Open);
     let Phase::Passing(record, waiters) = phase else { unreachable!("only what is durable is acknowledged") };
     assert!(record.txn.time > transaction.newest_seen(), "a commit is above all that it read");

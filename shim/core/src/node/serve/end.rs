@@ -83,7 +83,7 @@ pub(in crate::node) fn end(
     }
     state.note(Note::Ended(attempt, end_of(&outcome)));
     if let (Outcome::Committed(committed), Some(record)) = (&outcome, &record) {
-        assert_eq!(committed.txn, Some(record.txn), "what is acknowledged is what was written");
+        assert_eq!(committed.txn, Some(record.txn), "the acknowledged transaction is the written one");
     }
     // Remember the name of the object that is the commit, for look-ups.
     let commit = match &transaction.phase {
@@ -205,7 +205,7 @@ pub(in crate::node) fn reopen(state: &mut State, attempt: AttemptId, refusal: &R
 pub(in crate::node) fn nothing_to_store(state: &mut State, attempt: AttemptId, session: Session) {
     let waiters = take_waiters(state, attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
-    assert!(transaction.buffer.is_empty(), "what was written is stored");
+    assert!(transaction.buffer.is_empty(), "a transaction with writes stores them");
     transaction.reopen();
     let committed = Committed { txn: None, session };
     end(state, attempt, Outcome::Committed(committed.clone()), None);
@@ -260,7 +260,7 @@ pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
     if !transaction.deadline.has_passed(&state.clock) {
         // The timer fired a little early: set it again.
         let at_mono = state.clock.mono_ms() + transaction.deadline.remaining_ms(&state.clock);
-        assert!(at_mono > state.clock.mono_ms(), "what has not passed has time left");
+        assert!(at_mono > state.clock.mono_ms(), "a deadline that has not passed is in the future");
         state.transactions.get_mut(&attempt).expect("looked up above").deadline_mono = at_mono;
         return state.timers.set(at_mono, Timer::Deadline(attempt));
     }
@@ -276,7 +276,7 @@ pub(in crate::node) fn deadline(state: &mut State, attempt: AttemptId) {
 pub(in crate::node) fn expire(state: &mut State, attempt: AttemptId) {
     let waiters = take_waiters(state, attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
-    assert!(transaction.deadline.has_passed(&state.clock), "nothing expires before its time");
+    assert!(transaction.deadline.has_passed(&state.clock), "a transaction expires only after its deadline");
     transaction.reopen();
     end(state, attempt, Outcome::Expired, None);
     waiters.into_iter().for_each(|waiter| state.refuse(waiter.ticket, Refusal::Lost));
@@ -288,7 +288,7 @@ pub(in crate::node) fn deadlines(state: &mut State) {
     let expired: Vec<AttemptId> = expired.map(|(attempt, _)| *attempt).collect();
     expired.into_iter().for_each(|attempt| deadline(state, attempt));
     let late = state.transactions.values().any(|open| open.deadline.has_passed(&state.clock));
-    assert!(!late, "nothing is open after its time");
+    assert!(!late, "no transaction is open after its deadline");
 }
 
 /// Aborts a transaction.

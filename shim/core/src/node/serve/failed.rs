@@ -76,7 +76,7 @@ pub(in crate::node) fn carry_out(
     state.work.push_back(Work::OperationDone(attempt));
     match found {
         Found::Record(record) => {
-            assert!(record.txn.attempt != attempt, "what is open has not committed");
+            assert!(record.txn.attempt != attempt, "an open attempt has not committed");
             begin::learn_told(state, &record);
             let transaction = &state.transactions[&attempt];
             match tell::verdict(state, &record, transaction.fingerprint, &transaction.session) {

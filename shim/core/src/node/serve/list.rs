@@ -89,7 +89,7 @@ pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
         unreachable!("only a listing asks for pages")
     };
     assert!(listing.page.is_none(), "a page is read before the next one is asked for");
-    assert!(listing.is_asked || operation.wanted.is_empty(), "nothing is wanted before the first page");
+    assert!(listing.is_asked || operation.wanted.is_empty(), "no key is wanted before the first page");
     listing.is_asked = true;
     let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
     // Most keys have one or two entries; where they have more, more pages are needed.

@@ -331,7 +331,7 @@ fn look(
     holder: &VersionEntry,
     who: Who,
 ) -> Result<Result<Holder, Refusal>, Pending> {
-    assert!(who.txn != Some(holder.txn), "nobody waits for itself");
+    assert!(who.txn != Some(holder.txn), "a transaction does not wait for itself");
     let name = Name::Commit(holder.hash);
     for _ in 0..ROUNDS_MAX {
         // The object under the record's name decides, if there is one and it concerns this attempt.
@@ -397,7 +397,7 @@ pub(in crate::node) fn check_reads(
     record: Option<&Arc<Record>>,
 ) -> Result<Result<(), Stop>, Pending> {
     let transaction = &state.transactions[&attempt];
-    assert!(transaction.locks, "what is checked here is not checked in memory");
+    assert!(transaction.locks, "reads are checked in the store only if entries are locks");
     let who =
         Who { txn: record.map(|record| record.txn), holds: record.is_some_and(|r| !r.writes.is_empty()) };
     let read = || transaction.reads.iter().filter(|(key, _)| state.settings.locks(key));

@@ -367,7 +367,7 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
     for key in operation.wanted.keys().filter(stays) {
         let Some(read) = transaction.reads.get_mut(key) else {
             let is_absent = transaction.listed_as_absent(key).is_some();
-            assert!(is_absent, "what is delivered is in the read set");
+            assert!(is_absent, "a delivered key is in the read set or in a listed range");
             continue;
         };
         read.delivered = true;

@@ -200,6 +200,6 @@ pub(in crate::node) fn session_with(
     let unsure = reads.iter().filter(|entry| !state.is_entered(entry.hash, entry.txn)).copied();
     let mut session = before.clone();
     session.add(unsure.chain([newest]), now, &state.settings, state.id);
-    assert!(session.newest() >= record.txn.time, "a session covers the commit that its client hears of");
+    assert!(session.newest() >= record.txn.time, "a session covers the commit that is reported");
     session
 }

@@ -87,7 +87,7 @@ impl Met {
         while self.shorts.len() > self.len_max && self.range.to - self.range.from > 1 {
             let middle = *self.shorts.iter().nth(self.shorts.len() / 2).expect("it is longer than its bound");
             let first = (middle >> 48) as u32;
-            assert!(self.range.from <= first && first < self.range.to, "what is met lies in the range");
+            assert!(self.range.from <= first && first < self.range.to, "a hash of the set is in the range");
             self.range.to = first.max(self.range.from + 1);
             self.shorts.split_off(&(u64::from(self.range.to) << 48));
         }
@@ -133,8 +133,14 @@ impl Met {
     pub(super) fn check_invariants(&self) {
         let first = |short: &u64| (*short >> 48) as u32;
         let (least, greatest) = (self.shorts.first(), self.shorts.last());
-        assert!(least.is_none_or(|short| first(short) >= self.range.from), "what is met is of the range");
-        assert!(greatest.is_none_or(|short| first(short) < self.range.to), "what is met is of the range");
+        assert!(
+            least.is_none_or(|short| first(short) >= self.range.from),
+            "a hash of the set is in the range"
+        );
+        assert!(
+            greatest.is_none_or(|short| first(short) < self.range.to),
+            "a hash of the set is in the range"
+        );
         let alike = self.range.to - self.range.from == 1;
         assert!(alike || self.shorts.len() <= self.len_max, "hashes met are bounded");
     }
@@ -173,7 +179,7 @@ mod tests {
                 (0..hashes).for_each(|n| met.insert(hash(n)));
                 let within = (0..hashes).filter(|n| met.range().contains(hash(*n)));
                 let within = within.inspect(|n| assert!(met.contains(hash(*n)), "{n}")).count();
-                assert_eq!(met.len(), within, "nothing else is met");
+                assert_eq!(met.len(), within, "the set holds exactly the hashes of the range");
                 assert!(within <= len_max, "{within} fit into {len_max}");
                 seen += within;
                 ranges += 1;

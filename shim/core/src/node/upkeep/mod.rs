@@ -101,7 +101,7 @@ impl Upkeep {
             assert!(self.due_mono.is_none(), "one sweep at a time");
             sweep.check_invariants(state);
         }
-        assert!(self.is_on || self.due_mono.is_none(), "nothing begins while it is switched off");
+        assert!(self.is_on || self.due_mono.is_none(), "no sweep is due while sweeps are switched off");
         let alone = state.settings.moves_mark_alone();
         assert!(alone || self.settling.is_none(), "elsewhere a mark settles by time");
     }

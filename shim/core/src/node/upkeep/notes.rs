@@ -110,7 +110,7 @@ pub(super) fn of(sweep: &Sweep, bytes_max: usize) -> Option<Arc<Notes>> {
         Phase::Versions(keys) | Phase::Window(keys) => keys.noted(),
         Phase::Commits(commits) => commits.noted(sweep.unlooked.iter().copied()),
         Phase::Begin | Phase::Move | Phase::Blobs(_) | Phase::Finish | Phase::Saving => {
-            unreachable!("nothing is noted there")
+            unreachable!("this phase leaves no notes")
         }
     };
     if phase == (sweep::Phase::Versions { after: None, survivor: None }) && sweep.is_first_pass() {

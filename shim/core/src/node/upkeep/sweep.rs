@@ -207,7 +207,7 @@ impl Sweep {
     /// Deletes a record whose name is never used again, in a batch.
     pub(super) fn remove_unnamed(&mut self, hash: RequestHash, entered: Entered) {
         assert!(!entered.named, "a name that may be used again goes by tag");
-        assert!(entered.txn <= self.basis().mark(), "what the mark has not passed stays");
+        assert!(entered.txn <= self.basis().mark(), "only a record that the mark has passed is removed");
         self.unnamed.push((hash, entered.bytes));
     }
 
@@ -451,7 +451,7 @@ impl Sweep {
                 Phase::Commits(commits) => records::page_call(commits, state),
                 Phase::Blobs(groups) => blobs::page_call(groups, state),
                 Phase::Begin | Phase::Window(_) | Phase::Move | Phase::Finish | Phase::Saving => {
-                    unreachable!("nothing is listed there")
+                    unreachable!("this phase lists nothing")
                 }
             },
             Job::Verify(attempt) => Call::Get(Name::Commit(attempt.hash)),
@@ -522,7 +522,7 @@ impl Sweep {
             Phase::Commits(commits) => records::page_answered(self, state, commits, answer),
             Phase::Blobs(groups) => blobs::page_answered(self, state, groups, answer),
             Phase::Begin | Phase::Window(_) | Phase::Move | Phase::Finish | Phase::Saving => {
-                unreachable!("nothing is listed there")
+                unreachable!("this phase lists nothing")
             }
         }
     }
@@ -622,7 +622,7 @@ impl Sweep {
         self.flow.check_invariants();
         self.met.check_invariants();
         let Some(basis) = &self.basis else {
-            assert!(matches!(self.phase, Phase::Begin), "nothing starts before the mark was read");
+            assert!(matches!(self.phase, Phase::Begin), "no phase starts before the mark was read");
             return;
         };
         basis.check_invariants();
@@ -637,7 +637,10 @@ impl Sweep {
             }
             Phase::Begin | Phase::Versions(_) | Phase::Window(_) | Phase::Saving => {}
         }
-        assert!(self.unlooked.is_empty() || self.is_stopping, "what was listed is looked at");
+        assert!(
+            self.unlooked.is_empty() || self.is_stopping,
+            "listed records are left unread only when the sweep is stopped"
+        );
     }
 
     /// Returns the place up to which attempts are verified. With the planted bug: all of them.
