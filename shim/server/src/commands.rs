@@ -20,6 +20,7 @@ pub(crate) struct Aft {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(ServeArguments),
+    Settings(SettingsArguments),
     Demo(DemoArguments),
     #[command(hide = true)]
     DemoFunction {
@@ -55,66 +56,6 @@ pub(crate) enum Switch {
 /// entry is refused by name. The first SIGTERM or SIGINT drains: /readyz says so, open transactions are finished or time out, exit code
 /// 0. The second one ends the process at once.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  aft serve --store local:./data
-  aft serve --store memory: --listen 127.0.0.1:0
-  aft serve --store 's3://bucket/prefix?region=eu-west-1'
-  AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/shop'
-  AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
-  aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
-    --tls-certificate server.pem --tls-key server.key
-
-Settings file (all entries are optional):
-  [serve]  store, listen, nodes, maintain (on or off), drain_ms, memory_bytes_max (from 192 MiB on: every bound that is
-           not set gets its share), credentials, tls_certificate, tls_key, tls_client_ca
-  [node]   index_bytes_max, value_cache_bytes_max, transactions_bytes_max, transactions_max,
-           queue_len_max, store_calls_max, timeout_default_ms, timeout_max_ms,
-           retention_default_ms, commit_patience_ms, recheck_after_ms, skew_max_ms,
-           commit_wait_max_ms, sweep_interval_ms, sweep_hashes_max
-  [local]  cache_bytes_max, memtable_bytes_max (this one for a new directory): of a local: store
-  [s3]     writes_dollars_per_1000, reads_dollars_per_1000 (requests of an s3: store, for
-           /metrics; Amazon's list prices)
-  [dynamodb]  writes_dollars_per_million, reads_dollars_per_million (request units of a dynamodb:
-           store, likewise)
-  [doors]  connections_max, header_bytes_max, body_bytes_max, value_bytes_max, bodies_bytes_max,
-           header_timeout_ms, body_timeout_ms, reply_stall_timeout_ms, wait_default_ms,
-           wait_max_ms
-  [log]    format (text or json), filter (for instance info,aft_door_native=debug)
-  [test]   time_divisor
-
-Without credentials everybody who reaches the port may do everything, so another address than
-loopback is refused. SIGHUP reads the credentials, the certificate and the key again; connections
-stay open. What is wrong in them then is logged, and the old ones hold.
-
-A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller says otherwise, and
-at most timeout_max_ms (15 minutes). How long a request is remembered, retention_s, is
-retention_default_ms (1 day) unless its caller says otherwise, and between twice timeout_max_ms
-and 2 s more (30 minutes and 2 s) and 15 days. A wish beyond these bounds is moved to the nearer
-one.
-
-On a store that other servers may write to as well, a key is listed again before a read when its
-last listing is older than recheck_after_ms (10 s, at most 60 s): what others committed is seen by
-then; a transaction that begins fresh sees it at once. There a server takes its time from the
-store's answers: it commits while it knows it to skew_max_ms (2 s), and waits up to
-commit_wait_max_ms (50 ms) beside a commit so that the later of two writes wins; where that is too
-short it looks at the written keys first.
-
-On such a store the level of transactions belongs to the keys. One that is made by the first server
-is serializable for every key; aft store init --isolation makes it with other levels, and aft store
-show lists them.
-
-Superseded versions go in sweeps, one sweep_interval_ms (1 hour; a minute on Redis, which keeps all
-in memory) after the other. Any number of servers on a store may sweep, and one is enough:
---maintain off for the others. aft maintain sweeps without serving.
-
-A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes
-on meanwhile until the transaction's time is over, and asking again tells how it ended.
-
-Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
-  index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
-  + sweep_hashes_max 4 million times 16 bytes + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
-  + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else")]
 pub(crate) struct ServeArguments {
     /// The store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
@@ -150,6 +91,57 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub(crate) test_time_divisor: Option<u64>,
 }
+
+/// The end of `aft serve --help`, before and after the list of settings.
+pub(crate) const SERVE_EXAMPLES: &str = "\
+Examples:
+  aft serve --store local:./data
+  aft serve --store memory: --listen 127.0.0.1:0
+  aft serve --store 's3://bucket/prefix?region=eu-west-1'
+  AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/shop'
+  AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
+  aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
+    --tls-certificate server.pem --tls-key server.key";
+pub(crate) const SERVE_NOTES: &str = "\
+Without credentials everybody who reaches the port may do everything, so another address than
+loopback is refused. SIGHUP reads the credentials, the certificate and the key again; connections
+stay open. What is wrong in them then is logged, and the old ones hold.
+
+A transaction's timeout_ms is timeout_default_ms (1 minute) unless its caller says otherwise, and
+at most timeout_max_ms (15 minutes). How long a request is remembered, retention_s, is
+retention_default_ms (1 day) unless its caller says otherwise, and between twice timeout_max_ms
+and 2 s more (30 minutes and 2 s) and 15 days. A wish beyond these bounds is moved to the nearer
+one.
+
+On a store that other servers may write to as well, a key is listed again before a read when its
+last listing is older than recheck_after_ms (10 s, at most 60 s): what others committed is seen by
+then; a transaction that begins fresh sees it at once. There a server takes its time from the
+store's answers: it commits while it knows it to skew_max_ms (2 s), and waits up to
+commit_wait_max_ms (50 ms) beside a commit so that the later of two writes wins; where that is too
+short it looks at the written keys first.
+
+On such a store the level of transactions belongs to the keys. One that is made by the first server
+is serializable for every key; aft store init --isolation makes it with other levels, and aft store
+show lists them.
+
+Superseded versions go in sweeps, one sweep_interval_ms (1 hour; a minute on Redis, which keeps all
+in memory) after the other. Any number of servers on a store may sweep, and one is enough:
+--maintain off for the others. aft maintain sweeps without serving.
+
+A commit that the store does not answer is called unknown after commit_patience_ms (15 s); it goes
+on meanwhile until the transaction's time is over, and asking again tells how it ended.
+
+Memory does not grow with the number of keys. With the defaults at most (README.md, Memory, says what each bound covers):
+  index_bytes_max 256 MiB + value_cache_bytes_max 256 MiB + transactions_bytes_max 256 MiB
+  + sweep_hashes_max 4 million times 16 bytes + cache_bytes_max 128 MiB + 5 times 1.5 times memtable_bytes_max 64 MiB
+  + large bodies under way, either way, bodies_bytes_max 1 GiB + 256 MiB for everything else";
+
+/// Print every setting of `aft serve`, as an annotated settings file with every default.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aft settings > aft.toml")]
+pub(crate) struct SettingsArguments {}
 
 /// See it: bank transfers by processes that are killed, run twice and come back late; straight to a store, then through AFT, then at both
 /// levels.

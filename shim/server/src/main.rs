@@ -28,7 +28,7 @@ mod token;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::commands::{Aft, Command};
 
@@ -50,7 +50,10 @@ const FAILED: u8 = 2;
 const BLOCKING_THREADS_MAX: usize = 64;
 
 fn main() -> ExitCode {
-    let aft = Aft::parse();
+    let aft = match Aft::from_arg_matches(&command().get_matches()) {
+        Ok(aft) => aft,
+        Err(why) => why.exit(),
+    };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
         Ok(runtime) => runtime,
@@ -62,9 +65,25 @@ fn main() -> ExitCode {
     ended.unwrap_or_else(|why| failed(&why))
 }
 
+/// Returns the command line, with the list of settings in the help of `aft serve`.
+fn command() -> clap::Command {
+    let settings = settings::render::help();
+    let short = format!("{}\n\n`aft settings` prints every setting.", commands::SERVE_EXAMPLES);
+    let long = format!(
+        "{}\n\nSettings (aft.toml or --config FILE; `aft settings` prints an annotated file):\n{settings}\n{}",
+        commands::SERVE_EXAMPLES,
+        commands::SERVE_NOTES
+    );
+    Aft::command().mut_subcommand("serve", |serve| serve.after_help(short).after_long_help(long))
+}
+
 async fn run(aft: Aft) -> Result<ExitCode, Failed> {
     match aft.command {
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Settings(_) => {
+            print!("{}", settings::render::file());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Demo(arguments) => bench::demo(arguments).await,
         Command::DemoFunction { order } => Ok(aft_bench::demo::function::run(&order).await),
         Command::Bench(arguments) => bench::run(arguments).await,

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use aft_node::{NodeHandle, Opened, State, Stats};
 
 use crate::commands::MaintainArguments;
-use crate::serve::{Signals, node_settings, probe, time_divisor};
+use crate::serve::{Signals, node_settings, probe};
 use crate::settings::Settings;
+use crate::settings::table::Components;
 use crate::{Failed, logging, stores};
 
 /// The interval at which the node is looked at.
@@ -20,9 +21,11 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
     let settings = Settings::load(arguments.config.as_deref())?;
-    let time_divisor = time_divisor(arguments.test_time_divisor, &settings);
+    let mut components = Components::default();
+    settings.apply(&mut components);
+    let time_divisor = settings.time_divisor(arguments.test_time_divisor);
     let mut signals = Signals::new()?;
-    let store = stores::open_with(&arguments.store, &settings).await?;
+    let store = stores::open_with(&arguments.store, &components).await?;
     let (url, capabilities) = (store.url(), store.capabilities());
     let race = probe(&store, &capabilities).await?;
     let mut node_settings = node_settings(&capabilities, &settings, time_divisor)?;

@@ -6,7 +6,7 @@
 //! ```
 
 use crate::Failed;
-use crate::settings::{Number, Settings};
+use crate::settings::Settings;
 
 /// Below this, one large value has no room on its way in: four parts of 8 MiB.
 const LEAST: u64 = 192 << 20;
@@ -18,9 +18,9 @@ const HASH_BYTES: u64 = 16;
 /// Memory tables at once, each with half as much again; in halves of one.
 const MEMTABLE_HALVES: u64 = 15;
 
-/// Gives every bound that is not set its share of the memory, if that is.
+/// Gives every bound that is not set its share of the memory, if that is set.
 pub(crate) fn share(settings: &mut Settings) -> Result<(), Failed> {
-    let Some(Number(all)) = settings.serve.memory_bytes_max else { return Ok(()) };
+    let Some(all) = settings.number("serve", "memory_bytes_max") else { return Ok(()) };
     if all < LEAST {
         return Err(format!(
             "the setting serve.memory_bytes_max is {all}: at least {LEAST} ({} MiB) is needed",
@@ -28,14 +28,13 @@ pub(crate) fn share(settings: &mut Settings) -> Result<(), Failed> {
         ));
     }
     let rest = all - RESERVE_LEAST.max(all / RESERVE_SHARE);
-    let (node, local, doors) = (&mut settings.node, &mut settings.local, &mut settings.doors);
-    node.index_bytes_max.get_or_insert(Number(rest / 8));
-    node.value_cache_bytes_max.get_or_insert(Number(rest / 8));
-    node.transactions_bytes_max.get_or_insert(Number(rest / 8));
-    node.sweep_hashes_max.get_or_insert(Number(rest / 24 / HASH_BYTES));
-    local.cache_bytes_max.get_or_insert(Number(rest / 12));
-    local.memtable_bytes_max.get_or_insert(Number(rest / 6 * 2 / MEMTABLE_HALVES));
-    doors.bodies_bytes_max.get_or_insert(Number(rest / 3));
+    settings.set_unless("node", "index_bytes_max", rest / 8);
+    settings.set_unless("node", "value_cache_bytes_max", rest / 8);
+    settings.set_unless("node", "transactions_bytes_max", rest / 8);
+    settings.set_unless("node", "sweep_hashes_max", rest / 24 / HASH_BYTES);
+    settings.set_unless("local", "cache_bytes_max", rest / 12);
+    settings.set_unless("local", "memtable_bytes_max", rest / 6 * 2 / MEMTABLE_HALVES);
+    settings.set_unless("doors", "bodies_bytes_max", rest / 3);
     Ok(())
 }
 
@@ -45,45 +44,45 @@ mod tests {
 
     fn shared(all: u64) -> Settings {
         let mut settings = Settings::default();
-        settings.serve.memory_bytes_max = Some(Number(all));
+        settings.set("serve", "memory_bytes_max", all);
         share(&mut settings).unwrap();
         settings
     }
 
     #[test]
-    fn the_shares_are_all_there_is() {
+    fn the_shares_add_up_to_the_whole() {
         for all in [LEAST, 256 << 20, 1 << 30, 64 << 30] {
-            let Settings { node, local, doors, .. } = shared(all);
-            let of = |share: Option<Number>| share.unwrap().0;
-            let shares = of(node.index_bytes_max)
-                + node.value_cache_bytes_max.unwrap().0
-                + of(node.transactions_bytes_max)
-                + of(node.sweep_hashes_max) * HASH_BYTES
-                + of(local.cache_bytes_max)
-                + of(local.memtable_bytes_max) * MEMTABLE_HALVES / 2
-                + of(doors.bodies_bytes_max);
+            let settings = shared(all);
+            let of = |section, name| settings.number(section, name).unwrap();
+            let shares = of("node", "index_bytes_max")
+                + of("node", "value_cache_bytes_max")
+                + of("node", "transactions_bytes_max")
+                + of("node", "sweep_hashes_max") * HASH_BYTES
+                + of("local", "cache_bytes_max")
+                + of("local", "memtable_bytes_max") * MEMTABLE_HALVES / 2
+                + of("doors", "bodies_bytes_max");
             let rest = all - RESERVE_LEAST.max(all / RESERVE_SHARE);
             assert!(shares <= rest && shares + (1 << 20) >= rest, "{shares} of {rest}, {all} in all");
-            assert!(of(doors.bodies_bytes_max) >= 32 << 20, "room for one large value");
+            assert!(of("doors", "bodies_bytes_max") >= 32 << 20, "room for one large value");
         }
     }
 
     #[test]
-    fn what_is_set_by_itself_stays() {
+    fn a_bound_that_is_set_by_itself_stays() {
         let mut settings = Settings::default();
-        settings.serve.memory_bytes_max = Some(Number(1 << 30));
-        settings.node.index_bytes_max = Some(Number(7));
+        settings.set("serve", "memory_bytes_max", 1 << 30);
+        settings.set("node", "index_bytes_max", 7);
         share(&mut settings).unwrap();
-        assert_eq!(settings.node.index_bytes_max, Some(Number(7)));
+        assert_eq!(settings.number("node", "index_bytes_max"), Some(7));
         let mut settings = Settings::default();
         share(&mut settings).unwrap();
         assert_eq!(settings, Settings::default());
     }
 
     #[test]
-    fn too_little_is_refused_by_name() {
+    fn too_little_is_rejected_by_name() {
         let mut settings = Settings::default();
-        settings.serve.memory_bytes_max = Some(Number(1 << 20));
+        settings.set("serve", "memory_bytes_max", 1 << 20);
         let why = share(&mut settings).unwrap_err();
         assert!(why.contains("serve.memory_bytes_max") && why.contains("192 MiB"), "{why}");
     }

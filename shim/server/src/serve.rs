@@ -8,7 +8,6 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +23,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::commands::{LogFormat, ServeArguments, Switch};
+use crate::commands::{ServeArguments, Switch};
 use crate::entry::Entry;
-use crate::settings::{Number, Settings};
+use crate::settings::Settings;
+use crate::settings::table::Components;
 use crate::tls_files::TlsFiles;
 use crate::{Failed, logging, memory, store, stores};
 
@@ -34,8 +34,6 @@ const LISTEN: &str = "127.0.0.1:7400";
 /// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
 pub(crate) const FILTER: &str =
     "info,fjall=warn,lsm_tree=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
-/// How long a drain waits for open transactions: as long as they have by default.
-const DRAIN: Duration = Duration::from_secs(60);
 /// Races before serving: enough to catch a store without create-if-absent at once, and over within a second or two on a cloud's.
 const PROBE_WRITERS: usize = 8;
 const PROBE_ROUNDS: usize = 2;
@@ -47,19 +45,22 @@ const CUT_OFF: i32 = 130;
 pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let mut settings = Settings::load(arguments.config.as_deref())?;
     memory::share(&mut settings)?;
-    let format = arguments.log_format.or(settings.log.format).unwrap_or(LogFormat::Text);
-    logging::start(format, settings.log.filter.as_deref().unwrap_or(FILTER))?;
-    let credentials = arguments.credentials.clone().or(settings.serve.credentials.clone());
-    let listen = arguments.listen.as_deref().or(settings.serve.listen.as_deref()).unwrap_or(LISTEN);
+    let mut components = Components::default();
+    settings.apply(&mut components);
+    let format = arguments.log_format.unwrap_or(components.log.format);
+    logging::start(format, components.log.filter.as_deref().unwrap_or(FILTER))?;
+    let from = components.serve.clone();
+    let credentials = arguments.credentials.clone().or(from.credentials);
+    let listen = arguments.listen.as_deref().or(from.listen.as_deref()).unwrap_or(LISTEN);
     let listen = address(listen, credentials.is_some())?;
     let tls_files = TlsFiles::new(
-        arguments.tls_certificate.clone().or(settings.serve.tls_certificate.clone()),
-        arguments.tls_key.clone().or(settings.serve.tls_key.clone()),
-        arguments.tls_client_ca.clone().or(settings.serve.tls_client_ca.clone()),
+        arguments.tls_certificate.clone().or(from.tls_certificate),
+        arguments.tls_key.clone().or(from.tls_key),
+        arguments.tls_client_ca.clone().or(from.tls_client_ca),
     )?;
-    let url = arguments.store.as_deref().or(settings.serve.store.as_deref());
+    let url = arguments.store.as_deref().or(from.store.as_deref());
     let url = url.ok_or("which store? Name one: aft serve --store local:./data")?;
-    let time_divisor = time_divisor(arguments.test_time_divisor, &settings);
+    let time_divisor = settings.time_divisor(arguments.test_time_divisor);
     // Before anything takes long: a signal from here on is heard.
     let mut signals = Signals::new()?;
 
@@ -69,38 +70,37 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
             "listening on {listen} without TLS: tokens and values cross the network as they are; give --tls-certificate and --tls-key, or have a proxy before it speak TLS"
         );
     }
-    let nodes = nodes(&arguments, &settings);
+    let nodes = arguments.nodes.unwrap_or(from.nodes);
     if nodes.get() > 1 && (url.starts_with("local:") || url.starts_with("memory:")) {
         // Before the store is made.
         return Err(format!(
             "--nodes {nodes} on {url}: one process holds this store, and a single node must know of every commit there"
         ));
     }
-    let store = stores::open_with(url, &settings).await?;
+    let store = stores::open_with(url, &components).await?;
     // What is shown from here on: the URL may hold a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };
     let capabilities = store.capabilities();
     let race = probe(&store, &capabilities).await?;
     let mut node_settings = node_settings(&capabilities, &settings, time_divisor)?;
     node_settings.race = race;
-    let maintain = arguments.maintain.or(settings.serve.maintain).unwrap_or(Switch::On);
+    let maintain = arguments.maintain.unwrap_or(from.maintain);
     node_settings.maintain = maintain == Switch::On;
-    let (net_settings, desk_settings) = (net_settings(&settings), desk_settings(&settings));
-    let entry = Entry::open(credentials, tls_files, &node_settings, &desk_settings)?;
+    let entry = Entry::open(credentials, tls_files, &node_settings, &components.desk)?;
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
     let node = aft_node::start_several(store, node_settings, nodes).await.map_err(|why| why.to_string())?;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let desk = Desk::new(node.clone(), entry.access.clone(), desk_settings);
-    let door = Door::new(desk, net_settings, meters);
+    let desk = Desk::new(node.clone(), entry.access.clone(), components.desk);
+    let door = Door::new(desk, components.net, meters);
     let tls = entry.tls.as_ref().map(|(tls, _)| tls.clone());
     let here = format!("{}://{listen}", if tls.is_some() { "https" } else { "http" });
     let serving = tokio::spawn(aft_door_native::serve(listener, door, tls, async { drop(stopped.await) }));
     // Ends with the process.
     tokio::spawn(entry.follow()?);
-    let drain = settings.serve.drain_ms.map_or(DRAIN, |Number(ms)| Duration::from_millis(ms));
+    let drain = from.drain;
     let ended = tokio::select! {
         ended = until_stopped(&node, &here, &shown, &capabilities) => Err(ended),
         () = signals.next() => Ok(()),
@@ -152,15 +152,6 @@ fn cut_off() -> ! {
     std::process::exit(CUT_OFF)
 }
 
-/// The number of nodes in this process.
-fn nodes(arguments: &ServeArguments, settings: &Settings) -> NonZeroUsize {
-    let set = settings.serve.nodes.map(|Number(nodes)| {
-        let nodes = usize::try_from(nodes).ok().and_then(NonZeroUsize::new);
-        nodes.unwrap_or(NonZeroUsize::MAX)
-    });
-    arguments.nodes.or(set).unwrap_or(NonZeroUsize::MIN)
-}
-
 /// The address to listen on, if it is safe to do so.
 fn address(text: &str, guarded: bool) -> Result<SocketAddr, Failed> {
     let mut addresses = text
@@ -193,11 +184,6 @@ pub(crate) async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -
     Err(format!("the store does not keep the contract that exactly-once rests on, and is refused:\n{report}"))
 }
 
-/// Returns the divisor of all times, which is 1 but for tests.
-pub(crate) fn time_divisor(argument: Option<u64>, settings: &Settings) -> u64 {
-    argument.or(settings.test.time_divisor.map(|Number(n)| n)).unwrap_or(1)
-}
-
 /// A minute: what a server may be behind others on its store. Clients that merge session tokens rest on it, since they do not know a server's
 /// settings.
 const RECHECK_AFTER_MAX_MS: u64 = aft_format::MERGED_COVER_MS;
@@ -211,38 +197,19 @@ pub(crate) fn node_settings(
     settings: &Settings,
     time_divisor: u64,
 ) -> Result<NodeSettings, Failed> {
-    let mut node = NodeSettings::new(capabilities);
+    // The defaults depend on the store, so the settings are applied to those of this one.
+    let mut components = Components::over(capabilities);
+    settings.apply(&mut components);
+    let mut node = components.node;
     node.time_divisor = time_divisor;
     node.core.levels = store::levels_of_new(capabilities);
-    let from = &settings.node;
-    set_len(&mut node.core.transactions_max, from.transactions_max);
-    set_len(&mut node.core.transactions_bytes_max, from.transactions_bytes_max);
-    set_len(&mut node.core.index_bytes_max, from.index_bytes_max);
-    set_len(&mut node.queue_len_max, from.queue_len_max);
-    set_len(&mut node.store_calls_max, from.store_calls_max);
-    set(&mut node.value_cache_bytes_max, from.value_cache_bytes_max);
-    set(&mut node.core.timeout_default_ms, from.timeout_default_ms);
-    set(&mut node.core.timeout_max_ms, from.timeout_max_ms);
-    set(&mut node.core.retention_default_ms, from.retention_default_ms);
-    set(&mut node.core.commit_patience_ms, from.commit_patience_ms);
-    set(&mut node.core.recheck_after_ms, from.recheck_after_ms);
-    set(&mut node.core.skew_max_ms, from.skew_max_ms);
-    set(&mut node.core.commit_wait_max_ms, from.commit_wait_max_ms);
-    set(&mut node.core.sweep_interval_ms, from.sweep_interval_ms);
-    set_len(&mut node.core.sweep_hashes_max, from.sweep_hashes_max);
     if node.core.grace_ms > 0 && node.core.skew_max_ms >= node.core.grace_ms {
         return Err(format!(
             "the setting node.skew_max_ms is {}: it must be less than the {} ms for which a call to this store may come late",
             node.core.skew_max_ms, node.core.grace_ms
         ));
     }
-    moved(
-        "node.recheck_after_ms",
-        &mut node.core.recheck_after_ms,
-        from.recheck_after_ms,
-        1,
-        RECHECK_AFTER_MAX_MS,
-    );
+    moved(settings, "recheck_after_ms", &mut node.core.recheck_after_ms, 1, RECHECK_AFTER_MAX_MS);
     let limit = node.core.timeout_max_limit_ms();
     if node.core.timeout_max_ms > limit {
         return Err(format!(
@@ -252,67 +219,22 @@ pub(crate) fn node_settings(
     }
     let least = node.core.retention_min_ms();
     let most = node.core.retention_max_ms;
-    moved(
-        "node.retention_default_ms",
-        &mut node.core.retention_default_ms,
-        from.retention_default_ms,
-        least,
-        most,
-    );
+    moved(settings, "retention_default_ms", &mut node.core.retention_default_ms, least, most);
     let most = node.core.timeout_max_ms;
-    moved("node.timeout_default_ms", &mut node.core.timeout_default_ms, from.timeout_default_ms, 1, most);
+    moved(settings, "timeout_default_ms", &mut node.core.timeout_default_ms, 1, most);
     // No commit goes on for longer than its transaction may last.
-    moved("node.commit_patience_ms", &mut node.core.commit_patience_ms, from.commit_patience_ms, 1, most);
+    moved(settings, "commit_patience_ms", &mut node.core.commit_patience_ms, 1, most);
     Ok(node)
 }
 
-/// Moves a time to the nearer bound, as the node would for each transaction, and says so if it was asked for.
-fn moved(name: &str, time_ms: &mut u64, asked: Option<Number>, least: u64, most: u64) {
+/// Moves a time of a node to the nearer bound, as the node would for each transaction, and warns if it
+/// was asked for.
+fn moved(settings: &Settings, name: &str, time_ms: &mut u64, least: u64, most: u64) {
     let used = (*time_ms).clamp(least, most);
-    if asked.is_some() && used != *time_ms {
-        warn!("the setting {name} is {time_ms}, and {used} is used: possible is {least} to {most}");
+    if settings.is_set("node", name) && used != *time_ms {
+        warn!("the setting node.{name} is {time_ms}, and {used} is used: possible is {least} to {most}");
     }
     *time_ms = used;
-}
-
-fn net_settings(settings: &Settings) -> aft_net::Settings {
-    let mut net = aft_net::Settings::default();
-    let from = &settings.doors;
-    set_len(&mut net.connections_max, from.connections_max);
-    set_len(&mut net.header_bytes_max, from.header_bytes_max);
-    set_time(&mut net.header_timeout, from.header_timeout_ms);
-    set_time(&mut net.body_timeout, from.body_timeout_ms);
-    set_time(&mut net.reply_stall_timeout, from.reply_stall_timeout_ms);
-    net
-}
-
-fn desk_settings(settings: &Settings) -> aft_desk::Settings {
-    let mut desk = aft_desk::Settings::default();
-    let from = &settings.doors;
-    set_len(&mut desk.body_bytes_max, from.body_bytes_max);
-    set_len(&mut desk.value_bytes_max, from.value_bytes_max);
-    set_len(&mut desk.bodies_bytes_max, from.bodies_bytes_max);
-    set(&mut desk.wait_default_ms, from.wait_default_ms);
-    set(&mut desk.wait_max_ms, from.wait_max_ms);
-    desk
-}
-
-fn set<const LEAST: u64>(to: &mut u64, from: Option<Number<LEAST>>) {
-    if let Some(Number(number)) = from {
-        *to = number;
-    }
-}
-
-fn set_len(to: &mut usize, from: Option<Number>) {
-    if let Some(Number(number)) = from {
-        *to = usize::try_from(number).unwrap_or(usize::MAX);
-    }
-}
-
-fn set_time(to: &mut Duration, from: Option<Number>) {
-    if let Some(Number(ms)) = from {
-        *to = Duration::from_millis(ms);
-    }
 }
 
 /// SIGTERM and SIGINT.
@@ -342,7 +264,7 @@ mod tests {
     use aft_store_memory::MemoryStore;
 
     use super::{address, node_settings};
-    use crate::settings::{Node, Number, Settings};
+    use crate::settings::Settings;
 
     #[test]
     fn only_loopback_is_listened_on() {
@@ -362,18 +284,18 @@ mod tests {
     fn a_default_beyond_its_bounds_is_moved() {
         let capabilities = MemoryStore::new().capabilities();
         let used = |ms| {
-            let of = Some(Number(ms));
-            let node = Node { retention_default_ms: of, timeout_default_ms: of, ..Node::default() };
-            let core =
-                node_settings(&capabilities, &Settings { node, ..Settings::default() }, 1).unwrap().core;
+            let mut settings = Settings::default();
+            settings.set("node", "retention_default_ms", ms);
+            settings.set("node", "timeout_default_ms", ms);
+            let core = node_settings(&capabilities, &settings, 1).unwrap().core;
             (core.retention_default_ms, core.timeout_default_ms)
         };
         let defaults = node_settings(&capabilities, &Settings::default(), 1).unwrap().core;
         let odd = |ms| {
-            let of = Some(Number(ms));
-            let node = Node { commit_patience_ms: of, recheck_after_ms: of, ..Node::default() };
-            let core =
-                node_settings(&capabilities, &Settings { node, ..Settings::default() }, 1).unwrap().core;
+            let mut settings = Settings::default();
+            settings.set("node", "commit_patience_ms", ms);
+            settings.set("node", "recheck_after_ms", ms);
+            let core = node_settings(&capabilities, &settings, 1).unwrap().core;
             (core.commit_patience_ms, core.recheck_after_ms)
         };
         assert_eq!(odd(1), (1, 1));
@@ -387,8 +309,9 @@ mod tests {
     fn a_timeout_beyond_what_is_possible_is_refused_by_name() {
         let capabilities = MemoryStore::new().capabilities();
         let with = |ms| {
-            let node = Node { timeout_max_ms: Some(Number(ms)), ..Node::default() };
-            node_settings(&capabilities, &Settings { node, ..Settings::default() }, 1)
+            let mut settings = Settings::default();
+            settings.set("node", "timeout_max_ms", ms);
+            node_settings(&capabilities, &settings, 1)
         };
         let limit = with(1).unwrap().core.timeout_max_limit_ms();
         assert_eq!(with(limit).unwrap().core.check(), Ok(()));

@@ -9,7 +9,7 @@ use aft_store::conformance::probe;
 use aft_store::{Capabilities, Store};
 
 use crate::commands::{PrefixLevel, StoreAction, StoreArguments};
-use crate::serve::{node_settings, probe as probe_races, time_divisor};
+use crate::serve::{node_settings, probe as probe_races};
 use crate::settings::Settings;
 use crate::stores::Made;
 use crate::{BAD, Failed, logging, store_show, stores};
@@ -66,7 +66,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             }
             let race = probe_races(&store, &capabilities).await?;
             let limit = StoreTimeouts::default().read;
-            let divisor = time_divisor(test_time_divisor, &settings);
+            let divisor = settings.time_divisor(test_time_divisor);
             let times = node_settings(&capabilities, &settings, divisor)?.times();
             let times = times.map_err(|why| why.to_string())?;
             let mut levels = levels_of_new(&capabilities);

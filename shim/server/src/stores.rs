@@ -11,7 +11,8 @@ use aft_store_s3::S3Store;
 use tracing::{info, warn};
 
 use crate::Failed;
-use crate::settings::{DynamoDb, Local, Number, Price, REDIS_PASSWORD, S3, Settings};
+use crate::settings::REDIS_PASSWORD;
+use crate::settings::table::Components;
 
 /// Schemes that other versions have.
 const ELSEWHERE: &[&str] = &["anna"];
@@ -22,20 +23,20 @@ const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on 
 /// # Errors
 /// As [`open_with`].
 pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, Failed> {
-    open_with(url, &Settings::default()).await
+    open_with(url, &Components::default()).await
 }
 
 /// Opens a store.
 ///
 /// # Errors
 /// If this version does not know the URL, or the store cannot be opened; the text names it.
-pub(crate) async fn open_with(url: &str, settings: &Settings) -> Result<Arc<dyn Store>, Failed> {
+pub(crate) async fn open_with(url: &str, settings: &Components) -> Result<Arc<dyn Store>, Failed> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Arc::new(MemoryStore::new())),
         Some(("memory", rest)) => Err(format!("store {url:?}: nothing follows memory:, not {rest:?}")),
         Some(("local", "")) => Err("store \"local:\" names no directory: write local:DIR".into()),
         Some(("local", dir)) => {
-            let (dir, options) = (dir.to_owned(), local_options(&settings.local));
+            let (dir, options) = (dir.to_owned(), settings.local.clone());
             let open = move || LocalStore::open(dir, &options);
             let opened =
                 tokio::task::spawn_blocking(open).await.map_err(|why| format!("store {url:?}: {why}"))?;
@@ -104,12 +105,12 @@ fn shown(url: &str) -> String {
 pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store>, Made), Failed> {
     match url.split_once(':') {
         Some(("s3", _)) => {
-            let made = Box::pin(S3Store::init(url, &s3_options(&S3::default()), among_others)).await;
+            let made = Box::pin(S3Store::init(url, &aft_store_s3::Options::default(), among_others)).await;
             let (store, prepared) = made.map_err(|why| why.to_string())?;
             Ok((Arc::new(store), Made::Bucket(prepared)))
         }
         Some(("dynamodb", _)) => {
-            let options = dynamodb_options(&DynamoDb::default());
+            let options = aft_store_dynamodb::Options::default();
             let made = Box::pin(DynamoDbStore::init(url, &options)).await;
             let (store, prepared) = made.map_err(|why| why.to_string())?;
             Ok((Arc::new(store), Made::Table(prepared)))
@@ -129,25 +130,9 @@ pub(crate) enum Made {
     ByItself,
 }
 
-fn local_options(settings: &Local) -> aft_store_local::Options {
-    let mut options = aft_store_local::Options::default();
-    if let Some(Number(bytes)) = settings.cache_bytes_max {
-        options.cache_bytes = bytes;
-    }
-    if let Some(Number(bytes)) = settings.memtable_bytes_max {
-        options.memtable_bytes = bytes;
-    }
-    options
-}
-
-fn s3_options(settings: &S3) -> aft_store_s3::Options {
+fn s3_options(prices: &aft_store_s3::Prices) -> aft_store_s3::Options {
     let mut options = aft_store_s3::Options::default();
-    if let Some(Price(dollars)) = settings.writes_dollars_per_1000 {
-        options.prices.writes_dollars_per_1000 = dollars;
-    }
-    if let Some(Price(dollars)) = settings.reads_dollars_per_1000 {
-        options.prices.reads_dollars_per_1000 = dollars;
-    }
+    options.prices = *prices;
     options
 }
 
@@ -159,14 +144,9 @@ fn redis_options() -> aft_store_redis::Options {
     }
 }
 
-fn dynamodb_options(settings: &DynamoDb) -> aft_store_dynamodb::Options {
+fn dynamodb_options(prices: &aft_store_dynamodb::Prices) -> aft_store_dynamodb::Options {
     let mut options = aft_store_dynamodb::Options::default();
-    if let Some(Price(dollars)) = settings.writes_dollars_per_million {
-        options.prices.writes_dollars_per_million = dollars;
-    }
-    if let Some(Price(dollars)) = settings.reads_dollars_per_million {
-        options.prices.reads_dollars_per_million = dollars;
-    }
+    options.prices = *prices;
     options
 }
 
