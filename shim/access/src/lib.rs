@@ -16,7 +16,7 @@
 //! * [`Denied`], [`Unauthorized`] (`denied`) – every reason to turn a call away.
 //! * [`file`] – the credentials file.
 //!
-//! The reasons, and what this does not protect from whom: docs/decisions/0009.
+//! The reasons, and what this does not protect from whom: decision 0009.
 //!
 //! What is not here: no transaction, no key type, no HTTP and no TLS. Open work is named by sixteen
 //! opaque bytes, so that other servers can use this crate as well.

@@ -1,5 +1,4 @@
-//! The store's time, and ages: the only clocks on which decisions rest (`docs/protocol.md`,
-//! clocks).
+//! The store's time, and ages: the only clocks on which decisions rest (protocol, section 9).
 //!
 //! Rule. A node uses the store's time. Every answer carries it, so it costs no request. One answer
 //! bounds the offset between the store's clock and the node's monotonic clock; bounds of several

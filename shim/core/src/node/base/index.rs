@@ -3,9 +3,9 @@
 //!
 //! A key may be forgotten at any time unless an operation works on it; then it is listed again. For
 //! each key the index holds the entries of its last listing, and the transactions whose record the
-//! node knows, whether that listing showed them or not (protocol 5.4). Learning a record indexes
-//! its whole write set, so that a transaction is read as a whole while only some of its entries
-//! exist.
+//! node knows, whether that listing showed them or not (protocol, section 5, step 4). Learning a
+//! record indexes its whole write set, so that a transaction is read as a whole while only some of
+//! its entries exist.
 //!
 //! The size in bytes is estimated from sizes and counts (`weights`), updated with every change, and
 //! rather too high than too low.

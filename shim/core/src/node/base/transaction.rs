@@ -445,7 +445,8 @@ impl Transaction {
         }
     }
 
-    /// Returns the version below which the key may not be read (protocol 5.3, the paper's case 1).
+    /// Returns the version below which the key may not be read (protocol, section 5, step 3; the
+    /// paper's case 1).
     pub(in crate::node) fn lower_bound(&self, key: &Key) -> Option<&Arc<Header>> {
         let bound = self.lower.get(key)?;
         assert!(bound.meta(key).is_some(), "a lower bound wrote the key");
@@ -468,9 +469,9 @@ impl Transaction {
         ranges.map(|range| range.mark).min()
     }
 
-    /// Judges a candidate for `key` (protocol 5.5, the paper's case 2). It is rejected if one of
-    /// its cowritten keys was read at an older version, unless that key was deleted since. Absent
-    /// is older than everything.
+    /// Judges a candidate for `key` (protocol, section 5, step 5; the paper's case 2). It is
+    /// rejected if one of its cowritten keys was read at an older version, unless that key was
+    /// deleted since. Absent is older than everything.
     ///
     /// A candidate that is the key's lower bound was judged when it was first read, or was known
     /// before the first read, and versions that were read since are not older. So only absences

@@ -1,5 +1,5 @@
-//! Batches: reads, writes and tombstones in order, and optionally a commit (protocol, sections 4
-//! and 5.1).
+//! Batches: reads, writes and tombstones in order, and optionally a commit (protocol, section 4,
+//! step 1, and section 5, step 1).
 //!
 //! A batch takes effect as a whole: first its reads are resolved, each seeing the writes before it;
 //! then its conditions are judged and its sums computed (`condition`); then its writes enter the

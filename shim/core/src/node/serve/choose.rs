@@ -83,7 +83,8 @@ struct Look<'a> {
     listing: Listing,
 }
 
-/// Chooses the version of one key, or requests what is missing for that (protocol 5.1 to 5.7).
+/// Chooses the version of one key, or requests what is missing for that (protocol, section 5, steps
+/// 1 to 7).
 pub(in crate::node) fn choose(
     state: &mut State,
     id: OperationId,

@@ -18,7 +18,7 @@
 //! decides, not the answer. Why it stays visible: the acknowledgement waits for every entry, and
 //! whether an entry counts depends only on its record.
 //!
-//! Why the later of two writes wins (`docs/protocol.md`, clocks): an acknowledgement waits until
+//! Why the later of two writes wins (protocol, section 9): an acknowledgement waits until
 //! the store's time has certainly passed the commit time. A later commit takes the upper bound of
 //! the store's time, which is not before that; or, if the written keys were listed since it began,
 //! it takes the lower bound, raised above the versions that they hold. The upper bound costs a wait

@@ -1,5 +1,5 @@
 //! Parts of large values: a sweep removes those of attempts that are over and did not commit
-//! (protocol, section 8, step 5).
+//! (protocol, section 8, step 6).
 //!
 //! A group's name contains the time of its first reservation, so a sweep knows when its attempt is
 //! over. Then the record decides: if it is absent, or names another attempt, nobody reads these

@@ -1,4 +1,4 @@
-//! The notes of a sweep that stopped, and resuming from them (protocol, section 8, *a job*).
+//! The notes of a sweep that stopped, and resuming from them (protocol, section 8, *Notes*).
 //!
 //! Notes are facts about listings made after the target was over, so they do not expire, and any
 //! node may resume from them as long as the mark has not moved. They are written when everything
