@@ -1,4 +1,4 @@
-//! From what a call presents to its tenant.
+//! Finds the tenant of a call by the credential that the call presents.
 
 use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,21 +31,21 @@ pub enum Presented<'a> {
 }
 
 impl Access {
-    /// Lets everybody in, with every right: for a loopback address alone.
+    /// Admits every caller, with every right. Use it on a loopback address only.
     pub fn open() -> Access {
         Access(None)
     }
 
-    /// Lets those in who present a credential of the book.
+    /// Admits callers that present a credential of `book`.
     ///
     /// # Errors
-    /// Returns an error if the system has no randomness to give.
+    /// Returns an error if the system's random number generator fails.
     pub fn guarded(book: Book) -> Result<Access, String> {
         let sealer = Sealer::draw()?;
         Ok(Access(Some(Guard { book: RwLock::new(Arc::new(book)), sealer })))
     }
 
-    /// Returns true if there are no credentials: then nothing that a call presents is looked at.
+    /// Returns true if there are no credentials. Then a call's credential is ignored.
     pub fn is_open(&self) -> bool {
         self.0.is_none()
     }
@@ -54,7 +54,7 @@ impl Access {
     /// new ones.
     ///
     /// # Errors
-    /// As [`Book::new`]; then the old ones stay.
+    /// Returns the errors of [`Book::new`]. Then the old credentials stay in force.
     ///
     /// # Panics
     /// Panics if access is open.
@@ -67,7 +67,7 @@ impl Access {
     /// Returns the tenant that makes a call.
     ///
     /// # Errors
-    /// Returns [`Denied::Unauthorized`] if no valid credential belongs to what is presented.
+    /// Returns [`Denied::Unauthorized`] if `presented` is missing, unknown or expired.
     ///
     /// # Panics
     /// Panics if access is open.
@@ -81,13 +81,14 @@ impl Access {
             Presented::Certificate(names) => book.by_certificate(names).ok_or(Unauthorized::Certificate)?,
             Presented::Nothing => return Err(Unauthorized::Missing.into()),
         };
+        // Expiry is checked after the lookup: only the holder of the token learns that it expired.
         if tenant.credential().expires_ms.is_some_and(|at| at <= now_ms()) {
             return Err(Unauthorized::Expired.into());
         }
         Ok(tenant.clone())
     }
 
-    /// Binds an ID to a tenant: replaces its last four bytes.
+    /// Binds `id` to `tenant` by replacing its last four bytes with a seal.
     ///
     /// # Panics
     /// Panics if access is open.
@@ -95,7 +96,7 @@ impl Access {
         self.guard().sealer.seal(id, &tenant.credential().name)
     }
 
-    /// Returns true if an ID is bound to a tenant.
+    /// Returns true if `id` is bound to `tenant`.
     ///
     /// # Panics
     /// Panics if access is open.

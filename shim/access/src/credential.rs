@@ -1,4 +1,4 @@
-//! Credentials as a file says them, and the book of all of them.
+//! Credentials as a file lists them, and the book that indexes all of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,24 +9,28 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use crate::secret::TokenHash;
 use crate::usage::Usage;
 
-/// Credentials of one book. Every token is compared with every call's: a thousand tokens take some microseconds.
+/// The most credentials in one book. Each call's token is compared with every token of the book: a
+/// thousand comparisons take some microseconds.
 pub const CREDENTIALS_MAX: usize = 1_000;
-/// Tokens of one credential: the one in use and its successor, with room for two hurried rotations.
+/// The most tokens of one credential: the one in use and its successor, with room for two hurried
+/// rotations.
 pub const TOKENS_MAX: usize = 4;
-/// The longest name of a credential, which is a label of metrics and a part of every request's hash.
+/// The longest name of a credential, in bytes. The name is a label of metrics and a part of every
+/// request's hash.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// The longest prefix: the longest key is longer.
+/// The longest prefix, in bytes; the longest key is longer.
 pub const PREFIX_BYTES_MAX: usize = 1_024;
 
-/// What a credential may do.
+/// A permission of a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Right {
     /// Read and list keys; look up its own requests.
     Read,
-    /// Write and delete keys; name requests, which stores their commits.
+    /// Write and delete keys; name requests, since the commit of a named request is stored.
     Write,
-    /// See what is not any tenant's: metrics, and, with the empty prefix, any request by its hash.
+    /// See what belongs to no single tenant: metrics, and, with the empty prefix, any request by
+    /// its hash.
     Admin,
 }
 
@@ -34,7 +38,7 @@ impl Right {
     /// Every right.
     pub const ALL: [Right; 3] = [Right::Read, Right::Write, Right::Admin];
 
-    /// The right's name in files and problems.
+    /// Returns the right's name in files and problem documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Right::Read => "read",
@@ -49,10 +53,10 @@ impl Right {
 pub struct Rights(u8);
 
 impl Rights {
-    /// All of them.
+    /// Every right.
     pub const ALL: Rights = Rights(0b111);
 
-    /// Whether it holds this one.
+    /// Returns true if the set contains `right`.
     pub const fn allow(self, right: Right) -> bool {
         self.0 & (1 << right as u8) != 0
     }
@@ -70,19 +74,22 @@ impl fmt::Debug for Rights {
     }
 }
 
-/// How much one credential may have at once, so that it cannot starve the others. Where its file does not say, the
-/// binary gives it a quarter of what the node and the doors have in all.
+/// The resources that one credential may use at once, so that it cannot starve the others. For a
+/// limit that the file does not set, the binary uses a quarter of what the node and the doors have
+/// in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open transactions, those of single calls included.
+    /// The most open transactions, including those of calls that are a whole transaction.
     pub open_transactions_max: usize,
-    /// Bytes that open transactions hold in memory, about: what they wrote, and what they know of the keys that they read.
+    /// The most bytes, approximately, that open transactions hold in memory: the values they wrote,
+    /// and what they know of the keys they read.
     pub open_bytes_max: usize,
-    /// Calls a second, over a second.
+    /// The most calls per second, with a burst of one second's worth.
     pub calls_per_s: Option<u64>,
-    /// Bytes of bodies a second, over a second, in and out. A body that passes the limit is let through; the next call waits the longer.
+    /// The most bytes of bodies per second, in and out, with a burst of one second's worth. A body
+    /// that exceeds the limit is let through, and later calls wait correspondingly longer.
     pub bytes_per_s: Option<u64>,
-    /// Bytes of large bodies that are held at once.
+    /// The most bytes of large bodies that are held at once.
     pub bodies_bytes_max: usize,
 }
 
@@ -97,62 +104,70 @@ impl Limits {
     };
 }
 
-/// A credential: who presents one of its tokens, or a certificate of this name, is this tenant.
+/// A credential. A caller that presents one of its tokens, or the certificate that it names, is
+/// this tenant.
 #[derive(Debug, Clone)]
 pub struct Credential {
-    /// The tenant, in hashes of requests, metrics and logs.
+    /// The name of the tenant in hashes of requests, metrics and logs.
     pub name: String,
-    /// Hashes of its tokens.
+    /// The hashes of its tokens.
     pub tokens: Vec<TokenHash>,
     /// A subject alternative name (DNS or URI) of its client certificate.
     pub certificate: Option<String>,
-    /// What all of its keys begin with.
+    /// The prefix of every key that it may use.
     pub prefix: String,
-    /// What it may do.
+    /// The rights that it has.
     pub rights: Rights,
-    /// When it ends, in milliseconds since the Unix epoch.
+    /// The time at which it expires, in milliseconds since the Unix epoch.
     pub expires_ms: Option<u64>,
-    /// How much it may have.
+    /// The resources that it may use at once.
     pub limits: Limits,
 }
 
-/// Why there is no book of some credentials. `at` is the index of the second one.
+/// The reason why some credentials cannot form a book. `at` is the index of the credential that
+/// clashes with an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BookError {
-    /// There are none.
-    #[error("there is no credential: nobody could get in")]
+    /// There are no credentials.
+    #[error("there are no credentials, so every caller would be rejected: add one with aft credentials add")]
     Empty,
-    /// There are too many.
-    #[error("there are {0} credentials, and {CREDENTIALS_MAX} are possible")]
+    /// There are more than [`CREDENTIALS_MAX`] credentials.
+    #[error("there are {0} credentials, and at most {CREDENTIALS_MAX} are allowed")]
     TooMany(usize),
-    /// A name is twice there.
-    #[error("a credential named {name:?} stands there already: names are tenants, give this one another")]
+    /// Two credentials have one name.
+    #[error(
+        "another credential is already named {name:?}: a name identifies a tenant, so rename one of them"
+    )]
     SameName {
-        /// Which.
+        /// The index of the second credential.
         at: usize,
-        /// Their name.
+        /// The name of both.
         name: String,
     },
-    /// A token is twice there.
-    #[error("the credential {name:?} has a token that stands there already: a token has one credential")]
+    /// A token is listed twice.
+    #[error(
+        "the credential {name:?} has a token that is already listed: a token belongs to one credential, and is listed once"
+    )]
     SameToken {
-        /// Which.
+        /// The index of the second credential.
         at: usize,
-        /// Its name.
+        /// The name of the second credential.
         name: String,
     },
-    /// A certificate's name is twice there.
-    #[error("the credential {name:?} has the certificate name of another credential")]
+    /// Two credentials name one certificate.
+    #[error(
+        "the credential {name:?} names the same certificate as another credential: a certificate belongs to one credential"
+    )]
     SameCertificate {
-        /// Which.
+        /// The index of the second credential.
         at: usize,
-        /// Its name.
+        /// The name of the second credential.
         name: String,
     },
 }
 
 impl BookError {
-    /// The index of the credential that is wrong.
+    /// Returns the index of the credential that is wrong; `None` if no single one is.
     pub fn at(&self) -> Option<usize> {
         match self {
             BookError::Empty | BookError::TooMany(_) => None,
@@ -163,7 +178,7 @@ impl BookError {
     }
 }
 
-/// A credential, and the usage that counts against its limits.
+/// A credential with its current usage, which counts against its limits.
 #[derive(Debug)]
 pub struct Tenant {
     pub(crate) credential: Credential,
@@ -177,26 +192,28 @@ impl Tenant {
     }
 }
 
-/// All credentials.
+/// An index of all credentials.
 #[derive(Debug)]
 pub struct Book {
-    /// Each token beside the index of its credential: one flat list, read from end to end for every call.
+    /// Each token with the index of its credential. One flat list, scanned from end to end for
+    /// every call, so that the time of a lookup does not depend on the token.
     tokens: Vec<(TokenHash, u32)>,
     certificates: HashMap<String, usize>,
     tenants: Vec<Arc<Tenant>>,
 }
 
 impl Book {
-    /// A book of some credentials.
+    /// Makes a book of `credentials`.
     ///
     /// # Errors
-    /// If two of them could be taken for one another, or there is none.
+    /// Returns a [`BookError`] if there are none or too many, or if two of them share a name, a
+    /// token or a certificate.
     pub fn new(credentials: Vec<Credential>) -> Result<Book, BookError> {
         Book::build(credentials, &[])
     }
 
-    /// Makes a book that takes the place of another: the usage of a tenant that both have goes on
-    /// counting.
+    /// Makes a book of `credentials` that replaces the book `before`. Tenants that are in both keep
+    /// their usage.
     pub(crate) fn following(credentials: Vec<Credential>, before: &Book) -> Result<Book, BookError> {
         Book::build(credentials, &before.tenants)
     }
@@ -207,6 +224,7 @@ impl Book {
             count if count > CREDENTIALS_MAX => return Err(BookError::TooMany(count)),
             _ => {}
         }
+        // Tenants of the old book, by name: a tenant that stays keeps its counts.
         let before: HashMap<&str, &Arc<Tenant>> =
             before.iter().map(|tenant| (tenant.credential.name.as_str(), tenant)).collect();
         let mut book = Book { tokens: Vec::new(), certificates: HashMap::new(), tenants: Vec::new() };
@@ -236,7 +254,8 @@ impl Book {
         Ok(book)
     }
 
-    /// Whose token this is. Takes the same time whosever it is, and if it is nobody's.
+    /// Returns the tenant whose token hashes to `presented`. It takes the same time for every
+    /// token, known or not, so that timing reveals nothing.
     pub(crate) fn by_token(&self, presented: &TokenHash) -> Option<&Arc<Tenant>> {
         const NOBODY: u32 = u32::MAX;
         let whose = self
@@ -246,7 +265,7 @@ impl Book {
         self.tenants.get(usize::try_from(whose).expect("indices have 32 bits"))
     }
 
-    /// Whose certificate has one of these names.
+    /// Returns the tenant whose credential names a certificate with one of `names`.
     pub(crate) fn by_certificate(&self, names: &[String]) -> Option<&Arc<Tenant>> {
         names.iter().find_map(|name| Some(&self.tenants[*self.certificates.get(name)?]))
     }
@@ -280,12 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_mistaken_is_refused() {
+    fn ambiguous_credentials_are_rejected() {
         let check = |credentials: Vec<Credential>, at: Option<usize>, part: &str| {
             let why = Book::new(credentials).unwrap_err();
             assert!(why.at() == at && why.to_string().contains(part), "{why}");
         };
-        check(vec![], None, "nobody");
+        check(vec![], None, "no credentials");
         check(vec![credential("a", "1"), credential("a", "2")], Some(1), "named \"a\"");
         check(vec![credential("a", "1"), credential("b", "1")], Some(1), "has a token");
         let of = |name: &str| Credential { certificate: Some("x".into()), ..credential(name, name) };

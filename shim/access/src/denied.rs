@@ -1,24 +1,24 @@
-//! The reasons to turn a call away. A door gives each its status and its text.
+//! The reasons to deny a call. A door maps each to a status and a text.
 
 use std::time::Duration;
 
 use crate::credential::Right;
 
-/// A call that its caller may not make, or not now.
+/// The reason why a caller may not make a call, or not now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
-    /// The caller is not known.
+    /// The caller could not be identified.
     Unauthorized(Unauthorized),
     /// The credential `name` lacks `right`.
     Right {
-        /// The credential.
+        /// The name of the credential.
         name: String,
         /// The right that the call needs.
         right: Right,
     },
-    /// The credential `name` is for keys that begin with `prefix`, and `key` does not.
+    /// The credential `name` only allows keys that begin with `prefix`, and `key` does not.
     Prefix {
-        /// The credential.
+        /// The name of the credential.
         name: String,
         /// Its prefix.
         prefix: String,
@@ -27,23 +27,23 @@ pub enum Denied {
     },
     /// The credential `name` has reached one of its limits.
     Limit {
-        /// The credential.
+        /// The name of the credential.
         name: String,
         /// The limit's name in a credentials file.
         limit: &'static str,
         /// The limit's value.
         at: u64,
-        /// The time after which another try is worth it.
+        /// The time to wait before a retry.
         wait: Duration,
     },
 }
 
-/// The reasons for which the caller is not known.
+/// The reason why the caller could not be identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unauthorized {
-    /// The call shows no credential.
+    /// The call presents no credential.
     Missing,
-    /// The call shows something that is no credential.
+    /// The call presents a credential that cannot be parsed.
     Malformed,
     /// No credential has this token.
     Unknown,
@@ -54,7 +54,7 @@ pub enum Unauthorized {
 }
 
 impl Unauthorized {
-    /// Returns the reason's name, as metrics have it.
+    /// Returns the reason's name in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Unauthorized::Missing => "missing",

@@ -1,10 +1,13 @@
-//! The credentials file: who gets in at `aft serve`. TOML, one `[[credential]]` a tenant; `aft credentials add --help` shows all entries.
+//! The credentials file: the callers that `aft serve` admits. It is TOML with one `[[credential]]`
+//! per tenant; `aft credentials add --help` shows all entries.
 //!
-//! It is walked by hand and not through serde, whose messages repeat values: somebody may have put a token where its hash belongs, or anywhere else,
-//! and what is wrong with a file must be fit for a log. So messages have the file, the line and what belongs there, never what stands there;
-//! names of credentials and of entries apart.
+//! The document is walked by hand and not through serde, whose messages repeat values. A token may
+//! stand where its hash belongs, or anywhere else, and an error message must be safe to log. So a
+//! message names the file, the line and what is expected, and never repeats a value, except names
+//! of credentials and of entries.
 //!
-//! Room for later: access keys of an S3 endpoint become further entries of `[[credential]]`. Until then they are unknown, and refused.
+//! Room for later: access keys of an S3 endpoint become further entries of `[[credential]]`. Until
+//! then they are unknown, and rejected.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -21,36 +24,41 @@ use crate::credential::{
 };
 use crate::secret::TokenHash;
 
-/// A sentence for people: the file, the line, and what belongs there.
+/// A message for people: the file, the line, and what is expected there.
 type Failed = String;
 
-/// Far above what the most credentials take.
+/// The largest file that is read, in bytes: far above the size of a file with the most credentials.
 const BYTES_MAX: u64 = 4 << 20;
-/// Of a file's mode: what group and others may.
+/// The permission bits of group and others in a file's mode.
 const OTHERS: u32 = 0o077;
 
-/// Credentials out of a file.
+/// The credentials of a file.
 #[derive(Debug)]
 pub struct Credentials {
     /// The credentials, in the order of the file.
     pub credentials: Vec<Credential>,
-    /// Where each begins, for what is wrong between two of them.
+    /// The line at which each begins, for errors that concern two of them.
     lines: Vec<usize>,
     file: String,
 }
 
-/// Reads a credentials file. `limits` are those of a credential that says none.
+/// Reads a credentials file. `limits` apply to a credential that sets none.
 ///
 /// # Errors
-/// If the file cannot be read, others than its owner may, or something in it is wrong; the text has the line.
+/// Returns a message, with the line where it applies, if the file cannot be read, if users other
+/// than its owner may access it, or if its content is not valid.
 pub fn read(path: &Path, limits: Limits) -> Result<Credentials, Failed> {
     let text = text(path)?.ok_or_else(|| {
-        format!("credentials file {}: there is none; aft credentials add makes one", path.display())
+        format!("credentials file {}: it does not exist; create it with aft credentials add", path.display())
     })?;
     parse(&text, &path.display().to_string(), limits)
 }
 
-/// The text of a file that only its owner may read; `None` if it is not there.
+/// Reads a file that only its owner may access. Returns `None` if it does not exist.
+///
+/// # Errors
+/// Returns a message if the file cannot be read, is too large, or if users other than its owner may
+/// access it.
 pub fn text(path: &Path) -> Result<Option<String>, Failed> {
     let wrong = |why: &dyn std::fmt::Display| format!("credentials file {}: {why}", path.display());
     let file = match File::open(path) {
@@ -58,14 +66,14 @@ pub fn text(path: &Path) -> Result<Option<String>, Failed> {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(wrong(&why)),
     };
-    // Of the file that was opened, not of the name.
+    // The metadata of the open file, not of the path: the path may name another file by now.
     let metadata = file.metadata().map_err(|why| wrong(&why))?;
     if metadata.is_dir() {
-        return Err(wrong(&"it is a directory: name a file in it"));
+        return Err(wrong(&"it is a directory: give the path of a file"));
     }
     if metadata.mode() & OTHERS != 0 {
         return Err(wrong(&format!(
-            "others than its owner may use it (mode {:03o}): chmod 600 {}",
+            "users other than its owner may access it (mode {:03o}): run chmod 600 {}",
             metadata.mode() & 0o777,
             path.display()
         )));
@@ -73,27 +81,34 @@ pub fn text(path: &Path) -> Result<Option<String>, Failed> {
     let mut text = String::new();
     file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(|why| wrong(&why))?;
     if text.len() as u64 > BYTES_MAX {
-        return Err(wrong(&format!("it has more than {BYTES_MAX} bytes")));
+        return Err(wrong(&format!("it is larger than the limit of {BYTES_MAX} bytes")));
     }
     Ok(Some(text))
 }
 
-/// Reads the text of a credentials file.
+/// Parses the text of a credentials file. `file` names it in messages; `limits` apply to a
+/// credential that sets none.
+///
+/// # Errors
+/// Returns a message with the line if the text is not a valid credentials file.
 pub fn parse(text: &str, file: &str, limits: Limits) -> Result<Credentials, Failed> {
     let reader = Reader { text, file };
     let document = DeTable::parse(text).map_err(|why| {
-        // The message tells what was expected; what stands there, it does not.
-        reader.wrong(why.span().map_or(0, |span| span.start), &format!("this is no TOML: {}", why.message()))
+        // The parser's message says what was expected, and does not repeat the text.
+        reader.wrong(
+            why.span().map_or(0, |span| span.start),
+            &format!("this is not valid TOML: {}", why.message()),
+        )
     })?;
     let mut entries = Entries::new(&reader, document.get_ref(), document.span().start);
     let mut found = Credentials { credentials: Vec::new(), lines: Vec::new(), file: file.to_owned() };
     if let Some(list) = entries.take("credential") {
         let DeValue::Array(list) = list.get_ref() else {
-            return Err(reader.wrong(list.span().start, "write [[credential]], in two brackets"));
+            return Err(reader.wrong(list.span().start, "write [[credential]], in double brackets"));
         };
         for entry in list.iter() {
             let DeValue::Table(table) = entry.get_ref() else {
-                return Err(reader.wrong(entry.span().start, "write [[credential]], in two brackets"));
+                return Err(reader.wrong(entry.span().start, "write [[credential]], in double brackets"));
             };
             found.lines.push(reader.line(entry.span().start));
             found.credentials.push(credential(&reader, table, entry.span().start, limits)?);
@@ -104,19 +119,19 @@ pub fn parse(text: &str, file: &str, limits: Limits) -> Result<Credentials, Fail
 }
 
 impl Credentials {
-    /// A book of them.
+    /// Makes a book of the credentials.
     ///
     /// # Errors
-    /// If two could be taken for one another.
+    /// Returns a message with the line for each error of [`Book::new`].
     pub fn book(self) -> Result<Book, Failed> {
         let Credentials { credentials, lines, file } = self;
         Book::new(credentials).map_err(|why| told(&file, &lines, &why))
     }
 
-    /// Puts them in the place of others.
+    /// Replaces the credentials of `access`, and returns the number of new ones.
     ///
     /// # Errors
-    /// As [`Credentials::book`]; then the others stay.
+    /// Returns the errors of [`Credentials::book`]. Then the old credentials stay in force.
     pub fn replace(self, access: &Access) -> Result<usize, Failed> {
         let Credentials { credentials, lines, file } = self;
         let count = credentials.len();
@@ -125,6 +140,7 @@ impl Credentials {
     }
 }
 
+/// Adds the file, and the line if there is one, to an error.
 fn told(file: &str, lines: &[usize], why: &BookError) -> Failed {
     match why.at() {
         Some(at) => format!("credentials file {file}:{}: {why}", lines[at]),
@@ -132,6 +148,7 @@ fn told(file: &str, lines: &[usize], why: &BookError) -> Failed {
     }
 }
 
+/// Parses one `[[credential]]`, which begins at byte `at` of the text.
 fn credential(
     reader: &Reader<'_>,
     table: &DeTable<'_>,
@@ -139,19 +156,20 @@ fn credential(
     limits: Limits,
 ) -> Result<Credential, Failed> {
     let mut entries = Entries::new(reader, table, at);
-    let (name, name_at) = entries.text("name")?.ok_or_else(|| reader.wrong(at, "it has no name"))?;
+    let (name, name_at) =
+        entries.text("name")?.ok_or_else(|| reader.wrong(at, "the credential has no name"))?;
     if !is_name(&name) {
-        let what = format!("a name has 1 to {NAME_BYTES_MAX} letters, digits, '.', '_' and '-'");
+        let what = format!("a name consists of 1 to {NAME_BYTES_MAX} letters, digits, '.', '_' and '-'");
         return Err(reader.wrong(name_at, &what));
     }
     let tokens = tokens(reader, &mut entries)?;
     let certificate = entries.text("certificate")?.map(|(text, _)| text);
     if tokens.is_empty() && certificate.is_none() {
-        return Err(reader.wrong(at, &format!("{name:?} has neither token_sha256 nor certificate")));
+        // Without either, no caller could present the credential.
+        return Err(reader.wrong(at, &format!("{name:?} has neither token_sha256 nor certificate: add one")));
     }
     let (prefix, prefix_at) = entries.text("prefix")?.ok_or_else(|| {
-        reader
-            .wrong(at, &format!("{name:?} has no prefix: write prefix = \"\" if every key is to be its own"))
+        reader.wrong(at, &format!("{name:?} has no prefix: write prefix = \"\" to allow every key"))
     })?;
     if prefix.len() > PREFIX_BYTES_MAX {
         return Err(reader.wrong(prefix_at, &format!("a prefix has at most {PREFIX_BYTES_MAX} bytes")));
@@ -161,7 +179,7 @@ fn credential(
         Some(value) => Some(instant(value.get_ref()).ok_or_else(|| {
             reader.wrong(
                 value.span().start,
-                "expires is an instant with its offset, such as 2030-01-01T00:00:00Z",
+                "expires must be a date and time with an offset, such as 2030-01-01T00:00:00Z",
             )
         })?),
         None => None,
@@ -171,7 +189,7 @@ fn credential(
             DeValue::Table(table) => limits_of(reader, table, value.span().start, limits)?,
             _ => {
                 return Err(
-                    reader.wrong(value.span().start, "limits is a table, such as { calls_per_s = 100 }")
+                    reader.wrong(value.span().start, "limits must be a table, such as { calls_per_s = 100 }")
                 );
             }
         },
@@ -181,7 +199,8 @@ fn credential(
     Ok(Credential { name, tokens, certificate, prefix, rights, expires_ms, limits })
 }
 
-/// Whether a credential may have this name: it stands in metrics, logs and problems.
+/// Returns true if `name` is valid for a credential: its characters are safe in metrics, logs and
+/// problem documents.
 pub fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
@@ -193,7 +212,7 @@ fn tokens(reader: &Reader<'_>, entries: &mut Entries<'_, '_>) -> Result<Vec<Toke
     let hash = |value: &Spanned<DeValue<'_>>| {
         let hash = value.get_ref().as_str().and_then(TokenHash::from_hex);
         hash.ok_or_else(|| {
-            let what = "token_sha256 is a token's SHA-256, 64 hexadecimal digits, or a list of such: never the token; aft credentials add and aft credentials token draw one";
+            let what = "token_sha256 must be the SHA-256 of a token in 64 hexadecimal digits, or a list of these, and never the token itself; aft credentials add and aft credentials token generate one";
             reader.wrong(value.span().start, what)
         })
     };
@@ -207,7 +226,7 @@ fn tokens(reader: &Reader<'_>, entries: &mut Entries<'_, '_>) -> Result<Vec<Toke
 }
 
 fn rights(reader: &Reader<'_>, entries: &mut Entries<'_, '_>, at: usize) -> Result<Rights, Failed> {
-    const WHAT: &str = "allow is a list of \"read\", \"write\" and \"admin\"";
+    const WHAT: &str = "allow must be a list with at least one of \"read\", \"write\" and \"admin\"";
     let value = entries.take("allow").ok_or_else(|| reader.wrong(at, WHAT))?;
     let DeValue::Array(list) = value.get_ref() else { return Err(reader.wrong(value.span().start, WHAT)) };
     let right = |value: &Spanned<DeValue<'_>>| {
@@ -221,6 +240,7 @@ fn rights(reader: &Reader<'_>, entries: &mut Entries<'_, '_>, at: usize) -> Resu
     list.iter().map(right).collect()
 }
 
+/// Returns `limits` with the entries of a table in place of the defaults.
 fn limits_of(
     reader: &Reader<'_>,
     table: &DeTable<'_>,
@@ -244,7 +264,8 @@ fn limits_of(
     Ok(limits)
 }
 
-/// An instant in milliseconds since the Unix epoch; what was before it, as the epoch.
+/// Converts a date and time to milliseconds since the Unix epoch; earlier times become 0. `None` if
+/// `value` is not a date and time with an offset.
 fn instant(value: &DeValue<'_>) -> Option<u64> {
     let DeValue::Datetime(datetime) = value else { return None };
     let (date, time, offset) = (datetime.date?, datetime.time?, datetime.offset?);
@@ -259,8 +280,8 @@ fn instant(value: &DeValue<'_>) -> Option<u64> {
     Some(u64::try_from(seconds).unwrap_or(0) * 1_000)
 }
 
-/// Days from 1970-01-01 to a Gregorian date. Years are counted from March, so that the leap day is a year's last (Hinnant, "chrono-compatible
-/// low-level date algorithms").
+/// Returns the number of days from 1970-01-01 to a Gregorian date. Years are counted from March, so
+/// that the leap day is a year's last (Hinnant, "chrono-compatible low-level date algorithms").
 fn days(year: i64, month: i64, day: i64) -> i64 {
     const DAYS_FROM_0000_03_01: i64 = 719_468;
     let year = if month <= 2 { year - 1 } else { year };
@@ -270,7 +291,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
         - DAYS_FROM_0000_03_01
 }
 
-/// The text, for lines.
+/// The file and its text, to find the line of an error.
 struct Reader<'a> {
     text: &'a str,
     file: &'a str,
@@ -286,7 +307,7 @@ impl Reader<'_> {
     }
 }
 
-/// The entries of a table, each taken once.
+/// The entries of a table. It records which were taken, to reject the others at the end.
 struct Entries<'a, 'text> {
     reader: &'a Reader<'a>,
     table: &'a DeTable<'text>,
@@ -309,7 +330,7 @@ impl<'a, 'text> Entries<'a, 'text> {
         let at = value.span().start;
         match value.get_ref() {
             DeValue::String(text) => Ok(Some((text.to_string(), at))),
-            _ => Err(self.reader.wrong(at, &format!("{name} is text, in quotes"))),
+            _ => Err(self.reader.wrong(at, &format!("{name} must be text, in quotes"))),
         }
     }
 
@@ -321,21 +342,24 @@ impl<'a, 'text> Entries<'a, 'text> {
         };
         match number {
             Some(number @ 1..) => Ok(Some(number)),
-            _ => Err(self.reader.wrong(value.span().start, &format!("{name} is a number from 1 on"))),
+            _ => Err(self
+                .reader
+                .wrong(value.span().start, &format!("{name} must be a whole number of at least 1"))),
         }
     }
 
-    /// Refuses what nobody has taken.
+    /// Rejects an entry that was not taken: it is unknown. `known` lists the known ones.
     fn finish(self, known: &str) -> Result<(), Failed> {
         match self.table.iter().find(|(key, _)| !self.taken.contains(key.get_ref().as_ref())) {
             None => Ok(()),
             Some((key, _)) => {
                 let at = key.span().start.max(self.at);
-                // An entry's name is a word of ours, or a mistake that may be anything.
+                // A misspelt entry's name helps the reader, but the name may be a token in the
+                // wrong place: only a short one is repeated.
                 let name = key.get_ref();
                 let name =
                     if is_name(name) && name.len() <= 24 { format!(" {name:?}") } else { String::new() };
-                Err(self.reader.wrong(at, &format!("unknown entry{name}: known are {known}")))
+                Err(self.reader.wrong(at, &format!("unknown entry{name}: the known entries are {known}")))
             }
         }
     }
@@ -376,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_those_of_the_calendar() {
+    fn days_match_the_gregorian_calendar() {
         for (date, expected) in [
             ((1970, 1, 1), 0),
             ((1969, 12, 31), -1),
@@ -389,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_have_a_line_and_show_no_value() {
+    fn errors_name_the_line_and_repeat_no_value() {
         let check = |text: &str, line: usize, part: &str| {
             let why = parsed(text).and_then(Credentials::book).unwrap_err();
             assert!(why.starts_with(&format!("credentials file c.toml:{line}: ")), "{why}");
@@ -400,15 +424,15 @@ mod tests {
             format!("[[credential]]\nname = '{name}'\nprefix = ''\nallow = ['read']\n{more}\n")
         };
         let hash = format!("token_sha256 = '{HASH}'");
-        check("[[credential]]\nname = SECRET", 2, "no TOML");
+        check("[[credential]]\nname = SECRET", 2, "not valid TOML");
         check("[credential]\nname = 'a'", 1, "[[credential]]");
         check("# c\n\n[credentials]\nname = 'a'", 3, "unknown entry \"credentials\"");
-        check("aft_SECRETSECRETSECRETSECRET = 1", 1, "unknown entry: known are credential");
+        check("aft_SECRETSECRETSECRETSECRET = 1", 1, "unknown entry: the known entries are credential");
         check(&entry("a", "token = 'SECRET'"), 1, "neither token_sha256 nor certificate");
         check(
             &entry("a", &format!("{hash}\ntoken = 'SECRET'")),
             6,
-            "unknown entry \"token\": known are name,",
+            "unknown entry \"token\": the known entries are name,",
         );
         check(&entry("a", "token_sha256 = 'SECRET'"), 5, "never the token");
         check(&entry("a", "token_sha256 = ['SECRET']"), 5, "never the token");
@@ -416,34 +440,37 @@ mod tests {
         check(&entry("a", &format!("token_sha256 = ['{}']", [HASH; 5].join("','"))), 5, "at most 4");
         check(&entry("SECRET name", &hash), 2, "letters, digits");
         check(&entry("", &hash), 2, "1 to 64");
-        check("[[credential]]\nname = 1", 2, "name is text");
+        check("[[credential]]\nname = 1", 2, "name must be text");
         check("\n[[credential]]\nprefix = 'SECRET'", 2, "no name");
         check(&format!("[[credential]]\nname = 'a'\n{hash}"), 1, "\"a\" has no prefix");
-        check(&format!("[[credential]]\nname = 'a'\nprefix = ''\n{hash}"), 1, "allow is a list");
+        check(&format!("[[credential]]\nname = 'a'\nprefix = ''\n{hash}"), 1, "allow must be a list");
         for allow in ["['SECRET']", "'SECRET'", "[]", "[1]"] {
             let text = format!("[[credential]]\nname = 'a'\nprefix = ''\nallow = {allow}\n{hash}");
-            check(&text, 4, "allow is a list");
+            check(&text, 4, "allow must be a list");
         }
         for expires in ["'SECRET'", "2030-01-01", "2030-01-01T00:00:00"] {
-            check(&entry("a", &format!("{hash}\nexpires = {expires}")), 6, "with its offset");
+            check(&entry("a", &format!("{hash}\nexpires = {expires}")), 6, "with an offset");
         }
-        check(&entry("a", &format!("{hash}\nlimits = 'SECRET'")), 6, "limits is a table");
+        check(&entry("a", &format!("{hash}\nlimits = 'SECRET'")), 6, "limits must be a table");
         check(
             &entry("a", &format!("{hash}\nlimits = {{ calls_per_s = 0 }}")),
             6,
-            "calls_per_s is a number from 1",
+            "calls_per_s must be a whole number of at least 1",
         );
-        check(&entry("a", &format!("{hash}\nlimits = {{ calls_per_s = 'SECRET' }}")), 6, "from 1 on");
+        check(&entry("a", &format!("{hash}\nlimits = {{ calls_per_s = 'SECRET' }}")), 6, "of at least 1");
         check(&entry("a", &format!("{hash}\nlimits = {{ calls = 1 }}")), 6, "unknown entry \"calls\"");
         check(&format!("{}{}", entry("a", &hash), entry("b", &hash)), 6, "\"b\" has a token");
         let zeros = format!("token_sha256 = '{}'", "0".repeat(64));
         check(&format!("{}{}", entry("a", &hash), entry("a", &zeros)), 6, "named \"a\"");
         let why = parsed("").and_then(Credentials::book).unwrap_err();
-        assert_eq!(why, "credentials file c.toml: there is no credential: nobody could get in");
+        assert_eq!(
+            why,
+            "credentials file c.toml: there are no credentials, so every caller would be rejected: add one with aft credentials add"
+        );
     }
 
     #[test]
-    fn only_the_owner_may_read_the_file() {
+    fn a_file_that_others_may_read_is_rejected() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.toml");

@@ -5,21 +5,21 @@
 //!                    (token or certificate, as its protocol carries them)
 //! ```
 //!
-//! * [`Access`], [`Presented`] (`access`) – open to everybody, or guarded by a book of credentials
-//!   that can be replaced while connections stay open.
-//! * [`Credential`], [`Rights`], [`Right`], [`Limits`], [`Book`] (`credential`) – what is known of
-//!   one caller, and of all.
-//! * [`TokenHash`], [`Secret`] (`secret`) – bearer tokens, in types that do not show them.
+//! * [`Access`], [`Presented`] (`access`) – open to every caller, or guarded by a book of
+//!   credentials that can be replaced while connections stay open.
+//! * [`Credential`], [`Rights`], [`Right`], [`Limits`], [`Book`] (`credential`) – one caller, and
+//!   the index of all.
+//! * [`TokenHash`], [`Secret`] (`secret`) – bearer tokens, in types whose debug output hides them.
 //! * [`Tenant`], [`Load`], [`Quota`] (`usage`) – the calls, bytes and open work of a credential,
 //!   counted against its limits.
-//! * `seal` – binds an ID to the credential that drew it, without remembering either.
-//! * [`Denied`], [`Unauthorized`] (`denied`) – every reason to turn a call away.
+//! * `seal` – binds an ID to the credential that drew it, without storing either.
+//! * [`Denied`], [`Unauthorized`] (`denied`) – every reason to deny a call.
 //! * [`file`] – the credentials file.
 //!
-//! The reasons, and what this does not protect from whom: decision 0009.
+//! `docs/decisions/0009` has the reasons, and the threats that this does not protect against.
 //!
-//! What is not here: no transaction, no key type, no HTTP and no TLS. Open work is named by sixteen
-//! opaque bytes, so that other servers can use this crate as well.
+//! This crate knows no transaction, no key type, no HTTP and no TLS. Open work is named by sixteen
+//! opaque bytes, so that other servers can use the crate as well.
 
 mod access;
 mod credential;

@@ -1,4 +1,4 @@
-//! Binds an ID to the tenant that drew it, without remembering either.
+//! Binds an ID to the tenant that drew it, without storing either.
 //!
 //! An ID, such as that of a transaction's attempt, is a UUIDv7: 48 bits of time, a counter of 42
 //! bits, and 32 random bits at its end. In the IDs of a tenant these last 32 are the start of
@@ -7,11 +7,12 @@
 //!   SHA-256( key of this process · the first 12 bytes of the ID · tenant )
 //! ```
 //!
-//! Without the key they are as random as before, so IDs stay as unique as they were: the counter is
-//! unique within the process, and another process has another key. An ID that leaks to another
-//! tenant is of use to it with a chance of 2⁻³², and another try needs another leaked ID. No table
-//! is needed that could fill up. With the ID of another process a tenant can only ask whether its
-//! work took effect, and the name by which that is looked up contains the tenant.
+//! To anyone without the key these bits are as random as before, and IDs stay as unique as they
+//! were: the counter is unique within the process, and another process has another key. An ID that
+//! leaks to another tenant is accepted from that tenant with a probability of 2⁻³², and another try
+//! needs another leaked ID. No table is needed that could fill up. The seal of another process
+//! cannot be checked; with such an ID a tenant can only ask whether its work took effect, and the
+//! name under which that is looked up contains the tenant.
 
 use std::fmt;
 
@@ -19,24 +20,26 @@ use rand::TryRng as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The place of the seal in an ID: after time and counter.
+/// The offset of the seal in an ID, in bytes: after time and counter.
 const AT: usize = 12;
 
-/// The key that makes seals.
+/// The secret key from which seals are computed.
 pub(crate) struct Sealer([u8; 32]);
 
 impl Sealer {
     /// Draws a fresh key.
     ///
     /// # Errors
-    /// Returns an error if the system has no randomness to give.
+    /// Returns an error if the system's random number generator fails.
     pub(crate) fn draw() -> Result<Sealer, String> {
         let mut key = [0; 32];
-        rand::rngs::SysRng.try_fill_bytes(&mut key).map_err(|why| format!("no randomness: {why}"))?;
+        rand::rngs::SysRng
+            .try_fill_bytes(&mut key)
+            .map_err(|why| format!("the system's random number generator failed: {why}"))?;
         Ok(Sealer(key))
     }
 
-    /// Replaces the end of `id` by the seal of `tenant`.
+    /// Replaces the end of `id` with the seal of `tenant`.
     pub(crate) fn seal(&self, mut id: [u8; 16], tenant: &str) -> [u8; 16] {
         let seal = self.of(&id, tenant);
         id[AT..].copy_from_slice(&seal);
@@ -69,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// A UUIDv7 with this counter.
+    /// Returns a UUIDv7 with this counter.
     fn id(counter: u32) -> [u8; 16] {
         let mut id = *b"\x01\x98\x12\x34\x56\x78\x70\x00\x80\x00\x00\x00\xde\xad\xbe\xef";
         id[8..12].copy_from_slice(&(0x8000_0000 | counter).to_be_bytes());

@@ -1,7 +1,8 @@
-//! Bearer tokens and their hashes: types that do not show what they hold.
+//! Bearer tokens and their hashes, in types whose debug output does not show them.
 //!
-//! A token is 256 bits from the system's source of randomness, so its SHA-256 says nothing of it that could be searched for: a slow hash, as for
-//! passwords that people choose, would cost every call milliseconds and protect nothing.
+//! A token is 256 bits from the system's random number generator, so it cannot be found from its
+//! SHA-256 by search. A slow hash, as for passwords that people choose, would cost every call
+//! milliseconds and protect nothing.
 
 use std::fmt;
 
@@ -9,40 +10,43 @@ use rand::TryRng as _;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// What tokens begin with, so that programs which look for leaked secrets can find them.
+/// The start of every token that is drawn here, so that scanners for leaked secrets can find them.
 const MARK: &str = "aft_";
-/// The length of what is drawn.
+/// The number of random bytes in a token.
 const DRAWN_BYTES: usize = 32;
-/// The longest token that is looked at: ours have 68 bytes; leaves room for those that another program made.
+/// The longest token that is accepted, in bytes. Tokens drawn here have 68 bytes; the rest is room
+/// for tokens that another program made.
 const TOKEN_BYTES_MAX: usize = 512;
 
-/// A text that is shown once, to whom it belongs.
+/// A secret text, to be shown once, to its owner.
 pub struct Secret(String);
 
 impl Secret {
-    /// A fresh bearer token.
+    /// Draws a fresh bearer token.
     ///
     /// # Errors
-    /// If the system has no randomness to give.
+    /// Returns an error if the system's random number generator fails.
     pub fn draw() -> Result<Secret, String> {
         let mut drawn = [0; DRAWN_BYTES];
-        rand::rngs::SysRng.try_fill_bytes(&mut drawn).map_err(|why| format!("no randomness: {why}"))?;
+        rand::rngs::SysRng
+            .try_fill_bytes(&mut drawn)
+            .map_err(|why| format!("the system's random number generator failed: {why}"))?;
         let mut text = MARK.to_owned();
         drawn.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
         Ok(Secret(text))
     }
 
-    /// A text that was read somewhere.
+    /// Wraps an existing text.
     pub fn new(text: String) -> Secret {
         Secret(text)
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Its hash.
+    /// Returns the hash of the text.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(self.0.as_bytes())
     }
@@ -54,22 +58,22 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// SHA-256 of a bearer token. Equality takes the same time whatever the two hold.
+/// The SHA-256 of a bearer token. Comparing two takes the same time whether they are equal or not.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// The hash of a token's bytes.
+    /// Returns the hash of a token's bytes.
     pub fn of(token: &[u8]) -> TokenHash {
         TokenHash(Sha256::digest(token).into())
     }
 
-    /// The hash of what a client presents; `None` if it is too long to be anybody's token.
+    /// Returns the hash of a token that a client presents; `None` if it is too long to be valid.
     pub(crate) fn of_presented(token: &[u8]) -> Option<TokenHash> {
         (token.len() <= TOKEN_BYTES_MAX).then(|| TokenHash::of(token))
     }
 
-    /// 64 hexadecimal digits, as a credentials file has them.
+    /// Parses 64 hexadecimal digits, as in a credentials file; `None` if `text` is anything else.
     pub fn from_hex(text: &str) -> Option<TokenHash> {
         let text = text.as_bytes();
         let mut hash = [0; 32];
@@ -83,7 +87,7 @@ impl TokenHash {
         Some(TokenHash(hash))
     }
 
-    /// As [`TokenHash::from_hex`] takes it.
+    /// Formats the hash as [`TokenHash::from_hex`] parses it.
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -91,7 +95,8 @@ impl TokenHash {
 
 impl ConstantTimeEq for TokenHash {
     fn ct_eq(&self, other: &TokenHash) -> Choice {
-        // Word by word: `subtle` compares slices byte by byte, which is four times the work for every credential and call.
+        // Word by word: `subtle` compares slices byte by byte, which is four times the work for
+        // every credential and call.
         let difference = self.0.chunks_exact(8).zip(other.0.chunks_exact(8)).fold(0, |sum, (a, b)| {
             let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("a chunk has eight bytes"));
             sum | (word(a) ^ word(b))
@@ -119,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_drawn_and_not_shown() {
+    fn debug_output_shows_neither_tokens_nor_hashes() {
         let (one, other) = (Secret::draw().unwrap(), Secret::draw().unwrap());
         assert_eq!(one.expose().len(), MARK.len() + 2 * DRAWN_BYTES);
         assert_ne!(one.expose(), other.expose());
@@ -132,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_hexadecimal() {
+    fn hashes_round_trip_through_hexadecimal() {
         let hash = TokenHash::of(b"abc");
         assert_eq!(hash.to_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(TokenHash::from_hex(&hash.to_hex().to_uppercase()), Some(hash));

@@ -1,6 +1,6 @@
-//! What is under way of one tenant, against its limits: open transactions, calls, bytes.
+//! Counts the open transactions, calls and bytes of one tenant against its limits.
 //!
-//! Each tenant has its own; what one does here waits for no other.
+//! Each tenant has counts of its own, so tenants never wait for each other here.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,14 +12,15 @@ use metrics::{Counter, Gauge, counter, gauge};
 use crate::credential::{Credential, Limits, Tenant};
 use crate::denied::Denied;
 
-/// Over which time rates are measured: a burst of one second's worth is let through.
+/// The time over which rates are measured: a burst of one second's worth is let through.
 const BURST: Duration = Duration::from_secs(1);
-/// When to try again after a limit on what is held was reached: most calls are over by then.
+/// The time to wait before a retry, once a limit on open work or memory is reached: most calls are
+/// over by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What an operation takes in its transaction besides its key and value, about.
+/// The approximate memory of an operation in its transaction, besides its key and value.
 const OPERATION_BYTES: usize = 256;
-/// What a transaction's values hold in memory at most: what is beyond goes to the store in parts.
+/// The most memory that a transaction's values take: the rest goes to the store in parts.
 const VALUES_BYTES_MAX: usize = 1 << 20;
 
 /// The name of a piece of open work, such as the attempt of a transaction.
@@ -39,16 +40,16 @@ pub(crate) struct Usage {
 #[derive(Debug, Default)]
 struct Open {
     places: HashMap<Id, Held>,
-    /// What all of them hold.
+    /// The memory that all of them hold, in bytes.
     bytes: usize,
-    /// None of them ends by itself before this.
+    /// A time before which none of them expires.
     none_before: Option<Instant>,
 }
 
 /// One open transaction.
 #[derive(Debug, Default)]
 struct Held {
-    /// Until when it may be open; `None` while the call that opened it is under way.
+    /// The time at which it expires; `None` while the call that opened it is in flight.
     until: Option<Instant>,
     operations_bytes: usize,
     values_bytes: usize,
@@ -60,7 +61,7 @@ impl Held {
     }
 }
 
-/// What operations take in their transaction.
+/// The memory that operations take in their transaction.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Load {
     operations_bytes: usize,
@@ -68,7 +69,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Adds an operation on a key of `key_bytes` that writes `value_bytes`, or reads and writes none.
+    /// Adds an operation on a key of `key_bytes` that writes a value of `value_bytes`, or 0 for an
+    /// operation without a value.
     pub fn add(&mut self, key_bytes: usize, value_bytes: usize) {
         self.operations_bytes += OPERATION_BYTES + key_bytes;
         self.values_bytes = self.values_bytes.saturating_add(value_bytes);
@@ -83,7 +85,7 @@ struct Meters {
     limited: [Counter; Limit::ALL.len()],
 }
 
-/// The limits, as problems and metrics name them.
+/// A limit of a credential, as problem documents and metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     OpenTransactions,
@@ -145,10 +147,11 @@ impl Usage {
         }
     }
 
-    /// Counts a call, if there is room for it.
+    /// Counts a call. Rejects it if the rate of bytes or of calls is exceeded.
     pub(crate) fn call(&self, of: &Credential) -> Result<(), Denied> {
         self.meters.calls.increment(1);
         let now = self.now();
+        // Bytes were charged by earlier calls; this call only waits for them.
         if of.limits.bytes_per_s.is_some()
             && let Some(wait) = self.bytes.wait(now)
         {
@@ -162,7 +165,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Counts bytes that have come or will go: what is beyond the limit, later calls wait for.
+    /// Counts bytes that came in or will go out. Later calls wait for those beyond the limit.
     pub(crate) fn charge(&self, of: &Credential, bytes: usize) {
         self.meters.bytes.increment(bytes as u64);
         if let Some(per_s) = of.limits.bytes_per_s {
@@ -170,10 +173,11 @@ impl Usage {
         }
     }
 
-    /// A place for a transaction that is being opened.
+    /// Takes a place for a transaction that is being opened.
     pub(crate) fn enter(&self, of: &Credential, attempt: Id) -> Result<(), Denied> {
         let most = of.limits.open_transactions_max;
         let mut open = self.open();
+        // Expired transactions are dropped only when there is no room: most end by a call.
         if open.places.len() >= most {
             open.forget_ended();
             if open.places.len() >= most {
@@ -186,7 +190,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Room for operations of an open transaction.
+    /// Takes memory for operations of an open transaction.
     pub(crate) fn load(&self, of: &Credential, attempt: Id, load: Load) -> Result<(), Denied> {
         let most = of.limits.open_bytes_max;
         let mut open = self.open();
@@ -200,18 +204,18 @@ impl Usage {
         Ok(())
     }
 
-    /// The call that opened the transaction is over; it stays open for so long at most.
+    /// Keeps the place of a transaction for at most `remaining`: the call that opened it is over.
     pub(crate) fn stay(&self, attempt: Id, remaining: Duration) {
         let until = Instant::now() + remaining;
         let mut open = self.open();
-        // It may have ended meanwhile.
+        // The transaction may have ended meanwhile.
         if let Some(held) = open.places.get_mut(&attempt) {
             held.until = Some(until);
             open.none_before = Some(open.none_before.map_or(until, |before| before.min(until)));
         }
     }
 
-    /// The transaction has ended.
+    /// Gives back the place of a transaction that has ended. A second call has no effect.
     pub(crate) fn leave(&self, attempt: Id) {
         let mut open = self.open();
         if let Some(held) = open.places.remove(&attempt) {
@@ -224,7 +228,7 @@ impl Usage {
         self.open.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// A share of what large bodies of this tenant may hold.
+    /// Takes `bytes` of what large bodies of this tenant may hold.
     pub(crate) fn hold(self: &Arc<Usage>, of: &Credential, bytes: usize) -> Result<Quota, Denied> {
         let most = of.limits.bodies_bytes_max;
         let add = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= most);
@@ -254,8 +258,7 @@ impl Tenant {
         self.usage.call(&self.credential)
     }
 
-    /// Counts bytes that came in or will go out. The calls after them wait for those beyond the
-    /// limit.
+    /// Counts bytes that came in or will go out. Later calls wait for those beyond the limit.
     pub fn charge(&self, bytes: usize) {
         self.usage.charge(&self.credential, bytes);
     }
@@ -263,7 +266,7 @@ impl Tenant {
     /// Takes a place for the open work `id`, until [`Tenant::leave`].
     ///
     /// # Errors
-    /// Returns [`Denied::Limit`] if the tenant has as much open as it may.
+    /// Returns [`Denied::Limit`] if the tenant has as much open work as its limit allows.
     pub fn enter(&self, id: [u8; 16]) -> Result<(), Denied> {
         self.usage.enter(&self.credential, id)
     }
@@ -271,7 +274,7 @@ impl Tenant {
     /// Takes memory for operations of the open work `id`.
     ///
     /// # Errors
-    /// Returns [`Denied::Limit`] if the tenant's open work holds as much as it may.
+    /// Returns [`Denied::Limit`] if the tenant's open work would hold more than its limit allows.
     pub fn load(&self, id: [u8; 16], load: Load) -> Result<(), Denied> {
         self.usage.load(&self.credential, id, load)
     }
@@ -281,15 +284,15 @@ impl Tenant {
         self.usage.stay(id, remaining);
     }
 
-    /// Gives up the place of `id` and its memory.
+    /// Gives back the place of `id` and its memory.
     pub fn leave(&self, id: [u8; 16]) {
         self.usage.leave(id);
     }
 
-    /// Takes a share of what large bodies of this tenant may hold.
+    /// Takes `bytes` of what large bodies of this tenant may hold.
     ///
     /// # Errors
-    /// Returns [`Denied::Limit`] if they hold as much as they may.
+    /// Returns [`Denied::Limit`] if they would hold more than the limit allows.
     pub fn hold(&self, bytes: usize) -> Result<Quota, Denied> {
         self.usage.hold(&self.credential, bytes)
     }
@@ -302,9 +305,10 @@ impl std::fmt::Debug for Usage {
 }
 
 impl Open {
-    /// Counts what operations take, if there is room for it.
+    /// Counts the memory of operations. Returns false, and counts nothing, if the sum would exceed
+    /// `most`.
     fn load(&mut self, attempt: Id, load: Load, most: usize) -> bool {
-        // One that has ended meanwhile holds nothing, and will be told.
+        // A transaction that has ended meanwhile holds nothing; the node reports its end.
         let Some(held) = self.places.get_mut(&attempt) else { return true };
         let after = Held {
             until: held.until,
@@ -320,7 +324,7 @@ impl Open {
         true
     }
 
-    /// Forgets those whose time is over. Looks through them only when there is one.
+    /// Drops expired transactions. It scans them only if one may have expired.
     fn forget_ended(&mut self) {
         let now = Instant::now();
         if self.none_before.is_none_or(|before| now < before) {
@@ -336,18 +340,19 @@ impl Open {
     }
 }
 
-/// A rate, as the instant at which all that was taken so far is paid for (the generic cell rate algorithm): one number, and no lock.
+/// A rate limiter (the generic cell rate algorithm). Its state is the time at which everything
+/// taken so far is paid for, in nanoseconds: one number, and no lock.
 #[derive(Debug, Default)]
 struct Rate(AtomicU64);
 
 impl Rate {
-    /// How long to wait until there is room again.
+    /// Returns the time to wait until there is room again; `None` if there is room now.
     fn wait(&self, now: u64) -> Option<Duration> {
         let ahead = Duration::from_nanos(self.0.load(Ordering::Relaxed).saturating_sub(now));
         ahead.checked_sub(BURST).filter(|wait| !wait.is_zero())
     }
 
-    /// Takes so many, or says how long to wait.
+    /// Takes `amount`, or returns the time to wait for it and takes nothing.
     fn take(&self, amount: u64, per_s: u64, now: u64) -> Result<(), Duration> {
         let step = |paid: u64| {
             let next = paid.max(now).saturating_add(cost(amount, per_s));
@@ -362,20 +367,21 @@ impl Rate {
         }
     }
 
-    /// Takes so many, whether there is room or not.
+    /// Takes `amount`, even if there is no room.
     fn charge(&self, amount: u64, per_s: u64, now: u64) {
         let step = |paid: u64| Some(paid.max(now).saturating_add(cost(amount, per_s)));
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
 }
 
-/// What so many cost, in nanoseconds. One a second is the lowest rate there is.
+/// Returns the time that `amount` takes at a rate of `per_s`, in nanoseconds. The lowest rate is
+/// one per second.
 fn cost(amount: u64, per_s: u64) -> u64 {
     let nanos = u128::from(amount) * 1_000_000_000 / u128::from(per_s.max(1));
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
-/// A part of what large bodies of a tenant hold. Given back when it is dropped.
+/// A part of the memory for large bodies of a tenant. Given back when it is dropped.
 #[derive(Debug)]
 pub struct Quota {
     usage: Arc<Usage>,
@@ -432,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_bounded_and_given_back() {
+    fn open_transactions_are_limited_and_given_back() {
         let of = credential(Limits { open_transactions_max: 2, ..Limits::NONE });
         let usage = Usage::new("shop");
         let attempt = |n: u8| [n; 16];
@@ -442,7 +448,7 @@ mod tests {
         usage.leave(attempt(1));
         usage.leave(attempt(1));
         usage.enter(&of, attempt(3)).unwrap();
-        // One whose time is over makes room; one whose call is under way does not.
+        // An expired transaction makes room; one whose call is in flight does not.
         usage.stay(attempt(2), Duration::ZERO);
         usage.enter(&of, attempt(4)).unwrap();
         refused(usage.enter(&of, attempt(5)), "open_transactions_max");
@@ -451,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_open_transactions_hold_is_bounded_and_given_back() {
+    fn memory_of_open_transactions_is_limited_and_given_back() {
         let of = credential(Limits { open_bytes_max: 3 << 20, ..Limits::NONE });
         let usage = Usage::new("shop");
         let attempt = |n: u8| [n; 16];
@@ -462,7 +468,7 @@ mod tests {
         };
         for n in 1..=2 {
             usage.enter(&of, attempt(n)).unwrap();
-            // What is beyond a mebibyte goes elsewhere.
+            // Values beyond 1 MiB go to the store and count no further.
             usage.load(&of, attempt(n), load(100 << 20)).unwrap();
             usage.load(&of, attempt(n), load(100 << 20)).unwrap();
         }
@@ -471,7 +477,7 @@ mod tests {
         usage.load(&of, attempt(3), load(1_000)).unwrap();
         usage.leave(attempt(1));
         usage.load(&of, attempt(3), load(1 << 20)).unwrap();
-        // One whose time is over makes room; one that is not there takes none.
+        // An expired transaction makes room; an unknown one takes none.
         refused(
             usage.load(&of, attempt(3), Load { operations_bytes: 1 << 20, values_bytes: 0 }),
             "open_bytes_max",
@@ -485,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_bounded_and_given_back() {
+    fn body_bytes_are_limited_and_given_back() {
         let of = credential(Limits { bodies_bytes_max: 100, ..Limits::NONE });
         let usage = Arc::new(Usage::new("shop"));
         let mut one = usage.hold(&of, 60).unwrap();
@@ -510,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_paid_for_later() {
+    fn later_calls_wait_for_charged_bytes() {
         let rate = Rate::default();
         assert_eq!(rate.wait(0), None);
         rate.charge(5_000, 1_000, 0);
