@@ -1,4 +1,4 @@
-//! Bytes as base64 text (RFC 4648, standard alphabet; padding is written, and not asked for).
+//! Bytes as base64 text (RFC 4648, standard alphabet). Padding is written, and optional when read.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl Visitor<'_> for Base64 {
     }
 }
 
-/// The same for a field that may be left out or null.
+/// Bytes as base64 text in a field that may be left out or null.
 pub(super) mod option {
     use super::{Bytes, Deserializer, Serializer};
     use serde::Deserialize;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::operation::{OPS_LEN_MAX, too_many_ops};
 
-/// How a body is encoded.
+/// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// `application/json`; bytes are base64 text.
@@ -16,18 +16,18 @@ pub enum Format {
     Protobuf,
 }
 
-/// A body that is not what it should be.
+/// A body that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Malformed {
-    /// What is wrong, and where.
+    /// The problem and its place, for people.
     pub detail: String,
-    /// The byte at which it was noticed, counted from 0.
+    /// The offset of the byte at which the problem was noticed, from 0.
     pub position: usize,
 }
 
 impl Format {
-    /// The content type.
+    /// Returns the content type.
     pub const fn content_type(self) -> &'static str {
         match self {
             Format::Json => "application/json",
@@ -35,7 +35,7 @@ impl Format {
         }
     }
 
-    /// The format of a content type, parameters ignored; `None` for any other type.
+    /// Returns the format of a content type; `None` for any other type. Parameters are ignored.
     pub fn of_content_type(text: &str) -> Option<Format> {
         let essence = text.split(';').next().unwrap_or_default().trim();
         [Format::Json, Format::Protobuf]
@@ -44,7 +44,7 @@ impl Format {
             .or_else(|| essence.eq_ignore_ascii_case("application/protobuf").then_some(Format::Protobuf))
     }
 
-    /// A message's bytes.
+    /// Encodes a message.
     pub fn encode<T: prost::Message + Serialize>(self, message: &T) -> Bytes {
         match self {
             Format::Protobuf => message.encode_to_vec().into(),
@@ -54,10 +54,10 @@ impl Format {
         }
     }
 
-    /// A reply from its bytes. In protobuf, values are slices of `body`, not copies.
+    /// Decodes a reply. In protobuf, values are slices of `body`, not copies.
     ///
     /// # Errors
-    /// [`Malformed`], with the position.
+    /// Returns [`Malformed`], with the position, if `body` is not an encoded `T`.
     pub fn decode<T: prost::Message + Default + DeserializeOwned>(
         self,
         body: &Bytes,
@@ -77,10 +77,11 @@ impl Format {
         }
     }
 
-    /// A request from its bytes; an empty body has every field left out.
+    /// Decodes a request. An empty body is a request with every field left out.
     ///
     /// # Errors
-    /// [`Malformed`], with the position; also if it has too many operations, which are counted before they take memory.
+    /// Returns [`Malformed`], with the position, if `body` is not an encoded `T`, or if it has more
+    /// than [`OPS_LEN_MAX`] operations, which are counted before they take memory.
     pub fn decode_request<T: RequestBody>(self, body: &Bytes) -> Result<T, Malformed> {
         if body.is_empty() {
             return Ok(T::default());
@@ -102,7 +103,7 @@ impl Format {
 
 /// A message that a client sends.
 pub trait RequestBody: prost::Message + Default + DeserializeOwned {
-    /// The number of its field of operations.
+    /// The protobuf number of its field of operations; `None` if it has none.
     const OPS_TAG: Option<u32>;
 }
 
@@ -118,7 +119,8 @@ impl RequestBody for crate::Commit {
     const OPS_TAG: Option<u32> = None;
 }
 
-/// Refuses every text but an object: serde's structs would also be read from a list of their fields, an empty one being an empty call.
+/// Rejects every JSON text but an object. serde would also read a struct from a list of its fields,
+/// so an empty list would be an empty call.
 fn check_object(text: &[u8]) -> Result<(), Malformed> {
     let Some(position) = text.iter().position(|byte| !b" \t\r\n".contains(byte)) else { return Ok(()) };
     let kind = match text[position] {
@@ -127,21 +129,23 @@ fn check_object(text: &[u8]) -> Result<(), Malformed> {
         b'"' => "a string",
         b'-' | b'0'..=b'9' => "a number",
         b't' | b'f' | b'n' => "true, false or null",
-        _ => "no JSON",
+        _ => "text that is not JSON",
     };
     let detail =
-        format!("expected an object, {{\"name\": value, ...}}, and at byte {position} begins {kind}");
+        format!("expected an object, {{\"name\": value, ...}}, but at byte {position} there is {kind}");
     Err(Malformed { detail, position })
 }
 
-/// How often a length-delimited field stands in a protobuf message, and where the last one starts. Stops at anything malformed, which
-/// is left to the decoder to tell.
+/// Counts the occurrences of a field in a protobuf message; returns the count and the offset of the
+/// last one. It stops at anything malformed, which the decoder will report.
 fn count_fields(message: &[u8], tag: u32) -> (usize, usize) {
     let (mut count, mut position) = (0, 0);
     let mut rest = message;
     loop {
         let start = message.len() - rest.len();
         let Some(key) = varint(&mut rest) else { return (count, position) };
+        // The number of bytes to skip depends on the field's wire type; groups (3 and 4) are not
+        // supported.
         let skip = match key & 7 {
             0 => varint(&mut rest).map(|_| 0),
             1 => Some(8),
@@ -158,6 +162,7 @@ fn count_fields(message: &[u8], tag: u32) -> (usize, usize) {
     }
 }
 
+/// Takes a varint from the start of `rest`; `None` if it is not complete, or too long.
 fn varint(rest: &mut &[u8]) -> Option<u64> {
     const BYTES_MAX: usize = 10;
     let mut value = 0;
@@ -171,7 +176,8 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The byte of a line and column as `serde_json` counts them: lines from 1; columns are bytes, 0 before a line's first.
+/// Converts a line and column of `serde_json` to a byte offset. Lines count from 1; columns are
+/// bytes, and 0 is the place before a line's first byte.
 fn position_of(body: &[u8], line: usize, column: usize) -> usize {
     let line_start = match line.checked_sub(2) {
         None => 0,

@@ -1,11 +1,11 @@
-//! The types of the native HTTP API, as clients and the door speak them, in JSON and in protobuf.
+//! The types of the native HTTP API, shared by clients and the door, in JSON and in protobuf.
 //!
 //! * [`Begin`], [`Batch`], [`Op`], [`Commit`] – requests.
 //! * [`Reply`], [`Read`], [`Listing`], [`Request`] – replies.
-//! * [`Problem`], [`Code`], [`Action`] – every refusal, as RFC 9457 problem details.
+//! * [`Problem`], [`Code`], [`Action`] – every error, as RFC 9457 problem details.
 //! * [`Format`] – the two encodings, by content type. One set of types serves both: in JSON, bytes
 //!   are base64 text and absent fields are left out; in protobuf, bytes are bytes, so that calls
-//!   with several values pay for no base64. Problems are always JSON.
+//!   with several values need no base64. Problems are always JSON.
 //! * [`header`] – names of headers.
 //!
 //! Unknown JSON fields are rejected in requests (a misspelt `retention_s` is a mistake) and ignored

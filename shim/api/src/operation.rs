@@ -1,12 +1,13 @@
-//! One operation of a batch.
+//! An operation of a batch.
 //!
 //! ```text
-//!   {"get": KEY}   {"put": KEY, "value": BASE64 | "text": STRING, "content_type"?: STRING}   {"delete": KEY}
-//!   {"check": KEY}   {"add": KEY, "by": NUMBER}
+//!   {"get": KEY}
+//!   {"put": KEY, "value": BASE64 | "text": STRING, "content_type"?: STRING}
+//!   {"delete": KEY}   {"check": KEY}   {"add": KEY, "by": NUMBER}
 //! ```
 //!
-//! A put, delete or check may have one condition beside it: `"if_absent": true`, `"if_version": VERSION` or `"if_value": BASE64`; a check
-//! has one.
+//! A put or a delete may have one condition: `"if_absent": true`, `"if_version": VERSION` or
+//! `"if_value": BASE64`. A check must have one.
 
 use std::fmt;
 
@@ -17,21 +18,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::base64_text;
 
-/// The most operations in one call: what one transaction may write. Also keeps a small body from becoming a large vector.
+/// The most operations in one call: as many as one transaction may write keys. The bound also keeps
+/// a small body from becoming a large vector.
 pub const OPS_LEN_MAX: usize = 1_000;
 
 /// An operation.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Op {
-    /// Which; a door refuses an operation without it.
+    /// The kind of operation. A door rejects an operation without one.
     #[prost(oneof = "OpKind", tags = "1, 2, 3, 4, 5")]
     pub kind: Option<OpKind>,
-    /// The condition on the key before the transaction, for the call to take effect.
+    /// The condition on the key's committed value. If it does not hold, the call has no effect.
     #[prost(oneof = "OpIf", tags = "6, 7, 8")]
     pub condition: Option<OpIf>,
 }
 
-/// What an operation does.
+/// A kind of operation.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum OpKind {
     /// Reads a key; adds one [`Read`](super::Read) to the reply.
@@ -43,35 +45,35 @@ pub enum OpKind {
     /// Writes a tombstone.
     #[prost(string, tag = "3")]
     Delete(String),
-    /// Does nothing but hold its condition up.
+    /// Checks its condition, and does nothing else.
     #[prost(string, tag = "4")]
     Check(String),
-    /// Adds to a number in decimal text; adds one [`Read`](super::Read) of the sum to the reply.
+    /// Adds to a number in decimal text; adds one [`Read`](super::Read), of the sum, to the reply.
     #[prost(message, tag = "5")]
     Add(Add),
 }
 
-/// A condition on what a key holds.
+/// A condition on the value of a key.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum OpIf {
-    /// It has no value. False is as good as no condition.
+    /// The key has no value. False is the same as no condition.
     #[prost(bool, tag = "6")]
     Absent(bool),
-    /// Its value is of this version.
+    /// The key's value has this version.
     #[prost(string, tag = "7")]
     Version(String),
-    /// Its value has these bytes.
+    /// The key's value has these bytes.
     #[prost(bytes = "bytes", tag = "8")]
     Value(Bytes),
 }
 
-/// A number to add to that of a key.
+/// An addition to the number that a key holds.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Add {
     /// The key.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// The number; may be negative.
+    /// The number to add; may be negative.
     #[prost(sint64, tag = "2")]
     pub by: i64,
 }
@@ -85,62 +87,65 @@ pub struct Put {
     /// The value.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
-    /// Kept with the value, and given back by a `GET` of the key.
+    /// The content type, kept with the value and returned by a `GET` of the key.
     #[prost(string, optional, tag = "3")]
     pub content_type: Option<String>,
 }
 
 impl Op {
-    /// Reads a key.
+    /// Makes an operation that reads a key.
     pub fn get(key: impl Into<String>) -> Op {
         Op::of(OpKind::Get(key.into()))
     }
 
-    /// Writes a value without a content type.
+    /// Makes an operation that writes a value without a content type.
     pub fn put(key: impl Into<String>, value: impl Into<Bytes>) -> Op {
         Op::of(OpKind::Put(Put { key: key.into(), value: value.into(), content_type: None }))
     }
 
-    /// Writes a tombstone.
+    /// Makes an operation that writes a tombstone.
     pub fn delete(key: impl Into<String>) -> Op {
         Op::of(OpKind::Delete(key.into()))
     }
 
-    /// Holds a condition up, and does nothing else.
+    /// Makes an operation that checks a condition, and does nothing else. Add the condition with
+    /// [`Op::if_absent`], [`Op::if_version`] or [`Op::if_value`].
     pub fn check(key: impl Into<String>) -> Op {
         Op::of(OpKind::Check(key.into()))
     }
 
-    /// Adds to the number that the key holds in decimal text; no value counts as 0.
+    /// Makes an operation that adds `by` to the number that the key holds in decimal text. A key
+    /// without a value counts as 0.
     pub fn add(key: impl Into<String>, by: i64) -> Op {
         Op::of(OpKind::Add(Add { key: key.into(), by }))
     }
 
-    /// Lets the call take effect only if the key has no value before.
+    /// Adds a condition: the call takes effect only if the key has no committed value.
     #[must_use]
     pub fn if_absent(self) -> Op {
         Op { condition: Some(OpIf::Absent(true)), ..self }
     }
 
-    /// Lets the call take effect only if the key's value is of this version before.
+    /// Adds a condition: the call takes effect only if the key's committed value has this version.
     #[must_use]
     pub fn if_version(self, version: impl Into<String>) -> Op {
         Op { condition: Some(OpIf::Version(version.into())), ..self }
     }
 
-    /// Lets the call take effect only if the key's value has these bytes before.
+    /// Adds a condition: the call takes effect only if the key's committed value has these bytes.
     #[must_use]
     pub fn if_value(self, value: impl Into<Bytes>) -> Op {
         Op { condition: Some(OpIf::Value(value.into())), ..self }
     }
 
-    /// Returns true if the effect depends on what the key holds: with a condition, or as a sum.
+    /// Returns true if the effect depends on the key's value: if there is a condition, or an
+    /// addition.
     pub fn is_conditional(&self) -> bool {
         let is_none = matches!(self.condition, None | Some(OpIf::Absent(false)));
         !is_none || matches!(self.kind, Some(OpKind::Add(_)))
     }
 
-    /// An operation without a condition.
+    /// Makes an operation without a condition.
     pub fn of(kind: OpKind) -> Op {
         Op { kind: Some(kind), condition: None }
     }
@@ -215,6 +220,7 @@ impl<'de> Visitor<'de> for OpVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Op, A::Error> {
         #[derive(Deserialize)]
         struct Base64(#[serde(with = "base64_text")] Bytes);
+        // Fields may come in any order, so they are collected first and combined below.
         let mut verb: Option<(Field, String)> = None;
         let mut value: Option<Bytes> = None;
         let mut content_type: Option<String> = None;
@@ -225,7 +231,7 @@ impl<'de> Visitor<'de> for OpVisitor {
                 Field::Get | Field::Put | Field::Delete | Field::Check | Field::Add => {
                     if verb.replace((field, map.next_value()?)).is_some() {
                         return Err(de::Error::custom(
-                            "an operation has one of \"get\", \"put\", \"delete\", \"check\" and \"add\"; this one has two",
+                            "an operation has only one of \"get\", \"put\", \"delete\", \"check\" and \"add\"; this one has two",
                         ));
                     }
                 }
@@ -242,7 +248,7 @@ impl<'de> Visitor<'de> for OpVisitor {
                     };
                     if condition.replace(given).is_some() {
                         return Err(de::Error::custom(
-                            "an operation has one of \"if_absent\", \"if_version\" and \"if_value\"; this one has two",
+                            "an operation has only one of \"if_absent\", \"if_version\" and \"if_value\"; this one has two",
                         ));
                     }
                 }
@@ -253,7 +259,7 @@ impl<'de> Visitor<'de> for OpVisitor {
                     };
                     if value.replace(bytes).is_some() {
                         return Err(de::Error::custom(
-                            "a \"put\" has one of \"value\" and \"text\"; this one has two",
+                            "a \"put\" has only one of \"value\" and \"text\"; this one has two",
                         ));
                     }
                 }
@@ -266,7 +272,7 @@ impl<'de> Visitor<'de> for OpVisitor {
         }
         if by.is_some() != matches!(verb, Some((Field::Add, _))) {
             return Err(de::Error::custom(
-                "an \"add\" needs \"by\", a whole number, and nothing else has it",
+                "an \"add\" needs \"by\", a whole number; no other operation has \"by\"",
             ));
         }
         let kind = match (verb, value, content_type) {
@@ -295,7 +301,7 @@ impl<'de> Visitor<'de> for OpVisitor {
     }
 }
 
-/// A list of operations, refused with both numbers when it is too long.
+/// Reads a list of operations. The error for one that is too long gives the limit and the length.
 pub(super) fn deserialize_ops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Op>, D::Error> {
     struct Ops;
     impl<'de> Visitor<'de> for Ops {
@@ -313,6 +319,7 @@ pub(super) fn deserialize_ops<'de, D: Deserializer<'de>>(deserializer: D) -> Res
                     None => return Ok(ops),
                 }
             }
+            // Operations beyond the limit are counted for the message, and not kept.
             let mut count = OPS_LEN_MAX;
             while seq.next_element::<IgnoredAny>()?.is_some() {
                 count += 1;
@@ -323,8 +330,9 @@ pub(super) fn deserialize_ops<'de, D: Deserializer<'de>>(deserializer: D) -> Res
     deserializer.deserialize_seq(Ops)
 }
 
+/// Returns the message for a call with `count` operations, which is more than it may have.
 pub(super) fn too_many_ops(count: usize) -> String {
     format!(
-        "a call has at most {OPS_LEN_MAX} operations; this one has {count}: split it over several calls of one transaction"
+        "a call may have at most {OPS_LEN_MAX} operations; this one has {count}: split them over several calls of one transaction"
     )
 }

@@ -1,51 +1,53 @@
-//! Every refusal, as RFC 9457 problem details.
+//! Errors as RFC 9457 problem details.
 //!
-//! `code` says what happened and is stable; `action` says what the caller must do, which is all that most callers need.
+//! `code` says what happened and is stable; `action` says what the caller must do, which is all
+//! that most callers need.
 
 use serde::{Deserialize, Serialize};
 
-/// The content type of a problem; always JSON, whatever the request was.
+/// The content type of a problem: always JSON, also if the request was protobuf.
 pub const PROBLEM_CONTENT_TYPE: &str = "application/problem+json";
 
-/// A refusal. Members that do not apply are left out.
+/// A problem document: the reply to a call that failed. Members that do not apply are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// A reference to the code's documentation in the server's OpenAPI document.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The code in words.
+    /// The meaning of the code, for people.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened this time, and the remedy.
+    /// The explanation of this occurrence, and the remedy, for people.
     pub detail: String,
-    /// What happened, for programs.
+    /// The kind of problem, for programs.
     pub code: Code,
-    /// What the caller must do.
+    /// The action that the caller must take.
     pub action: Action,
-    /// The transaction, as its token.
+    /// The transaction's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction: Option<String>,
-    /// Where to ask whether the request committed.
+    /// The path of the call that says whether the request committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look_up: Option<String>,
-    /// When to try again, in milliseconds from now: before, it is no use. Of `in_progress`: when the other attempt ends at the latest. The header
-    /// `Retry-After` says the same in whole seconds, rounded up.
+    /// The time to wait before a retry, in milliseconds; an earlier one is most likely rejected
+    /// again. For `in_progress`: the time until the other attempt ends at the latest. The header
+    /// `Retry-After` has the same in whole seconds, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The byte of the body or key at which something is wrong, counted from 0.
+    /// The offset in the body, key or header at which something is wrong, in bytes from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
-    /// The limit that was passed.
+    /// The limit that was exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// By what: at least this.
+    /// The size that exceeds the limit; the true size may be larger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actual: Option<u64>,
 }
 
 impl Problem {
-    /// A problem with its code's title, status and action.
+    /// Makes a problem with the title, status and action of `code`.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
         Problem {
             kind: format!("/openapi.json#/components/responses/{}", code.as_str()),
@@ -64,29 +66,30 @@ impl Problem {
     }
 }
 
-/// What the caller must do.
+/// The action that the caller must take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Nothing was committed: run the request again, as a new attempt.
+    /// Run the request again, as a new attempt: nothing was committed.
     Retry,
-    /// Whether it committed is not known: look the request up, or commit again.
+    /// Look the request up, or commit again: the outcome of the commit is not known.
     Unknown,
-    /// The request ID is in use: by an open attempt (try again later) or by another payload (a mistake).
+    /// Retry later if another attempt of the request is open. Otherwise the request ID belongs to
+    /// another payload or to an old request, and a retry does not help.
     Conflict,
-    /// The call is wrong as it stands; sending it again is no use.
+    /// Correct the call: it would fail again.
     Invalid,
-    /// What the call names does not exist.
+    /// Check the name: the call names something that does not exist.
     NotFound,
     /// Present credentials that allow the call.
     Unauthorized,
-    /// Somebody has to mend the server or its store.
+    /// Report it: an operator must repair the server or its store.
     Internal,
 }
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $action:ident, $title:literal;)*) => {
-        /// What happened.
+        /// The kind of a problem. It is stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -96,22 +99,23 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &[Code] = &[$(Code::$name,)*];
 
-            /// The code as text.
+            /// Returns the code as text.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Code::$name => $text,)* }
             }
 
-            /// The HTTP status. Never 500: an unkind world has a name, and a broken invariant ends the process.
+            /// Returns the HTTP status. It is never 500: each failure of the store or the network
+            /// has a code of its own, and a broken invariant ends the process.
             pub const fn status(self) -> u16 {
                 match self { $(Code::$name => $status,)* }
             }
 
-            /// What the caller must do.
+            /// Returns the action that the caller must take.
             pub const fn action(self) -> Action {
                 match self { $(Code::$name => Action::$action,)* }
             }
 
-            /// The code in words.
+            /// Returns the meaning of the code, for people.
             pub const fn title(self) -> &'static str {
                 match self { $(Code::$name => $title,)* }
             }
@@ -122,52 +126,53 @@ macro_rules! codes {
 codes! {
     /// No compatible version of a key remains.
     SnapshotGone = "snapshot_gone", 409, Retry, "The transaction's snapshot is no longer kept";
-    /// Another transaction has written what this one read.
+    /// Another transaction has written a key that this one read.
     Conflict = "conflict", 409, Retry, "Another transaction came first";
     /// A condition of the call does not hold.
     ConditionFailed = "condition_failed", 412, Invalid, "A condition does not hold";
     /// The transaction's time ran out, or its node dropped it.
     Lost = "lost", 409, Retry, "The transaction was lost before it committed";
-    /// A bound of the server is reached.
-    Overloaded = "overloaded", 429, Retry, "The server is at a bound";
-    /// The node starts, drains or has stopped.
+    /// A limit of the server or of the credential is reached.
+    Overloaded = "overloaded", 429, Retry, "A limit of the server is reached";
+    /// The node is starting, draining or stopped.
     NotServing = "not_serving", 503, Retry, "The node does not serve now";
-    /// The store did not do what was needed in time.
+    /// The store did not answer in time.
     StoreUnavailable = "store_unavailable", 503, Retry, "The store did not answer in time";
-    /// A commit may have been stored and not been acknowledged.
-    Unknown = "unknown", 503, Unknown, "Whether the transaction committed is not known";
+    /// The commit may have been stored, but was not acknowledged.
+    Unknown = "unknown", 503, Unknown, "It is not known whether the transaction committed";
     /// Another attempt of the request is open.
     InProgress = "in_progress", 409, Conflict, "Another attempt of the request is open";
     /// The request ID was used with another payload.
     KeyReused = "key_reused", 422, Conflict, "The request ID was used with another payload";
     /// The request committed long ago; its result is no longer kept.
     ResultGone = "result_gone", 410, Conflict, "The request committed; its result is no longer kept";
-    /// The transaction has ended, or is committing.
+    /// The transaction has committed, was aborted, or is committing.
     Ended = "ended", 409, Invalid, "The transaction has ended";
     /// The call breaks a rule.
     Invalid = "invalid", 400, Invalid, "The call is not valid";
-    /// Something in the call is longer than it may be.
-    TooLarge = "too_large", 413, Invalid, "The call passes a limit";
-    /// The range asked for begins after the value's end.
+    /// A part of the call is larger than its limit.
+    TooLarge = "too_large", 413, Invalid, "The call exceeds a limit";
+    /// The requested range begins after the value's end.
     RangeNotSatisfiable = "range_not_satisfiable", 416, Invalid, "The range is beyond the value's end";
-    /// The call's headers are longer than they may be.
-    HeadersTooLarge = "headers_too_large", 431, Invalid, "The call's headers pass a limit";
-    /// The body's content type is not one that the call takes.
+    /// The call's headers are larger than their limit.
+    HeadersTooLarge = "headers_too_large", 431, Invalid, "The call's headers exceed a limit";
+    /// The call does not accept the body's content type.
     UnsupportedMediaType = "unsupported_media_type", 415, Invalid, "The body's content type is not supported";
-    /// The body did not come in time.
-    BodyTimeout = "body_timeout", 408, Retry, "The body did not come in time";
-    /// The path is known, the method is not for it.
-    MethodNotAllowed = "method_not_allowed", 405, Invalid, "The method is not for this path";
-    /// No such path.
+    /// The body did not arrive in time.
+    BodyTimeout = "body_timeout", 408, Retry, "The body did not arrive in time";
+    /// The path exists, but not for this method.
+    MethodNotAllowed = "method_not_allowed", 405, Invalid, "The path does not support this method";
+    /// The path does not exist.
     NoSuchPath = "no_such_path", 404, NotFound, "There is no such path";
-    /// No such transaction or request.
+    /// The transaction or request is not known.
     NotFound = "not_found", 404, NotFound, "No such transaction or request";
     /// The key has no value in this transaction's snapshot.
     Absent = "absent", 404, NotFound, "The key has no value";
     /// Credentials are missing, unknown or expired.
     Unauthorized = "unauthorized", 401, Unauthorized, "The call is not authorized";
-    /// The credential is known, and does not allow the call.
+    /// The credential is valid, but does not allow the call.
     Forbidden = "forbidden", 403, Unauthorized, "The credential does not allow the call";
-    /// The store holds something damaged or foreign. Not a server error in the sense of 500: the server is well and says what it found.
-    Damaged = "damaged", 503, Internal, "The store holds something damaged";
+    /// An object in the store is damaged, or was not written by AFT. This is not a server error in
+    /// the sense of 500: the server works, and reports what it found.
+    Damaged = "damaged", 503, Internal, "An object in the store is damaged";
 }

@@ -6,32 +6,35 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::base64_text;
 use super::operation::{Op, deserialize_ops};
 
-/// Opens a transaction (`POST /v1/transactions`), or runs a whole one (`POST /v1/execute`, where the commit is implied).
+/// Opens a transaction (`POST /v1/transactions`), or runs a whole one (`POST /v1/execute`, where
+/// the commit is implied).
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Begin {
-    /// Names the request: of all attempts that carry it, at most one commits. The header `Idempotency-Key` is an alias.
+    /// The ID of the request. At most one of all attempts with this ID commits. The header
+    /// `Idempotency-Key` is an alias.
     #[prost(string, optional, tag = "1")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Keeps request IDs of different functions apart.
+    /// The scope of the request ID. It keeps the IDs of different functions apart.
     #[prost(string, optional, tag = "2")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// Stands for the request's payload, in any form: another one under the same request ID is refused. Where a call holds the whole
-    /// transaction and none is given, the door makes one of the call's contents.
+    /// A text that identifies the request's payload, in any form. A different fingerprint under the
+    /// same request ID is rejected. If a call holds the whole transaction and gives none, the door
+    /// computes one from the call's contents.
     #[prost(string, optional, tag = "3")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// How long the transaction may stay open, in milliseconds.
+    /// The longest time that the transaction stays open, in milliseconds.
     #[prost(uint64, optional, tag = "4")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// How long to wait for another open attempt of the request, in milliseconds.
+    /// The longest wait for another open attempt of the request, in milliseconds.
     #[prost(uint64, optional, tag = "5")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
-    /// What to do while another attempt of the request is open.
+    /// The [`IfOpen`] for the case that another attempt of the request is open.
     #[prost(enumeration = "IfOpen", tag = "6")]
     #[serde(with = "IfOpen", skip_serializing_if = "is_zero")]
     pub if_open: i32,
@@ -39,32 +42,34 @@ pub struct Begin {
     #[prost(string, optional, tag = "7")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// How long the commit is to be remembered, in seconds.
+    /// The time for which the commit is remembered, in seconds.
     #[prost(uint64, optional, tag = "8")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_s: Option<u64>,
-    /// To run at once, in order.
+    /// The operations to run at once, in order.
     #[prost(message, repeated, tag = "10")]
     #[serde(deserialize_with = "deserialize_ops", skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<Op>,
-    /// Commit when the operations have run.
+    /// True to commit when the operations have run.
     #[prost(bool, optional, tag = "11")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<bool>,
-    /// What later attempts of the request are answered; with `commit` only.
+    /// The result that later attempts of the request get; with `commit` only.
     #[prost(bytes = "bytes", optional, tag = "12")]
     #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
     pub result: Option<Bytes>,
-    /// See every commit that was acknowledged before the call, on whatever node: first reads of keys rest on listings asked after it.
+    /// True to see every commit that was acknowledged before the call, on any node: the first read
+    /// of each key lists it in the store again.
     #[prost(bool, tag = "13")]
     #[serde(skip_serializing_if = "is_false")]
     pub fresh: bool,
-    /// The level at which the transaction runs.
+    /// The [`Isolation`] level of the transaction.
     #[prost(enumeration = "Isolation", tag = "14")]
     #[serde(with = "Isolation", skip_serializing_if = "is_zero")]
     pub isolation: i32,
-    /// The number of conflicts in a row that earlier attempts of the request have met (`conflict`): after five of them, what the transaction reads is
-    /// kept free of others for a second.
+    /// The number of consecutive attempts of the request that ended with `conflict`. After five,
+    /// other serializable transactions are kept off the keys that this one reads, for at most a
+    /// second.
     #[prost(uint32, optional, tag = "15")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflicts: Option<u32>,
@@ -74,15 +79,15 @@ pub struct Begin {
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Batch {
-    /// To run, in order.
+    /// The operations to run, in order.
     #[prost(message, repeated, tag = "1")]
     #[serde(deserialize_with = "deserialize_ops", skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<Op>,
-    /// Commit when the operations have run.
+    /// True to commit when the operations have run.
     #[prost(bool, optional, tag = "2")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<bool>,
-    /// What later attempts of the request are answered; with `commit` only.
+    /// The result that later attempts of the request get; with `commit` only.
     #[prost(bytes = "bytes", optional, tag = "3")]
     #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
     pub result: Option<Bytes>,
@@ -92,20 +97,20 @@ pub struct Batch {
 #[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Commit {
-    /// What later attempts of the request are answered.
+    /// The result that later attempts of the request get.
     #[prost(bytes = "bytes", optional, tag = "1")]
     #[serde(with = "base64_text::option", skip_serializing_if = "Option::is_none")]
     pub result: Option<Bytes>,
 }
 
-/// What to do while another attempt of the request is open on this node.
+/// The behaviour of an opening while another attempt of the request is open on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, prost::Enumeration)]
 #[serde(rename_all = "snake_case")]
 #[repr(i32)]
 pub enum IfOpen {
-    /// Wait for its end up to `wait_ms`, then refuse (`in_progress`).
+    /// Wait up to `wait_ms` for its end, then reject the call (`in_progress`).
     Wait = 0,
-    /// Run beside it; the commit record decides between the two.
+    /// Run concurrently with it; the commit record decides between the two.
     Run = 1,
 }
 
@@ -114,13 +119,15 @@ pub enum IfOpen {
 #[serde(rename_all = "snake_case")]
 #[repr(i32)]
 pub enum Isolation {
-    /// Serializable if the call has a condition or a sum; else the level of the keys that it writes,
-    /// where several servers share the store; else read atomic.
+    /// Serializable if the call has a condition or an addition; else the level of the keys that it
+    /// writes, where several servers share the store; else read atomic.
     #[serde(skip)]
     Unspecified = 0,
-    /// It reads whole transactions, and its writes become visible together.
+    /// The transaction sees all or none of another one's writes, and its own become visible
+    /// together.
     ReadAtomic = 1,
-    /// The same, and what it read is the newest there is when it commits; else it is refused (`conflict`).
+    /// Read atomic, and every version it read is still the newest when it commits; otherwise the
+    /// commit is rejected (`conflict`).
     Serializable = 2,
 }
 

@@ -1,5 +1,5 @@
-//! Goal: both encodings carry every message, the JSON is what the documentation shows, and what is malformed is refused with its
-//! position. Method: written examples, and random messages and bytes.
+//! Goal: both encodings carry every message, the JSON is as documented, and a malformed body is
+//! rejected with its position. Method: written examples, and random messages and bytes.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -94,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_decode_or_are_refused_within_the_body(body in vec(any::<u8>(), 0..200)) {
+    fn random_bytes_decode_or_are_rejected_at_a_position_in_the_body(body in vec(any::<u8>(), 0..200)) {
         let body = Bytes::from(body);
         for format in [Format::Json, Format::Protobuf] {
             if let Err(why) = format.decode_request::<Begin>(&body) {
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn broken_bodies_decode_or_are_refused_within_the_body(begin in begin(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn corrupted_bodies_decode_or_are_rejected_at_a_position_in_the_body(begin in begin(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         for format in [Format::Json, Format::Protobuf] {
             let mut body = format.encode(&begin).to_vec();
             if body.is_empty() {
@@ -177,7 +177,7 @@ fn json_is_as_documented() {
     );
 }
 
-/// Clients of another version speak these bytes: a change of this test is a change of the API.
+/// Clients of other versions use these bytes: a change of this test is a change of the API.
 #[test]
 fn protobuf_is_as_documented() {
     let batch = Batch {
@@ -214,12 +214,12 @@ fn malformed_bodies_name_their_position() {
         Format::Json,
         br#"{"ops": [{"check": "k", "if_absent": true, "if_version": "v"}]}"#,
         60,
-        "one of \"if_absent\"",
+        "only one of \"if_absent\"",
     );
     check(Format::Json, b"[]", 0, "expected an object");
-    check(Format::Json, br#" ["request", "scope"]"#, 1, "at byte 1 begins a list");
-    check(Format::Json, b"null", 0, "begins true, false or null");
-    check(Format::Json, b"op", 0, "begins no JSON");
+    check(Format::Json, br#" ["request", "scope"]"#, 1, "at byte 1 there is a list");
+    check(Format::Json, b"null", 0, "there is true, false or null");
+    check(Format::Json, b"op", 0, "there is text that is not JSON");
     check(Format::Json, b"  ", 1, "EOF");
     check(Format::Json, br#"{"ops": [["k"]]}"#, 8, "expected an operation");
     check(Format::Json, br#"{"ops": {}}"#, 7, "expected a list of operations");
@@ -240,7 +240,7 @@ fn too_many_operations_are_counted_before_they_take_memory() {
 }
 
 #[test]
-fn content_types() {
+fn content_types_name_their_format() {
     for (text, format) in [
         ("application/json", Some(Format::Json)),
         ("Application/JSON; charset=utf-8", Some(Format::Json)),

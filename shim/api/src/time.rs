@@ -1,6 +1,7 @@
-//! Instants as text.
+//! Times as text.
 
-/// Milliseconds since the Unix epoch as RFC 3339 text in UTC. Years beyond 9999 are shown as the end of 9999, which RFC 3339 ends with.
+/// Formats `ms`, in milliseconds since the Unix epoch, as RFC 3339 text in UTC. Times after the
+/// year 9999, the last of RFC 3339, become its end.
 pub fn rfc3339(ms: u64) -> String {
     const LAST_MS: u64 = 253_402_300_799_999;
     let ms = ms.min(LAST_MS);
@@ -15,8 +16,9 @@ pub fn rfc3339(ms: u64) -> String {
     )
 }
 
-/// The Gregorian date of a day since 1970-01-01. Years are counted from March, so that the leap day is a year's last: then months are
-/// a linear function of the day of the year (Hinnant, "chrono-compatible low-level date algorithms").
+/// Returns the Gregorian date, as year, month and day, of a day since 1970-01-01. Years are counted
+/// from March, so that the leap day is a year's last; then months are a linear function of the day
+/// of the year (Hinnant, "chrono-compatible low-level date algorithms").
 fn date(days: u64) -> (u64, u64, u64) {
     const DAYS_FROM_0000_03_01: u64 = 719_468;
     let days = days + DAYS_FROM_0000_03_01;
@@ -35,7 +37,7 @@ mod tests {
     use super::rfc3339;
 
     #[test]
-    fn instants() {
+    fn times_are_formatted_as_rfc_3339() {
         for (ms, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399_999, "2000-02-28T23:59:59.999Z"),
