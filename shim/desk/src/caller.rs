@@ -1,4 +1,4 @@
-//! A call's tenant at the desk.
+//! The tenant of a call at the desk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::share::{Meter, Share};
 #[derive(Debug, Clone)]
 pub struct Caller {
     desk: Arc<Desk>,
-    /// `None` without credentials: everybody is the tenant `local`, and may do everything.
+    /// The tenant; `None` without credentials: then every caller is the tenant `local`, with every
+    /// right.
     tenant: Option<Arc<Tenant>>,
 }
 
@@ -39,12 +40,12 @@ impl Caller {
         self.desk.settings()
     }
 
-    /// Returns the caller's credential; `None` where everybody gets in.
+    /// Returns the caller's credential; `None` if the server has no credentials.
     pub fn credential(&self) -> Option<&Credential> {
         self.tenant.as_ref().map(|tenant| tenant.credential())
     }
 
-    /// Demands a right.
+    /// Checks that the caller has `right`.
     ///
     /// # Errors
     /// Returns [`Denied::Right`] if the credential lacks it.
@@ -57,7 +58,7 @@ impl Caller {
         }
     }
 
-    /// Demands the right to open a transaction: to read, or to write.
+    /// Checks that the caller may open a transaction: it needs the right to read or to write.
     ///
     /// # Errors
     /// Returns [`Denied::Right`] if the credential has neither.
@@ -65,10 +66,11 @@ impl Caller {
         self.need(Right::Read).or_else(|_| self.need(Right::Write))
     }
 
-    /// Parses a key that the caller may use with this right.
+    /// Parses a key, and checks that the caller may use it with `right`.
     ///
     /// # Errors
-    /// Returns the reason why the text is no key, or not this caller's.
+    /// Returns [`Refused::Key`] if `text` is not a valid key, and [`Denied`] if the caller lacks
+    /// the right or the key is outside its prefix.
     pub fn key(&self, text: &str, right: Right) -> Result<Key> {
         self.need(right)?;
         let key = Key::parse(text).map_err(Refused::no_key)?;
@@ -83,10 +85,11 @@ impl Caller {
     /// Returns the part of a listing's prefix that the caller may see.
     ///
     /// # Errors
-    /// Returns [`Denied`] if that is nothing.
+    /// Returns [`Denied`] if the caller may see no key with this prefix, or has no right to read.
     pub fn listed(&self, prefix: &str) -> Result<String> {
         self.need(Right::Read)?;
         match self.credential() {
+            // A prefix above the caller's own is narrowed to it.
             Some(credential) if credential.prefix.starts_with(prefix) => Ok(credential.prefix.clone()),
             Some(credential) if !prefix.starts_with(&credential.prefix) => Err(outside(credential, prefix)),
             Some(_) | None => Ok(prefix.to_owned()),
@@ -96,7 +99,8 @@ impl Caller {
     /// Lists keys in an open transaction. The prefix comes from [`Caller::listed`].
     ///
     /// # Errors
-    /// Returns the node's refusal, or [`Denied::Limit`] if the transaction would know too many keys.
+    /// Returns the node's refusal, or [`Denied::Limit`] if the listed keys would exceed the memory
+    /// of the tenant's open transactions.
     pub async fn list(&self, attempt: AttemptId, keys: ListKeys) -> Result<Page> {
         let page = self.node().list(attempt, keys).await?;
         if let Some(tenant) = &self.tenant {
@@ -124,9 +128,9 @@ impl Caller {
         }
     }
 
-    /// Returns the commit record of a transaction's request. The hash contains the tenant: another
-    /// tenant's transaction gives the hash of nothing. Of a request with a name, only the node on
-    /// which the transaction was open knows which it is.
+    /// Returns the commit record of a transaction's request. The hash contains the tenant, so a
+    /// transaction of another tenant leads to no record. If the request has an ID, only the node on
+    /// which the transaction was open knows it.
     ///
     /// # Errors
     /// Returns [`Refusal::NotFound`] if no commit is known; else the node's refusal.
@@ -141,11 +145,12 @@ impl Caller {
         }
     }
 
-    /// Draws a new attempt of this caller. Attempts near the same text run on the same node of this
-    /// process.
+    /// Draws a new attempt of this caller. Attempts with the same `text` run on the same node of
+    /// this process.
     pub(crate) fn fresh_attempt_near(&self, text: Option<&[u8]>) -> AttemptId {
         loop {
-            // Chance gives each node its share: as many draws as there are nodes, on average.
+            // A random attempt is near any node of the process with the same probability, so this
+            // takes as many draws as there are nodes, on average.
             let attempt = self.fresh_attempt();
             if text.is_none_or(|text| self.node().is_near(attempt, text)) {
                 return attempt;
@@ -160,7 +165,7 @@ impl Caller {
         }
     }
 
-    /// Returns true if an attempt of this process is this caller's.
+    /// Returns true if this caller opened `attempt`, which is an attempt of this process.
     fn opened(&self, attempt: &AttemptId) -> bool {
         self.tenant.as_ref().is_none_or(|tenant| self.desk.access.is_of(&attempt.0, tenant))
     }
@@ -177,10 +182,11 @@ impl Caller {
         Ok(here)
     }
 
-    /// Demands that a transaction is on this node.
+    /// Checks that a transaction is, or was, open on this node.
     ///
     /// # Errors
-    /// Returns [`Refused::Elsewhere`] if it is not; else as [`Caller::is_here`].
+    /// Returns [`Refused::Elsewhere`] if it is not, and otherwise the errors of
+    /// [`Caller::is_here`].
     pub fn need_here(&self, token: &TransactionToken) -> Result<()> {
         if self.is_here(token)? { Ok(()) } else { Err(Refused::Elsewhere(*token)) }
     }
@@ -201,14 +207,14 @@ impl Caller {
         }
     }
 
-    /// Gives up the place of a transaction that has ended.
+    /// Gives back the place of a transaction that has ended.
     pub(crate) fn leave(&self, attempt: AttemptId) {
         if let Some(tenant) = &self.tenant {
             tenant.leave(attempt.0);
         }
     }
 
-    /// Returns the count of the caller's bytes, which holds them against its limits.
+    /// Returns the meter that counts the caller's bytes against its limits.
     pub fn meter(&self) -> Meter {
         Meter::new(self.desk.bodies.clone(), self.tenant.clone())
     }
@@ -216,7 +222,7 @@ impl Caller {
     /// Takes the share of a body of `bytes`; a small one needs none.
     ///
     /// # Errors
-    /// As [`Meter::share`].
+    /// Returns the errors of [`Meter::share`].
     pub fn share(&self, bytes: usize) -> Result<Option<Share>> {
         self.meter().share(bytes)
     }
@@ -235,13 +241,13 @@ pub(crate) fn check_name(what: &'static str, text: &str) -> Result<()> {
     }
 }
 
-/// Returns the refusal of a key, or of a listing's prefix, that is not the credential's.
+/// Returns the refusal of a key, or of a listing's prefix, that is outside the credential's prefix.
 fn outside(credential: &Credential, key: &str) -> Refused {
     let Credential { name, prefix, .. } = credential;
     Denied::Prefix { name: name.clone(), prefix: prefix.clone(), key: key.to_owned() }.into()
 }
 
-/// A place among a tenant's open transactions. Given up when it is dropped.
+/// A place among a tenant's open transactions. Given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     tenant: Option<Arc<Tenant>>,

@@ -1,4 +1,4 @@
-//! Large values on their way in and out, part by part, so that memory is bounded whatever their size.
+//! Uploads and downloads of large values, part by part, so that memory is bounded for any size.
 //!
 //! ```text
 //!   in:   source ─► pieces ─► parts, stored as they fill ─► an operation that names them
@@ -24,14 +24,14 @@ use crate::plan::Plan;
 use crate::refused::{Refused, Result};
 use crate::share::Share;
 
-/// Parts of one value that are fetched ahead of the one that is sent: one hides the store's latency,
-/// two a part that is slow.
+/// The number of parts that are fetched ahead of the one that is sent: one hides the store's
+/// latency, and a second one hides a part that is slow.
 const PARTS_AHEAD: usize = 2;
 /// The most parts that a download holds: one whose end the connection still has, the one that is
 /// sent, and those ahead.
 const DOWNLOAD_PARTS_HELD: u64 = PARTS_AHEAD as u64 + 2;
 
-/// The bytes of a value that arrives, such as a request's body.
+/// A source of the bytes of a value, such as a request's body.
 pub trait Source: Send {
     /// The reason why the bytes stop before their end.
     type Error: Send;
@@ -42,16 +42,17 @@ pub trait Source: Send {
     /// Returns the next bytes; `None` at the end.
     fn next(&mut self) -> impl Future<Output = std::result::Result<Option<Bytes>, Self::Error>> + Send;
 
-    /// Reads some of the rest, so that a client that sends before it listens gets to read the answer.
+    /// Reads some of the rest, so that a client that sends the whole body before it reads can read
+    /// the answer.
     fn skip(self) -> impl Future<Output = ()> + Send;
 }
 
 /// A value that was not stored.
 #[derive(Debug)]
 pub enum StoreError<E> {
-    /// Its bytes stopped before their end.
+    /// The source failed before the end of the value.
     Source(E),
-    /// The desk or the node refused it.
+    /// The desk or the node rejected it.
     Refused(Refused),
 }
 
@@ -67,7 +68,7 @@ impl<E> From<Refusal> for StoreError<E> {
     }
 }
 
-/// A large value that arrives, and a fingerprint of it if one is needed.
+/// A large value that is arriving, with a fingerprint of it if one is needed.
 #[derive(Debug)]
 pub struct Arriving<S> {
     source: S,
@@ -75,12 +76,12 @@ pub struct Arriving<S> {
 }
 
 impl<S: Source> Arriving<S> {
-    /// Wraps a source, of which nothing was taken yet.
+    /// Wraps a source from which nothing was read yet.
     pub fn new(source: S) -> Arriving<S> {
         Arriving { source, sum: None }
     }
 
-    /// Makes a fingerprint of `before` and of all bytes.
+    /// Starts a fingerprint that covers `before` and then all bytes of the value.
     pub fn sum_up(&mut self, before: &[u8]) {
         let mut sum = FingerprintOfPieces::default();
         sum.update(before);
@@ -107,12 +108,12 @@ pub struct Stored {
     pub blob: BlobRef,
     /// The size in bytes.
     pub size: u64,
-    /// The fingerprint, if one was to be made.
+    /// The fingerprint, if [`Arriving::sum_up`] was called.
     pub fingerprint: Option<Fingerprint>,
 }
 
 impl Stored {
-    /// Returns the operation that writes the value to a key. `attributes` are a door's own.
+    /// Returns the operation that writes the value to `key`, with the door's encoded `attributes`.
     pub fn put(&self, key: Key, attributes: Bytes) -> Op {
         let location = Location::Blob(self.blob);
         Op::Put(key, Value { location, size: self.size, etag: Bytes::new(), attributes })
@@ -143,7 +144,7 @@ async fn store_parts<S: Source>(
     value: &mut Arriving<S>,
 ) -> std::result::Result<(BlobRef, u64), StoreError<S::Error>> {
     let held = UPLOAD_PARTS_HELD * caller.node().part_bytes();
-    // A value of less than a part needs memory for its pieces and for the copy.
+    // A value smaller than the parts in memory needs room for its pieces and for the copy.
     let announced = value.source.announced();
     let _share = caller.share(announced.map_or(held, |bytes| held.min(bytes.saturating_mul(2))))?;
     let mut upload = caller.node().upload(attempt).await?;
@@ -159,8 +160,8 @@ impl Ready {
     /// value is read to its end, to compare its fingerprint.
     ///
     /// # Errors
-    /// Returns the reason why not all of it was done. Then the transaction is aborted, unless its
-    /// commit is in doubt.
+    /// Returns the reason why the value was not committed. Then the transaction is aborted, unless
+    /// the outcome of its commit is not known.
     pub async fn store<S: Source>(
         self,
         caller: &Caller,
@@ -178,6 +179,7 @@ impl Ready {
                 return Err(refusal.into());
             }
         }
+        // From here on, an error drops `held`, which aborts the transaction.
         let stored = store(caller, attempt, value).await?;
         let mut plan = plan(&stored);
         plan.extend(stored.fingerprint.map(Op::Fingerprint));
@@ -187,7 +189,7 @@ impl Ready {
     }
 }
 
-/// Answers with the commit of another attempt if its payload was this one, which is known at the
+/// Returns the commit of another attempt, if its payload was the same. That is known only at the
 /// end of the value.
 async fn replay<S: Source>(
     caller: &Caller,
@@ -203,16 +205,16 @@ async fn replay<S: Source>(
     }
 }
 
-/// Returns true if a value takes a while to send: its transaction should stay open meanwhile.
+/// Returns true if sending `value` takes long, so that its transaction should stay open meanwhile.
 pub fn takes_long(value: &Value) -> bool {
     matches!(value.location, Location::Blob(BlobRef { parts: 2.., .. }))
 }
 
-/// A large value on its way out.
+/// A large value that is being read.
 pub struct Download {
-    /// The first bytes; empty if the range is.
+    /// The first bytes; empty if the range is empty.
     pub first: Bytes,
-    /// The bytes after those. An error ends them early.
+    /// The bytes after the first ones. An error ends them early.
     pub more: BoxStream<'static, std::result::Result<Bytes, Refusal>>,
     /// The share of memory, to be held until the last byte has left.
     pub share: Option<Share>,
@@ -224,8 +226,8 @@ impl std::fmt::Debug for Download {
     }
 }
 
-/// Reads a range of a blob of `size` bytes that a read of `key` found. `held` is kept until the last
-/// byte was taken.
+/// Reads a range of a blob of `size` bytes that a read of `key` found. `held` keeps the transaction
+/// open until the last byte was taken.
 ///
 /// # Errors
 /// Returns the reason why the first part cannot be read, or [`Refused::NoRoom`].
@@ -246,10 +248,11 @@ pub async fn read(
     let (first, last) = (range.start / part_bytes, (range.end - 1) / part_bytes);
     let most = (last - first + 1).min(DOWNLOAD_PARTS_HELD) * part_bytes.min(size);
     let share = caller.share(usize::try_from(most).unwrap_or(usize::MAX))?;
-    // A part's last piece is held back until all of the part is known to be right. If the range ends
-    // before that piece, the answer would be complete before that is known.
+    // A part's last piece is held back until the whole part is verified. If the range ends before
+    // that piece, the client would have a complete answer before then, so the last part is read
+    // whole.
     let ends_within = range.end < size.min((last + 1) * part_bytes);
-    // Cuts the bytes of a part, from this offset of it on, to the range.
+    // Cuts `bytes`, which begin at `offset` of `part`, to the range.
     let of_range = move |part: u32, offset: usize, bytes: Bytes| {
         let from = u64::from(part) * part_bytes + offset as u64;
         let within =
@@ -258,20 +261,21 @@ pub async fn read(
     };
     let number = |part: u64| u32::try_from(part).expect("a blob's parts are counted in 32 bits");
     let (first, last) = (number(first), number(last));
-    // With the first part at hand, the caller can still be told what is wrong with the value.
+    // The first part is read before the answer's head is sent, so that a problem with it can still
+    // be reported.
     let head = of_range(first, 0, caller.node().read_part(key, &blob, size, first).await?);
-    // Each of the other parts is a task of its own, begun before its bytes are asked for: it goes on
-    // while the connection takes what came before. Its pieces leave as they arrive.
+    // Each of the other parts is fetched by a task of its own, which starts ahead of time and runs
+    // while the connection sends the parts before it. Its pieces are sent as they arrive.
     let (node, key) = (caller.node().clone(), key.clone());
     let fetch = move |part: u32| {
         let (node, key) = (node.clone(), key.clone());
-        // Bounded by the part.
+        // The channel needs no bound: it holds at most one part.
         let (give, pieces) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let mut offset = 0;
             let take = |bytes: Bytes| {
                 let len = bytes.len();
-                // If nobody takes them any more, this task ends in a moment.
+                // A failed send means that the download was dropped: `closed` ends this task below.
                 let _ = give.send(Ok(of_range(part, offset, bytes)));
                 offset += len;
             };
@@ -301,10 +305,11 @@ pub async fn read(
                 return Some((piece, (ahead, begin, held)));
             }
             if let Err(why) = task.await {
-                // Without a panic the runtime has ended the task, and ends this one as well.
+                // Pass a panic of the task on. Otherwise the runtime is shutting down, and the
+                // download ends.
                 std::panic::resume_unwind(why.try_into_panic().ok()?);
             }
-            // All of this part but its end has left: the next fetch may begin.
+            // The whole part has been taken: start the next fetch.
             ahead.pop_front();
             ahead.extend(begin());
         }

@@ -1,6 +1,6 @@
-//! The inner half of every door: what a caller may do, how much of it, and how its transactions are
-//! opened, run and committed. The outer half is a protocol's: it parses calls, and gives every
-//! [`Refused`] its error document.
+//! The inner half of every door: the rights and limits of a caller, and its transactions from
+//! opening to commit. The outer half belongs to a protocol: it parses calls, and maps every
+//! [`Refused`] to an error document.
 //!
 //! ```text
 //!   a door ─► Desk::caller ─► Caller ─► Caller::key, Plan          rights, prefix, limits
@@ -15,22 +15,22 @@
 //!
 //! * [`Desk`] – the node, the credentials and the bounds that all doors of a process share.
 //!   [`Settings`] (`settings`) – each bound with its reason.
-//! * [`Caller`] (`caller`) – a call's tenant at the desk: the one way to a key, to an opening and to
-//!   memory for bodies. A handler that forgets to ask for a right has no key to read or write with.
+//! * [`Caller`] (`caller`) – a call's tenant at the desk: the only way to a key, to an opening and
+//!   to memory for bodies. A handler that does not check a right gets no key to read or write.
 //! * [`Meter`], [`Share`] (`share`) – the bound for all large bodies together.
 //! * [`Plan`] (`plan`) – checked operations. [`Opening`], [`Ready`], [`Held`] (`opening`) – a
-//!   transaction from its begin, and its abort if nobody hears of it.
+//!   transaction from its begin, and its abort if its client never learns of it.
 //! * [`Outcome`], [`Reads`], [`ReadValue`] (`outcome`, `reads`) – the results.
-//! * [`large`] – large values on their way in and out, in bounded memory.
-//! * [`Refused`], [`Doubt`] (`refused`) – every reason for which a call is not carried out.
+//! * [`large`] – uploads and downloads of large values, in bounded memory.
+//! * [`Refused`], [`Doubt`] (`refused`) – every reason why a call is rejected or fails.
 //!
-//! # A client that goes away
-//! loses nothing that was acknowledged. Its call is dropped where it waits: a verb that the node has
-//! taken is carried out all the same, so a commit takes effect whole or not at all, and the request's
-//! ID tells which; a transaction whose client never heard of it is aborted; one that is left open
-//! ends by its deadline.
+//! # Clients that disconnect
+//! A client that disconnects loses nothing that was acknowledged. Its call is dropped where it
+//! waits. A verb that the node has already taken is still carried out, so a commit takes effect as
+//! a whole or not at all, and a look-up by the request's ID returns which. A transaction whose
+//! client never learned of it is aborted. One that is left open ends at its deadline.
 //!
-//! What is not here: no HTTP type, no encoding, no protocol decision, no file of credentials.
+//! This crate has no HTTP type, no encoding, no protocol decision and no credentials file.
 
 mod caller;
 pub mod large;
@@ -58,7 +58,7 @@ use aft_node::NodeHandle;
 
 use crate::share::Bodies;
 
-/// The parts that all callers share: the node, the credentials, the bounds.
+/// The parts that all callers share: the node, the credentials and the bounds.
 #[derive(Debug)]
 pub struct Desk {
     node: NodeHandle,
@@ -68,7 +68,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Makes a desk before a node, for the callers that `access` lets in.
+    /// Makes a desk in front of `node`, for the callers that `access` admits.
     pub fn new(node: NodeHandle, access: Arc<Access>, settings: Settings) -> Arc<Desk> {
         let bodies = Bodies::new(settings.bodies_bytes_max);
         Arc::new(Desk { node, access, settings, bodies })
@@ -85,10 +85,10 @@ impl Desk {
     }
 
     /// Returns the caller that makes a call, and counts the call against its limits. `presented` is
-    /// not asked where everybody gets in.
+    /// not evaluated if there are no credentials.
     ///
     /// # Errors
-    /// Returns [`Refused::Denied`] if the caller is not known, or over its rate.
+    /// Returns [`Refused::Denied`] if the caller is not known, or exceeds its rate.
     pub fn caller<'a>(
         self: &Arc<Desk>,
         presented: impl FnOnce() -> std::result::Result<Presented<'a>, Unauthorized>,

@@ -1,8 +1,8 @@
 //! A transaction from its opening to its end, as a door drives it.
 //!
 //! Most calls are one question to the node. A call that reads and commits is two: the values are
-//! fetched before the commit, since a large value might be gone after it, and the call must not fail
-//! once it has committed.
+//! fetched before the commit, since a large value might be gone after it, and the call must not
+//! fail once it has committed.
 
 use std::time::Duration;
 
@@ -73,9 +73,9 @@ pub struct Ready {
 }
 
 impl Opening {
-    /// Checks the arguments, draws an attempt and takes a place for it. `first` is the first key that
-    /// the transaction touches, if that is known: transactions on one key run on one node of the
-    /// process.
+    /// Checks the arguments, draws an attempt and takes a place for it. `first` is the first key
+    /// that the transaction touches, if that is known: transactions on one key run on one node of
+    /// the process.
     ///
     /// # Errors
     /// Returns the reason why the caller may not open this transaction, or not now.
@@ -167,8 +167,8 @@ impl Ready {
         Ok(outcome)
     }
 
-    /// Reads one key in a transaction of its own, which has committed when this returns. A value that
-    /// is gone after it is gone without harm: nothing was written.
+    /// Reads one key in a transaction of its own, which has committed when this returns. A value
+    /// that is gone after it is gone without harm: nothing was written.
     ///
     /// # Errors
     /// Returns the node's refusal.
@@ -279,15 +279,15 @@ impl Caller {
         match answer {
             Ok(Ended::Committed(committed)) => Ok(Outcome::Committed { committed, reads }),
             Ok(Ended::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
-            // A commit of a transaction that has committed, or is about to, returns its outcome, and
-            // one that ran out of time is lost: so this one was aborted.
+            // A commit of a transaction that has committed, or is about to, returns its outcome,
+            // and one that ran out of time is lost: so this one was aborted.
             Err(Refusal::Ended) => Err(Refused::Aborted),
             Err(refusal) => Err(self.doubt(attempt, refusal, asked)),
         }
     }
 
-    /// Asks for the outcome of a transaction whose node is gone; its commit record decides. `request`
-    /// is the request's hash if the caller repeats its name.
+    /// Asks for the outcome of a transaction whose node is gone; its commit record decides.
+    /// `request` is the request's hash if the caller repeats its name.
     ///
     /// # Errors
     /// As [`Caller::commit`]; the doubt's cause is [`Cause::NodeGone`] if no record is there yet.

@@ -13,8 +13,8 @@ use crate::share::Share;
 
 /// The values of one call that are read at once: hides a store's latency where many are blobs.
 const READS_AT_ONCE: usize = 8;
-/// A reply is held as its values and as its encoding at once: in JSON a third longer, and in a vector
-/// that grows.
+/// A reply is held as its values and as its encoding at once: in JSON a third longer, and in a
+/// vector that grows.
 const ENCODED_TIMES: usize = 3;
 /// Replies up to this size need no share of the memory for large bodies.
 const SMALL_BYTES_MAX: usize = 64 << 10;
@@ -90,8 +90,8 @@ impl Reads {
         Reads { values: reads.into_iter().map(sum).collect(), share: None }
     }
 
-    /// Fetches the values of some reads. The reply is held and encoded as a whole, so its values have
-    /// the bound of a request's body.
+    /// Fetches the values of some reads. The reply is held and encoded as a whole, so its values
+    /// have the bound of a request's body.
     pub(crate) async fn resolve(caller: &Caller, reads: Vec<Read>) -> Result<Reads> {
         let size = |read: &Read| match &read.found {
             Found::Own(write) | Found::Version(_, write) => write.value().map_or(0, |value| value.size),

@@ -1,5 +1,5 @@
-//! Every reason for which a call is not carried out. Closed: each door maps all of them to the error
-//! documents of its protocol.
+//! Every reason for which a call is not carried out. Closed: each door maps all of them to the
+//! error documents of its protocol.
 
 use aft_access::Denied;
 use aft_core::ids::{Key, KeyError};
@@ -32,8 +32,8 @@ pub enum Refused {
         /// The length in bytes.
         actual: usize,
     },
-    /// The values that one call reads are larger together than one reply may be. What the call wrote
-    /// or committed holds.
+    /// The values that one call reads are larger together than one reply may be. What the call
+    /// wrote or committed holds.
     ReadsTooLarge {
         /// The bound in bytes.
         limit: usize,
@@ -47,8 +47,8 @@ pub enum Refused {
         /// The bound for all large bodies together.
         bound: usize,
     },
-    /// The transaction is open on another node or was open in an earlier life of this one: nothing of
-    /// it took effect unless its commit was sent.
+    /// The transaction is open on another node or was open in an earlier life of this one: nothing
+    /// of it took effect unless its commit was sent.
     Elsewhere(TransactionToken),
     /// The commit of a transaction that was aborted: nothing of it took effect.
     Aborted,

@@ -46,20 +46,20 @@ pub trait Budget: Send + Sync {
 /// A body that was not read to its end.
 #[derive(Debug)]
 pub enum BodyError<R> {
-    /// The body has more than `limit` bytes: `actual`, or at least that many.
+    /// The body has more than `limit` bytes: at least `actual`.
     TooLarge {
         /// The name of the body, for messages.
         what: &'static str,
         /// The bound in bytes.
         limit: usize,
-        /// The bytes that were announced, or have come.
+        /// The bytes that were announced, or have arrived.
         actual: usize,
     },
-    /// The body, or a part of it, did not come in time.
+    /// The body, or a part of it, did not arrive in time.
     TooSlow {
         /// The name of the body, for messages.
         what: &'static str,
-        /// The time that was given.
+        /// The time limit that was exceeded.
         timeout: Duration,
     },
     /// The connection ended or broke the protocol within the body.
@@ -88,8 +88,8 @@ pub struct Limits {
 #[derive(Clone)]
 pub struct Rest(Arc<Mutex<Body>>);
 
-/// Hands a request's body to its handler such that the rest of it can be read afterwards. A body
-/// that fits into the sockets' buffers is left alone.
+/// Splits off a handle with which the rest of a request's body can be read after its handler. A
+/// body that fits into the sockets' buffers is left alone.
 pub fn lend(request: Request<Body>) -> (Request<Body>, Option<Rest>) {
     let hint = request.body().size_hint();
     if hint.upper().is_some_and(|bytes| bytes <= SMALL_BYTES_MAX as u64) {
@@ -101,8 +101,8 @@ pub fn lend(request: Request<Body>) -> (Request<Body>, Option<Rest>) {
 }
 
 impl Rest {
-    /// Reads some of the rest, so that a client that sends all before it listens gets to read the
-    /// answer.
+    /// Reads some of the rest, so that a client that sends the whole body before it reads can read
+    /// the answer.
     pub async fn skip(self) {
         skip(&mut Body::new(self)).await;
     }
@@ -142,9 +142,9 @@ pub struct Whole<B: Budget> {
 
 /// A body whose size is known well enough to choose how to read it.
 pub enum Started<B: Budget> {
-    /// It is small enough to be held, and all here.
+    /// A body that is small enough to be held, read to its end.
     Whole(Whole<B>),
-    /// It is larger: the rest is read piece by piece.
+    /// A larger body, whose rest is read piece by piece.
     Large(Box<Large<B>>),
 }
 
@@ -158,8 +158,8 @@ pub struct Large<B: Budget> {
     /// The bytes for which one timeout holds.
     stretch: usize,
     in_stretch: usize,
-    /// The end of this stretch's time, which begins when its first bytes are waited for: the
-    /// transaction of a large value may have to wait before that.
+    /// The deadline of this stretch. Its time begins at the first wait for its bytes: before that,
+    /// the transaction of a large value may have to wait.
     deadline: Option<Instant>,
 }
 
@@ -190,12 +190,12 @@ impl<B: Budget> fmt::Debug for Large<B> {
     }
 }
 
-/// Begins to read a body. It is read whole if it has at most `whole_max` bytes; of a larger one,
-/// each `stretch` of bytes has the timeout of `limits`.
+/// Begins to read a body. A body of at most `whole_max` bytes is read to its end. For a larger one,
+/// the timeout of `limits` applies to each `stretch` of bytes.
 ///
 /// # Errors
-/// Returns the reason why the body was not read; then some of the rest was skipped if the client
-/// is to read an answer.
+/// Returns the reason why the body was not read. If the body was too large or the budget had no
+/// room, some of the rest was skipped, so that the client can read the answer.
 pub async fn start<B: Budget>(
     budget: B,
     body: Body,
@@ -207,10 +207,13 @@ pub async fn start<B: Budget>(
     assert!(stretch > 0, "a stretch has bytes");
     let announced = announced(headers);
     let mut reading = Reading { body, limits, share: None, budget };
+    // An announced size that is small needs no decision: the body is read whole.
     if announced.is_some_and(|bytes| bytes <= whole_max) {
         reading.limits.bytes_max = limits.bytes_max.min(whole_max);
         return reading.read(headers).await.map(Started::Whole);
     }
+    // Otherwise read until the body ends or is known to be large. A size that is too large is
+    // rejected before a byte is read.
     let begun = async {
         announced.map_or(Ok(()), |bytes| reading.check(bytes))?;
         let (mut first, mut bytes) = (Vec::new(), 0);
@@ -229,6 +232,7 @@ pub async fn start<B: Budget>(
         }
         Err(_) => return Err(reading.too_slow()),
     };
+    // A large body: the pieces read so far are given out first, from the end of the reversed list.
     if bytes > whole_max {
         first.reverse();
         let large = Large { reading, first, announced, bytes, stretch, in_stretch: 0, deadline: None };
@@ -246,7 +250,7 @@ pub async fn start<B: Budget>(
 /// Reads a whole body.
 ///
 /// # Errors
-/// As [`start`].
+/// Returns the errors of [`start`].
 pub async fn read<B: Budget>(
     budget: B,
     body: Body,
@@ -257,7 +261,7 @@ pub async fn read<B: Budget>(
 }
 
 impl<B: Budget> Large<B> {
-    /// Wraps a body that is here already.
+    /// Wraps a body that was already read.
     pub fn of(whole: Whole<B>, budget: B, timeout: Duration) -> Large<B> {
         let bytes = whole.bytes.len();
         let limits = Limits { what: "a body", bytes_max: bytes, timeout };
@@ -274,8 +278,10 @@ impl<B: Budget> Large<B> {
     /// Returns the next bytes; `None` at the end.
     ///
     /// # Errors
-    /// Returns the reason why there are none.
+    /// Returns a [`BodyError`] if the body is too large, too slow or breaks off. Do not call it
+    /// again then.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError<B::Refused>> {
+        // Pieces that were read by `start` were checked there.
         if let Some(first) = self.first.pop() {
             return Ok(Some(first));
         }
@@ -289,6 +295,7 @@ impl<B: Budget> Large<B> {
             self.bytes += frame.len();
             self.reading.check(self.bytes)?;
             self.in_stretch += frame.len();
+            // The next stretch gets a deadline of its own when its bytes are waited for.
             if self.in_stretch >= self.stretch {
                 (self.deadline, self.in_stretch) = (None, 0);
             }
@@ -296,8 +303,8 @@ impl<B: Budget> Large<B> {
         Ok(frame)
     }
 
-    /// Reads some of the rest, so that a client that sends before it listens gets to read the
-    /// answer.
+    /// Reads some of the rest, so that a client that sends the whole body before it reads can read
+    /// the answer.
     pub async fn skip(mut self) {
         skip(&mut self.reading.body).await;
     }
@@ -307,7 +314,7 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok())
 }
 
-/// A body in the course of being read.
+/// A body that is being read.
 struct Reading<B: Budget> {
     body: Body,
     limits: Limits,
@@ -404,6 +411,6 @@ async fn skip(body: &mut Body) {
             }
         }
     };
-    // A client that is too slow may not get to read the reason.
+    // The time is bounded: a client that is slower may not be able to read the answer.
     let _ = tokio::time::timeout(SURPLUS_TIME_MAX, skip).await;
 }

@@ -2,20 +2,21 @@
 //!
 //! ```text
 //!   listener ─► TLS, if any ─► stall guard ─► HTTP/1.1 or HTTP/2 ─► the door's router
-//!   (connections at once)      (a peer that       (head limits)          │
-//!                               reads nothing                            ├─ body: bounded bytes and time
-//!                               is cut off)                              └─ reply: large ones in pieces
+//!   (connections at once)      (closes on a   (head limits)       │
+//!                               peer that                         ├─ body: bounded bytes and time
+//!                               reads nothing)                    └─ reply: large ones in pieces
 //! ```
 //!
-//! * [`serve`] (`listener`) – accepts connections until told to stop, then finishes the calls in
+//! * [`serve`] (`listener`) – accepts connections until it is stopped, then finishes the calls in
 //!   flight. [`Settings`] – every bound, with its reason.
-//! * [`Tls`], [`TlsMaterial`], [`Peer`] (`tls`) – certificates, replaced while connections stay open.
+//! * [`Tls`], [`TlsMaterial`], [`Peer`] (`tls`) – certificates, replaced while connections stay
+//!   open.
 //! * [`body`] – request bodies within a size, a time and a budget for all; the rest of a rejected
-//!   body is read, so that its client gets to read the answer.
+//!   body is read, so that its client can read the answer.
 //! * [`reply`] – large replies that hold their share of memory until the last byte has left.
-//! * `stall` – ends connections whose peer takes nothing.
+//! * `stall` – ends connections whose peer reads nothing.
 //!
-//! What is not here: no caller, no transaction, no protocol of a door. A budget for memory is a
+//! This crate knows no caller, no transaction and no protocol of a door. The budget for memory is a
 //! trait ([`body::Budget`]); doors share one.
 
 pub mod body;

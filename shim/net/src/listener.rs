@@ -1,4 +1,5 @@
-//! Accepts connections: HTTP/1.1 with keep-alive, and HTTP/2; without TLS told apart by their first bytes, with TLS by what the two sides agree upon (ALPN).
+//! Accepts connections: HTTP/1.1 with keep-alive, and HTTP/2. Without TLS the version is recognized
+//! by the first bytes, with TLS it is negotiated (ALPN).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,29 +26,31 @@ use crate::settings::Settings;
 use crate::stall::Impatient;
 use crate::tls::{Accepted, Peer, Tls};
 
-/// What hyper may buffer of a head before it refuses without a body; beyond our own limit, so that ours tells the numbers.
+/// The most bytes of a call's head that hyper buffers before it rejects the call without a body. It
+/// is above the limit in the settings, so that our own answer, which has the numbers, comes first.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Streams of one HTTP/2 connection: each is a call.
+/// The most streams of one HTTP/2 connection; each is a call.
 const STREAMS_MAX: u32 = 256;
-/// What an HTTP/2 connection begins with, and how much of it the server reads before it starts a timer.
+/// The first bytes of an HTTP/2 connection.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The number of bytes that the server reads to find the version, before its own timers start.
 const VERSION_BYTES: usize = HTTP2_PREFACE.len();
 
-/// Pause before a half-sent preface is looked at again.
+/// The pause before an incomplete preface is checked again.
 const PEEK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Pause after accept failed for want of descriptors or memory.
+/// The pause after an accept that failed, such as for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Returns the bytes of all header names and values of a call, which [`Settings::header_bytes_max`]
-/// bounds. The check is the door's, whose protocol says how to answer.
+/// Returns the bytes of all header names and values of a call. The door compares them with
+/// [`Settings::header_bytes_max`], since its protocol defines the answer.
 pub fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// Serves `router` until `stop` is done; then takes no new connection, finishes the calls in flight
-/// within the settings' `stop_timeout`, and returns. With `tls`, connections that do not speak it
-/// are dropped.
+/// Serves `router` until `stop` completes. Then it accepts no new connection, finishes the calls in
+/// flight within the settings' `stop_timeout`, and returns. With `tls`, connections that do not
+/// speak TLS are dropped.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -73,6 +76,8 @@ pub async fn serve(
         tokio::spawn(async move {
             gauge!("aft_http_connections").increment(1.0);
             match tls {
+                // The server's own timers start only with the first bytes of HTTP, so a silent
+                // connection is dropped here: its place would be lost.
                 None if speaks_within(&stream, first_bytes).await => {
                     let line = Line { router, server, stall, peer: None };
                     line.serve(Impatient::new(stream, stall), watcher).await;
@@ -83,21 +88,25 @@ pub async fn serve(
                         let server = if http2 { server.http2_only() } else { server.http1_only() };
                         Line { router, server, stall, peer }.serve(stream, watcher).await;
                     }
-                    Err(why) => debug!("a connection ended before TLS was agreed upon: {why}"),
+                    Err(why) => debug!("a connection ended during the TLS handshake: {why}"),
                 },
             }
             gauge!("aft_http_connections").decrement(1.0);
             drop(place);
         });
     }
+    // Connections that arrive from now on are refused by the kernel.
     drop(listener);
     let timeout = settings.stop_timeout;
     if tokio::time::timeout(timeout, graceful.shutdown()).await.is_err() {
-        warn!("calls still under way after {} s are cut off", timeout.as_secs());
+        warn!(
+            "calls were still in flight {} s after the stop: their connections are closed",
+            timeout.as_secs()
+        );
     }
 }
 
-/// What one connection needs to be served.
+/// A connection, with the parts that serve it.
 struct Line {
     router: Router,
     server: Builder<TokioExecutor>,
@@ -125,12 +134,13 @@ impl Line {
                     debug!("a connection ended: {why}");
                 }
             }
-            () = cut.notified() => debug!("a connection is cut: nothing was taken of a large reply in time"),
+            () = cut.notified() => debug!("a connection is closed: its peer read nothing of a large reply in time"),
         }
     }
 }
 
-/// One call; over HTTP/2 the connection is cut if the peer stalls its reply. Over HTTP/1.1 the socket's own limit does that.
+/// Serves one call. Over HTTP/2, `cut` is notified if the peer stalls a large reply. Over HTTP/1.1
+/// the socket's own limit ends the connection.
 async fn call(
     router: Router,
     request: Request<Incoming>,
@@ -149,7 +159,8 @@ async fn call(
     Ok(response)
 }
 
-/// Whether enough of a first line comes in time to tell the version of HTTP by. The server's own timers run only after that, and a place is worth more.
+/// Returns true if enough bytes arrive within `limit` to recognize the version of HTTP. The
+/// server's own timers start only then, and until then the connection would hold its place.
 async fn speaks_within(stream: &TcpStream, limit: Duration) -> bool {
     let enough = async {
         let mut first = [0; VERSION_BYTES];
@@ -158,7 +169,8 @@ async fn speaks_within(stream: &TcpStream, limit: Duration) -> bool {
             match stream.peek(&mut first).await {
                 Ok(0) | Err(_) => return false,
                 Ok(len) if len == VERSION_BYTES || !HTTP2_PREFACE.starts_with(&first[..len]) => return true,
-                // A peek that has seen all there is comes back at once.
+                // A peek returns at once while unread bytes are there, so without a pause an
+                // incomplete preface would keep this loop busy.
                 Ok(len) if len == seen => tokio::time::sleep(PEEK_PAUSE).await,
                 Ok(len) => seen = len,
             }
@@ -167,7 +179,7 @@ async fn speaks_within(stream: &TcpStream, limit: Duration) -> bool {
     tokio::time::timeout(limit, enough).await.unwrap_or(false)
 }
 
-/// The next connection, once there is a place for it.
+/// Accepts the next connection, once there is a place for it; `None` if the accept failed.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -175,7 +187,8 @@ async fn accept(
     let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
     match listener.accept().await {
         Ok((stream, _)) => {
-            // Answers are small and complete: waiting for more to send only delays them. Where it fails, they are delayed.
+            // Answers are complete when they are written, so waiting for more bytes would only
+            // delay them. If the option cannot be set, they are delayed.
             let _ = stream.set_nodelay(true);
             Some((stream, place))
         }

@@ -1,11 +1,13 @@
-//! Large replies: bytes that hold their share of the bound until the last of them has left, and are given to the connection piece by piece.
+//! Large replies. Their bytes hold a share of the memory bound until the last byte has left, and
+//! are given to the connection piece by piece.
 //!
-//! The share lives in the owner of the bytes, so it is given back exactly when they are freed: also those that the HTTP library or a connection
-//! still holds count.
+//! The share lives in the owner of the bytes, so it is given back exactly when they are freed.
+//! Bytes that the HTTP library or a connection still holds count as well.
 //!
-//! Over HTTP/1.1 a reader that stalls stalls its connection, which `stall` ends. Over HTTP/2 it may stall one stream and keep the connection
-//! alive; the library then neither polls the body nor lets anybody reset the stream. So [`Progress`] is watched from outside, and the
-//! connection is cut.
+//! Over HTTP/1.1 a reader that stalls stalls its connection, which `stall` ends. Over HTTP/2 it may
+//! stall one stream and keep the connection alive. The library then neither polls the body nor
+//! offers a way to reset the stream. So [`Progress`] is watched from outside, and the connection is
+//! closed.
 
 use std::any::Any;
 use std::fmt;
@@ -23,11 +25,12 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tracing::warn;
 
-/// What is given to the connection at once: few enough polls, and a measure of progress that a reader of some KiB/s passes within a minute.
+/// The most bytes that are given to the connection at once: large enough for few polls, and small
+/// enough that a reader of some KiB/s takes a piece within a minute.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Makes a response of `bytes`. If there is a `share`, it is given to the connection in pieces, and
-/// the share is held until the last of them has left.
+/// Makes a response of `bytes`. If there is a `share`, the bytes are given to the connection in
+/// pieces, and the share is held until the last of them has left.
 pub fn response<S: Send + Sync + 'static>(bytes: Bytes, share: Option<S>) -> Response {
     let Some(share) = share else { return Response::new(Body::from(bytes)) };
     let progress = Arc::new(Progress::default());
@@ -36,9 +39,9 @@ pub fn response<S: Send + Sync + 'static>(bytes: Bytes, share: Option<S>) -> Res
     with_progress(Pieces { rest: held(bytes, lease), left, more: empty().boxed(), progress })
 }
 
-/// Makes a response of `len` bytes that come part by part, the first one at once. They hold the
-/// share until the last of them has left. An error ends the connection early, which tells the
-/// client that the value is not whole.
+/// Makes a response of `len` bytes that arrive part by part: `first`, and then `more`. They hold
+/// `share` until the last of them has left. An error ends the connection early, so that the client
+/// sees that the value is not complete.
 pub fn stream<S, E>(
     first: Bytes,
     more: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -73,7 +76,7 @@ fn held(bytes: Bytes, lease: Arc<Lease>) -> Bytes {
     Bytes::from_owner(Held { bytes, _lease: lease })
 }
 
-/// How far a large reply has come: an extension of its response.
+/// The progress of a large reply, as an extension of its response.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pieces: AtomicU64,
@@ -81,7 +84,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Waits for the reply's end; false if no piece is taken for at least `limit`, and at most twice that.
+    /// Waits for the reply's end. Returns false once no piece has been taken for at least `limit`,
+    /// and at most twice that.
     pub(crate) async fn ends(&self, limit: Duration) -> bool {
         let mut seen = None;
         loop {
@@ -96,7 +100,7 @@ impl Progress {
     }
 }
 
-/// What all bytes of a large reply hold.
+/// The resources that all bytes of a large reply hold together.
 struct Lease {
     progress: Arc<Progress>,
     _share: Option<Box<dyn Any + Send + Sync>>,
@@ -120,10 +124,10 @@ impl Drop for Lease {
     }
 }
 
-/// A body in slices of one buffer, and then of those that follow it.
+/// A body in slices of one buffer, and then of the buffers that follow it.
 struct Pieces {
     rest: Bytes,
-    /// Bytes to come, those of `rest` included.
+    /// The bytes that are still to be sent, including those of `rest`.
     left: u64,
     more: BoxStream<'static, Result<Bytes, String>>,
     progress: Arc<Progress>,
@@ -140,9 +144,9 @@ impl HttpBody for Pieces {
         while self.rest.is_empty() {
             match ready!(self.more.poll_next_unpin(cx)) {
                 Some(Ok(part)) => self.rest = part,
-                // The connection ends early, so the client sees that the value is not whole.
+                // The connection ends early, so the client sees that the value is not complete.
                 Some(Err(why)) => {
-                    warn!(why, "a large value broke off on its way out");
+                    warn!(why, "a large value could not be read to its end: its connection is closed");
                     return Poll::Ready(Some(Err(std::io::Error::other(why))));
                 }
                 None => return Poll::Ready(None),
@@ -184,13 +188,13 @@ mod tests {
         }
         drop(body);
         assert_eq!((len, last.len()), (BYTES, 1));
-        assert_eq!(Arc::strong_count(&share), 2, "one byte holds the whole buffer");
+        assert_eq!(Arc::strong_count(&share), 2, "one byte must keep the whole buffer");
         drop(last);
         assert_eq!(Arc::strong_count(&share), 1);
     }
 
     #[tokio::test]
-    async fn progress_is_seen() {
+    async fn a_stalled_reply_is_noticed_and_a_slow_one_is_not() {
         const LIMIT: Duration = Duration::from_millis(200);
         let response = response(vec![7; BYTES].into(), Some(()));
         let progress = response.extensions().get::<Arc<Progress>>().unwrap().clone();
@@ -200,7 +204,7 @@ mod tests {
                 tokio::time::sleep(LIMIT / 2).await;
                 body.frame().await.unwrap().unwrap();
             }
-            // One piece is left, and nobody takes it.
+            // One piece is left, and is never taken.
             std::future::pending::<()>().await;
         };
         let since = std::time::Instant::now();

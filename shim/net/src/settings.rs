@@ -15,9 +15,9 @@ pub struct Settings {
     /// The time in which a client must send a call's body, or each part of a large value: 8 MiB at
     /// 1 Mbit/s.
     pub body_timeout: Duration,
-    /// The time after which a connection is closed whose client takes nothing of an answer: longer
-    /// than network troubles last, and bytes that the client does not read are held no longer. Over
-    /// HTTP/2, where one stream may stall, up to twice as long.
+    /// The time after which a connection is closed if its client reads nothing of an answer. It is
+    /// longer than most network failures last, and bounds how long unread bytes are held. Over
+    /// HTTP/2, where one stream may stall, it takes up to twice as long.
     pub reply_stall_timeout: Duration,
     /// The time in which open calls may finish once the listener stops.
     pub stop_timeout: Duration,

@@ -1,4 +1,5 @@
-//! A connection whose peer takes nothing ends: otherwise it would keep its place, and what was to be sent, for as long as it likes.
+//! Ends a connection whose peer reads nothing. Otherwise the peer could hold its place, and the
+//! bytes to be sent, for any time.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A socket whose writes fail once none has been taken for `limit`. A timer runs only while a write waits: what is taken at once costs nothing.
+/// A socket whose writes fail once no byte has been accepted for `limit`. The timer runs only while
+/// a write waits, so writes that succeed at once cost nothing.
 #[derive(Debug)]
 pub(crate) struct Impatient<S> {
     inner: S,
     limit: Duration,
-    /// Runs while a write waits.
+    /// The timer; `None` unless a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -22,6 +24,8 @@ impl<S> Impatient<S> {
         Impatient { inner, limit, deadline: None }
     }
 
+    /// Passes `outcome` on. If it is pending, fails once the limit has passed since the first
+    /// pending outcome.
     fn within<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<Result<T>>) -> Poll<Result<T>> {
         if outcome.is_ready() {
             self.deadline = None;
@@ -30,7 +34,7 @@ impl<S> Impatient<S> {
         let limit = self.limit;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(deadline.as_mut().poll(cx));
-        let why = format!("the peer has taken nothing for {} ms", limit.as_millis());
+        let why = format!("the peer has read nothing for {} ms", limit.as_millis());
         Poll::Ready(Err(Error::new(ErrorKind::TimedOut, why)))
     }
 }
@@ -54,7 +58,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         self.inner.is_write_vectored()
     }
 
-    /// A socket keeps nothing back: there is nothing to wait for.
+    /// Flushes without a limit: a socket buffers nothing here, so it never waits.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
@@ -77,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_reader_is_waited_for_and_a_stalled_one_is_not() {
+    async fn a_slow_reader_is_served_and_a_stalled_one_is_cut() {
         const LIMIT: Duration = Duration::from_millis(200);
         let (near, mut far) = duplex(1);
         let mut near = Impatient::new(near, LIMIT);

@@ -1,7 +1,9 @@
-//! TLS before the doors: certificate and key, client certificates if they are asked for, and the exchange of all of them while connections stay open.
+//! TLS in front of the doors: certificate and key, optional client certificates, and the
+//! replacement of all of them while connections stay open.
 //!
-//! A client's certificate is verified here; whose it is, a credential says (`auth`), by one of the certificate's alternative names. The subject's
-//! common name is not looked at: nothing says which kind of name it is.
+//! A client's certificate is verified here. A credential then names its owner by one of the
+//! certificate's alternative names. The subject's common name is ignored, since nothing says which
+//! kind of name it is.
 
 use std::fmt;
 use std::io::{Error, ErrorKind};
@@ -25,7 +27,7 @@ use crate::stall::Impatient;
 
 /// HTTP/2 first: a client that speaks both has many calls under way at once.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// What an HTTP/2 connection begins with.
+/// The length of an HTTP/2 connection's preface, in bytes.
 const HTTP2_PREFACE_BYTES: usize = 24;
 
 /// The names in a connection's client certificate, which TLS has verified. An extension of every
@@ -33,7 +35,7 @@ const HTTP2_PREFACE_BYTES: usize = 24;
 #[derive(Debug, Clone)]
 pub struct Peer(pub Arc<[String]>);
 
-/// The problem with the time of a certificate.
+/// The reason why a certificate is not valid now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateTime {
     /// It expired at this time, in milliseconds since the Unix epoch.
@@ -42,13 +44,13 @@ pub enum CertificateTime {
     NotYet(u64),
 }
 
-/// What TLS is made of, each in PEM.
+/// The certificates and the key of a server, each in PEM.
 pub struct TlsMaterial {
-    /// The server's certificate, then those that lead from it to a root.
+    /// The server's certificate, followed by the intermediate certificates up to a root.
     pub certificate: Vec<u8>,
-    /// Its private key.
+    /// The private key of the server's certificate.
     pub key: Vec<u8>,
-    /// Whose client certificates are demanded.
+    /// The authorities that sign client certificates. With them, every client must present one.
     pub client_ca: Option<Vec<u8>>,
 }
 
@@ -58,29 +60,29 @@ impl fmt::Debug for TlsMaterial {
     }
 }
 
-/// Why there is no TLS of some material.
+/// The reason why some material cannot be used for TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
-    /// Of the certificate.
+    /// The certificate cannot be used.
     #[error("the certificate: {0}")]
     Certificate(String),
-    /// Of the key. What stands in it is not repeated.
+    /// The key cannot be used. The message repeats nothing of it.
     #[error("the key: {0}")]
     Key(&'static str),
-    /// The two do not belong together.
-    #[error("the key is not that of the certificate: give the two that were made together")]
+    /// The key does not belong to the certificate.
+    #[error("the key does not belong to the certificate: give the key with which the certificate was made")]
     Mismatch,
-    /// Each stands where the other belongs.
+    /// The key was given as the certificate, and the certificate as the key.
     #[error(
-        "the private key is named as the certificate, and the certificate as the key: exchange --tls-certificate and --tls-key"
+        "the certificate file holds the private key, and the key file holds the certificate: exchange --tls-certificate and --tls-key"
     )]
     Swapped,
-    /// Of the authorities for client certificates.
+    /// The authorities for client certificates cannot be used.
     #[error("the client authorities: {0}")]
     ClientCa(String),
 }
 
-/// TLS for a listener.
+/// The TLS configuration of a listener.
 pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
 }
@@ -92,25 +94,27 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS with this material.
+    /// Makes a TLS configuration of `material`.
     ///
     /// # Errors
-    /// If some of it cannot be read, or does not fit together.
+    /// Returns a [`TlsError`] if a part cannot be parsed, or if the key does not belong to the
+    /// certificate.
     pub fn new(material: &TlsMaterial) -> Result<Tls, TlsError> {
         Ok(Tls { config: RwLock::new(Arc::new(config(material)?)) })
     }
 
-    /// Exchanges the material, for connections that come from now on.
+    /// Replaces the material for connections that arrive from now on.
     ///
     /// # Errors
-    /// As [`Tls::new`]; the old material stays.
+    /// Returns the errors of [`Tls::new`]. Then the old material stays in use.
     pub fn replace(&self, material: &TlsMaterial) -> Result<(), TlsError> {
         let config = Arc::new(config(material)?);
         *self.config.write().expect(POISONED) = config;
         Ok(())
     }
 
-    /// The handshake, up to the first bytes of HTTP: until then nothing else has a timer.
+    /// Performs the handshake and reads the first bytes of HTTP, within `limit`: until then no
+    /// other timer runs.
     pub(crate) async fn accept(
         &self,
         stream: TcpStream,
@@ -123,6 +127,7 @@ impl Tls {
             let session = stream.get_ref().1;
             let http2 = session.alpn_protocol() == Some(PROTOCOLS[0]);
             let peer = session.peer_certificates().and_then(<[_]>::first).and_then(names);
+            // The HTTP/2 server starts its timers after the preface, so the preface is read here.
             let mut first = Vec::with_capacity(HTTP2_PREFACE_BYTES);
             while http2 && first.len() < HTTP2_PREFACE_BYTES {
                 let left = HTTP2_PREFACE_BYTES - first.len();
@@ -146,7 +151,7 @@ pub(crate) struct Accepted {
     pub(crate) peer: Option<Peer>,
 }
 
-/// The names in a verified client certificate by which a credential may know it.
+/// Returns the names in a verified client certificate that a credential may use.
 fn names(certificate: &CertificateDer<'_>) -> Option<Peer> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     Some(Peer(
@@ -154,28 +159,31 @@ fn names(certificate: &CertificateDer<'_>) -> Option<Peer> {
     ))
 }
 
+/// Makes the configuration of `material`. Files in each other's place are a common mistake, and get
+/// a message of their own.
 fn config(material: &TlsMaterial) -> Result<ServerConfig, TlsError> {
     let is_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).is_ok();
     let is_certificate = |pem: &[u8]| certificates(pem).is_ok();
     let chain = certificates(&material.certificate).map_err(|why| match is_key(&material.certificate) {
         true if is_certificate(&material.key) => TlsError::Swapped,
-        true => {
-            TlsError::Certificate("there is a private key in it, and none: name the certificate here".into())
-        }
+        true => TlsError::Certificate(
+            "it holds a private key, and no certificate: give the certificate's file".into(),
+        ),
         false => TlsError::Certificate(why),
     })?;
     let key = PrivateKeyDer::from_pem_slice(&material.key).map_err(|_| {
         TlsError::Key(match is_certificate(&material.key) {
             true => {
-                "there is a certificate in it, and no private key: name the certificate's private key here"
+                "it holds a certificate, and no private key: give the file of the certificate's private key"
             }
-            false => "there is no private key in PEM in it (PKCS#8, PKCS#1 or SEC1, not encrypted)",
+            false => "it holds no private key in PEM: give an unencrypted key in PKCS#8, PKCS#1 or SEC1",
         })
     })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("the provider has what the default versions need");
+    // With authorities, a client without a certificate of theirs does not pass the handshake.
     let builder = match &material.client_ca {
         None => builder.with_no_client_auth(),
         Some(pem) => {
@@ -190,7 +198,7 @@ fn config(material: &TlsMaterial) -> Result<ServerConfig, TlsError> {
     let mut config = builder.with_single_cert(chain, key).map_err(|why| match why {
         rustls::Error::InconsistentKeys(_) => TlsError::Mismatch,
         rustls::Error::InvalidCertificate(why) => TlsError::Certificate(format!("{why:?}")),
-        _ => TlsError::Key("it is of a kind that is not known: RSA, ECDSA and Ed25519 are"),
+        _ => TlsError::Key("its kind is not supported: use an RSA, ECDSA or Ed25519 key"),
     })?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(config)
@@ -199,19 +207,20 @@ fn config(material: &TlsMaterial) -> Result<ServerConfig, TlsError> {
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => Err("there is none in PEM in it".into()),
+        Ok(certificates) if certificates.is_empty() => Err("it holds no certificate in PEM".into()),
         Ok(certificates) => Ok(certificates),
-        Err(_) => Err("its PEM is damaged".into()),
+        Err(_) => Err("its PEM is not valid".into()),
     }
 }
 
-/// Returns the problem with the time of a server's certificate, if there is one now. Clients will
-/// reject such a certificate, but that is for them to decide.
+/// Returns the reason why a server's certificate, in PEM, is not valid now; `None` if it is, or
+/// cannot be parsed. Clients will reject such a certificate, but that is their decision.
 pub fn certificate_time(certificate: &[u8]) -> Option<CertificateTime> {
     let chain = certificates(certificate).ok()?;
     let leaf = EndEntityCert::try_from(chain.first()?).ok()?;
     let now = UnixTime::since_unix_epoch(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?);
-    // Its time is looked at before who signed it; nobody is trusted here, so that is always what else is wrong.
+    // The validity period is checked before the signature. No authority is trusted here, so a
+    // certificate that is valid now fails with another error, which is ignored.
     let algorithms = webpki::ALL_VERIFICATION_ALGS;
     match leaf.verify_for_usage(algorithms, &[], &[], now, KeyUsage::server_auth(), None, None) {
         Err(webpki::Error::CertExpired { not_after, .. }) => Some(CertificateTime::Expired(ms(not_after))),
@@ -226,7 +235,7 @@ fn ms(time: UnixTime) -> u64 {
     time.as_secs().saturating_mul(1_000)
 }
 
-/// A stream of which the first bytes have been read already.
+/// A stream whose first bytes have already been read.
 #[derive(Debug)]
 pub(crate) struct Begun<S> {
     first: Bytes,
@@ -295,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn unusable_material_is_rejected_with_the_reason() {
         let check = |change: fn(&mut TlsMaterial), part: &str| {
             let mut material = material();
             change(&mut material);
@@ -303,7 +312,10 @@ mod tests {
             assert!(why.contains(part), "{part:?} is missing in {why}");
         };
         assert!(Tls::new(&material()).is_ok());
-        check(|material| material.certificate = b"x".to_vec(), "the certificate: there is none in PEM");
+        check(
+            |material| material.certificate = b"x".to_vec(),
+            "the certificate: it holds no certificate in PEM",
+        );
         check(
             |material| {
                 material.certificate =
@@ -312,21 +324,21 @@ mod tests {
             "the certificate: ",
         );
         check(|material| material.certificate.truncate(100), "the certificate: ");
-        check(|material| material.key = b"SECRET".to_vec(), "the key: there is no private key");
+        check(|material| material.key = b"SECRET".to_vec(), "the key: it holds no private key");
         check(
             |material| std::mem::swap(&mut material.key, &mut material.certificate),
             "exchange --tls-certificate and --tls-key",
         );
         check(
             |material| material.certificate.clone_from(&material.key),
-            "the certificate: there is a private key",
+            "the certificate: it holds a private key",
         );
+        check(|material| material.key.clone_from(&material.certificate), "the key: it holds a certificate");
+        check(|of| of.key = material().key, "does not belong to the certificate");
         check(
-            |material| material.key.clone_from(&material.certificate),
-            "the key: there is a certificate in it",
+            |material| material.client_ca = Some(Vec::new()),
+            "the client authorities: it holds no certificate",
         );
-        check(|of| of.key = material().key, "not that of the certificate");
-        check(|material| material.client_ca = Some(Vec::new()), "the client authorities: there is none");
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn credentials_are_made_enforced_and_reloaded() {
     files.write("credentials.toml", &format!("{good}[[credential]]\nname = 7\n"));
     server.hang_up();
     server.says("the credentials that were read before stay").await;
-    assert!(server.log().contains("name is text"), "{}", server.log());
+    assert!(server.log().contains("name must be text"), "{}", server.log());
     assert_eq!(put(&shop, "shop/a").await, Ok(()));
     files.write("credentials.toml", &good);
     let bank = files.add("bank", "read,write");
