@@ -309,7 +309,7 @@ pub async fn read(
                 // download ends.
                 std::panic::resume_unwind(why.try_into_panic().ok()?);
             }
-            // The whole part has been taken: start the next fetch.
+            // All pieces of this part have been handed on: start the next fetch.
             ahead.pop_front();
             ahead.extend(begin());
         }

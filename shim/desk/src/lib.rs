@@ -5,9 +5,9 @@
 //! ```text
 //!   a door ─► Desk::caller ─► Caller ─► Caller::key, Plan          rights, prefix, limits
 //!                                 │
-//!                                 ├──► Opening ─► Ready::run ─► Outcome       a transaction of its own
-//!                                 ├──► Caller::run, commit, list, abort       a call on an open one
-//!                                 └──► large::store, large::read              values part by part
+//!                                 ├──► Opening ─► Ready::run ─► Outcome   a transaction of its own
+//!                                 ├──► Caller::run, commit, list, abort   a call on an open one
+//!                                 └──► large::store, large::read          values part by part
 //!                                                  │
 //!                                                  ▼
 //!                                             NodeHandle

@@ -1,8 +1,8 @@
 //! A transaction from its opening to its end, as a door drives it.
 //!
-//! Most calls are one question to the node. A call that reads and commits is two: the values are
-//! fetched before the commit, since a large value might be gone after it, and the call must not
-//! fail once it has committed.
+//! Most calls are one verb to the node. A call that reads and commits is two: the values are
+//! fetched before the commit, since a large value might be collected after it, and the call must
+//! not fail once it has committed.
 
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::refused::{Cause, Doubt, Refused, Result};
 
-/// The longest time that a transaction may be open: more is clamped.
+/// The timeout of a transaction that stays open as long as possible. The node shortens it to its
+/// own maximum.
 const LONGEST_MS: u64 = u64::MAX;
 
 /// The arguments of an opening.
 #[derive(Debug, Clone, Default)]
 pub struct Opening {
-    /// The request's ID; without one the request is that of this attempt alone.
+    /// The request's ID. Without one, this attempt is a request of its own.
     pub request_id: Option<String>,
     /// The scope of the ID.
     pub scope: Option<String>,
@@ -35,24 +36,24 @@ pub struct Opening {
     pub timeout_ms: Option<u64>,
     /// The longest wait for another open attempt of the request, in milliseconds.
     pub wait_ms: Option<u64>,
-    /// Run beside an open attempt of the request instead of waiting for it.
+    /// True to run beside an open attempt of the request instead of waiting for it.
     pub overlap: bool,
     /// The commits that the client has seen.
     pub session: Session,
     /// The time for which the commit record is kept, in milliseconds.
     pub retention_ms: Option<u64>,
-    /// First reads see every commit that was acknowledged before the begin.
+    /// True if first reads see every commit that was acknowledged before the begin.
     pub fresh: bool,
     /// The level at which the transaction runs.
     pub isolation: Option<Isolation>,
-    /// The number of conflicts in a row that earlier attempts of the request have met.
+    /// The number of consecutive attempts of the request that ended in a conflict.
     pub conflicts: u32,
 }
 
-/// The kind of call that asked for a commit: what its caller has in hand to ask again.
+/// The kind of call that asked for a commit. It determines how the caller can ask for the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// A whole request, by the ID and the scope that it was given.
+    /// A call that is a whole request, with the ID and the scope that it gave.
     Whole {
         /// The request's ID, if it has one.
         id: Option<String>,
@@ -63,8 +64,8 @@ pub enum Asked {
     Within,
 }
 
-/// A transaction that is about to be opened: it has its name and its place. Dropped, it opens
-/// nothing.
+/// A transaction that is about to be opened: its attempt and its place exist. If it is dropped,
+/// nothing is opened.
 #[derive(Debug)]
 pub struct Ready {
     pub(crate) begin: Box<Begin>,
@@ -78,25 +79,27 @@ impl Opening {
     /// the process.
     ///
     /// # Errors
-    /// Returns the reason why the caller may not open this transaction, or not now.
+    /// Returns [`Refused::Invalid`] or [`Refused::TooLong`] if an argument is wrong, and
+    /// [`Refused::Denied`] if the caller may not open this transaction, or not now.
     pub fn prepare(self, caller: &Caller, first: Option<&Key>) -> Result<Ready> {
         caller.need_to_open()?;
         if let Some(scope) = &self.scope {
             check_name("a scope", scope)?;
         }
         if self.scope.is_some() && self.request_id.is_none() {
-            return Err(Refused::Invalid("a scope belongs to a request ID, and there is none".into()));
+            return Err(Refused::Invalid("a scope needs a request ID, and the call has none: send a request ID as well, or leave the scope out".into()));
         }
         let (attempt, hash) = match &self.request_id {
             None => {
                 let attempt = caller.fresh_attempt_near(first.map(|key| key.as_str().as_bytes()));
                 (attempt, caller.own_hash(attempt))
             }
-            // The commit of a request with a name is stored, even if it wrote nothing.
+            // The commit of a request with an ID is stored even if it wrote nothing, so it needs
+            // the right to write.
             Some(id) => {
                 caller.need(Right::Write)?;
                 if id.is_empty() {
-                    let why = "a request ID has at least one byte: leave it out if there is none";
+                    let why = "the request ID is empty: give one of at least one byte, or leave it out";
                     return Err(Refused::Invalid(why.into()));
                 }
                 check_name("a request ID", id)?;
@@ -136,12 +139,14 @@ impl Ready {
     /// Opens the transaction, runs the plan in it, and commits if there are arguments for it.
     ///
     /// # Errors
-    /// Returns the reason why not all of it was done. Then the transaction is aborted, unless its
-    /// commit is in doubt.
+    /// Returns the reason why the call failed. Then the transaction is aborted, unless the outcome
+    /// of its commit is not known.
     pub async fn run(self, caller: &Caller, plan: Plan, commit: Option<CommitArgs>) -> Result<Outcome> {
         let Ready { mut begin, held, asked } = self;
         let attempt = begin.attempt;
         caller.load(attempt, &plan)?;
+        // With reads, the commit is a second verb, sent once their values are fetched.
+        // With reads, the commit is a second verb, sent once their values are fetched.
         begin.batch.commit = commit.clone().filter(|_| !plan.has_reads());
         begin.batch.ops = plan.into_ops();
         let begun = caller.node().begin(begin).await;
@@ -167,8 +172,8 @@ impl Ready {
         Ok(outcome)
     }
 
-    /// Reads one key in a transaction of its own, which has committed when this returns. A value
-    /// that is gone after it is gone without harm: nothing was written.
+    /// Reads one key in a transaction of its own, which has committed when this returns. If the
+    /// value is collected before it is fetched, no harm is done: nothing was written.
     ///
     /// # Errors
     /// Returns the node's refusal.
@@ -183,8 +188,8 @@ impl Ready {
         Ok((only(reads), committed))
     }
 
-    /// Reads one key in a transaction that stays open, as long as it may, until the second part of
-    /// the answer is dropped: so long its value is not collected.
+    /// Reads one key in a transaction that stays open, at most for the longest timeout, until the
+    /// returned [`Held`] is dropped. Meanwhile the value is not collected.
     ///
     /// # Errors
     /// Returns the node's refusal.
@@ -198,12 +203,14 @@ impl Ready {
         }
     }
 
-    /// Lets the transaction be open as long as any may.
+    /// Lets the transaction stay open for the longest timeout that the node allows.
     pub fn as_long_as_possible(&mut self) {
         self.begin.timeout_ms = Some(LONGEST_MS);
     }
 }
 
+/// Returns the one read of a batch with one get.
+/// Returns the one read of a batch with one get.
 fn only(reads: Vec<Read>) -> Read {
     let mut reads = reads.into_iter();
     match (reads.next(), reads.next()) {
@@ -216,8 +223,8 @@ impl Caller {
     /// Runs a plan in an open transaction, and commits if there are arguments for it.
     ///
     /// # Errors
-    /// Returns the reason why not all of it was done. The transaction stays as it was, unless the
-    /// refusal says that it has ended.
+    /// Returns the reason why the call failed. The transaction stays as it was, unless the refusal
+    /// says that it has ended.
     pub async fn run(
         &self,
         attempt: AttemptId,
@@ -279,18 +286,19 @@ impl Caller {
         match answer {
             Ok(Ended::Committed(committed)) => Ok(Outcome::Committed { committed, reads }),
             Ok(Ended::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
-            // A commit of a transaction that has committed, or is about to, returns its outcome,
-            // and one that ran out of time is lost: so this one was aborted.
+            // The commit of a transaction that has committed, or is committing, returns the
+            // outcome, and one that has expired is lost. So this transaction was aborted.
             Err(Refusal::Ended) => Err(Refused::Aborted),
             Err(refusal) => Err(self.doubt(attempt, refusal, asked)),
         }
     }
 
     /// Asks for the outcome of a transaction whose node is gone; its commit record decides.
-    /// `request` is the request's hash if the caller repeats its name.
+    /// `request` is the request's hash, if the caller repeats the request's ID.
     ///
     /// # Errors
-    /// As [`Caller::commit`]; the doubt's cause is [`Cause::NodeGone`] if no record is there yet.
+    /// Returns the errors of [`Caller::commit`]. The doubt's cause is [`Cause::NodeGone`] if there
+    /// is no record yet.
     pub async fn commit_elsewhere(
         &self,
         attempt: AttemptId,
@@ -320,7 +328,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Returns a refusal as this caller hears of it: an unknown outcome with what it has in hand to
+    /// Converts a refusal of the node. An unknown outcome becomes a [`Doubt`], with the means to
     /// ask again.
     fn doubt(&self, attempt: AttemptId, refusal: Refusal, asked: &Asked) -> Refused {
         let cause = match refusal {
@@ -337,8 +345,8 @@ impl Caller {
     }
 }
 
-/// Returns true if a transaction is over whose commit was refused so. One that may go on keeps its
-/// place until its deadline.
+/// Returns true if a commit that fails with `refusal` ends its transaction. A transaction that may
+/// go on keeps its place until its deadline.
 fn ends(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::Conflict(_)
@@ -361,9 +369,9 @@ fn ends(refusal: &Refusal) -> bool {
     }
 }
 
-/// The place of a transaction. Dropped, it aborts the transaction: its client will not hear of it,
-/// because the call failed or the client went away; or the transaction was open for the sake of a
-/// reply that has been sent.
+/// The place of a transaction. If it is dropped, the transaction is aborted: its client will never
+/// learn of it, because the call failed or the client disconnected, or the transaction was only
+/// open for a reply that has been sent.
 #[derive(Debug)]
 pub struct Held {
     node: NodeHandle,
@@ -378,12 +386,12 @@ impl Held {
         Ok(Held { node: caller.node().clone(), attempt, place })
     }
 
-    /// Gives up the place: the transaction has ended.
+    /// Gives back the place of a transaction that has ended.
     pub(crate) fn ended(mut self) {
         self.place = None;
     }
 
-    /// Leaves the transaction open for at most `remaining_ms`: its client hears of it.
+    /// Leaves the transaction open for at most `remaining_ms`: its client learns of it.
     fn open(mut self, remaining_ms: u64) {
         let place = self.place.take().expect("the place is taken when the guard goes");
         place.stay(Duration::from_millis(remaining_ms));
@@ -394,7 +402,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else { return };
         let (node, attempt) = (self.node.clone(), self.attempt);
-        // Most often there is nothing to abort, and the refusal says so; a commit is not undone.
+        // Usually there is nothing to abort, and the node says so. A commit is not undone.
         tokio::spawn(async move {
             node.forget(attempt).await;
             drop(place);

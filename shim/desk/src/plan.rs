@@ -5,7 +5,7 @@ use aft_core::ids::Key;
 use aft_core::message::Op;
 
 /// The operations of one call. Their keys come from a [`Caller`](crate::Caller), which has checked
-/// them. Values are inline, whatever their size: the node finds them a place.
+/// them. Values of any size are inline: the node decides where to store them.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     ops: Vec<Op>,
@@ -13,7 +13,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan of one operation.
+    /// Makes a plan with one operation.
     pub fn of(op: Op) -> Plan {
         [op].into_iter().collect()
     }
@@ -24,7 +24,7 @@ impl Plan {
         self.ops.push(op);
     }
 
-    /// Returns true if some operation reads.
+    /// Returns true if there is a get.
     pub fn has_reads(&self) -> bool {
         self.has_reads
     }

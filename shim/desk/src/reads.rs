@@ -1,4 +1,4 @@
-//! The values that a call has read, with the memory that its reply takes.
+//! The values that a call reads, with the memory that its reply takes.
 
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Committed, Found, Read, Refusal};
@@ -11,10 +11,11 @@ use crate::caller::Caller;
 use crate::refused::{Refused, Result};
 use crate::share::Share;
 
-/// The values of one call that are read at once: hides a store's latency where many are blobs.
+/// The number of values of one call that are fetched at once. It hides the store's latency if many
+/// are blobs.
 const READS_AT_ONCE: usize = 8;
-/// A reply is held as its values and as its encoding at once: in JSON a third longer, and in a
-/// vector that grows.
+/// The memory of a reply, as a multiple of its values: they are held together with their encoding,
+/// which in JSON is a third longer, in a vector that grows.
 const ENCODED_TIMES: usize = 3;
 /// Replies up to this size need no share of the memory for large bodies.
 const SMALL_BYTES_MAX: usize = 64 << 10;
@@ -57,7 +58,7 @@ pub struct Reads {
     pub share: Option<Share>,
 }
 
-/// Returns the value that a read found, with its version; `None` if the key has no value.
+/// Returns the value that a read found and its version; `None` if the key has no value.
 pub fn value_of(found: Found) -> Option<(Value, Version)> {
     match found {
         Found::Own(Write::Put(value)) => Some((value, Version::Uncommitted)),
@@ -69,7 +70,7 @@ pub fn value_of(found: Found) -> Option<(Value, Version)> {
 /// Decodes the attributes of a value of `key`.
 ///
 /// # Errors
-/// Returns [`Refusal::Damaged`] if the bytes are no attributes.
+/// Returns [`Refusal::Damaged`] if the bytes cannot be decoded.
 pub fn attributes_of(key: &Key, value: &Value) -> Result<Attributes> {
     Attributes::from_bytes(&value.attributes).map_err(|why| {
         Refusal::Damaged(format!("the attributes of the value of {key:?} cannot be read: {why}")).into()
@@ -77,7 +78,7 @@ pub fn attributes_of(key: &Key, value: &Value) -> Result<Attributes> {
 }
 
 impl Reads {
-    /// Returns the sums that a batch has committed; each is a version of that commit.
+    /// Returns the sums that a committed batch wrote; each is a version of that commit.
     pub(crate) fn of_sums(reads: Vec<Read>, committed: &Committed) -> Reads {
         let sum = |Read { key, found }| {
             let (value, _) = value_of(found).expect("a sum is a value");
@@ -90,8 +91,8 @@ impl Reads {
         Reads { values: reads.into_iter().map(sum).collect(), share: None }
     }
 
-    /// Fetches the values of some reads. The reply is held and encoded as a whole, so its values
-    /// have the bound of a request's body.
+    /// Fetches the values of `reads`. The reply is held and encoded as a whole, so its values
+    /// together have the limit of a request's body.
     pub(crate) async fn resolve(caller: &Caller, reads: Vec<Read>) -> Result<Reads> {
         let size = |read: &Read| match &read.found {
             Found::Own(write) | Found::Version(_, write) => write.value().map_or(0, |value| value.size),
@@ -100,7 +101,7 @@ impl Reads {
         let bytes: u64 = reads.iter().map(size).sum();
         let actual = usize::try_from(bytes).unwrap_or(usize::MAX);
         let limit = caller.settings().body_bytes_max;
-        // One value alone is read whatever its size: nothing smaller can be asked for in its place.
+        // A single value is read at any size: the client could not split the call.
         if reads.len() > 1 && actual > limit {
             return Err(Refused::ReadsTooLarge { limit, actual });
         }

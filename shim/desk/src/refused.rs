@@ -1,5 +1,5 @@
-//! Every reason for which a call is not carried out. Closed: each door maps all of them to the
-//! error documents of its protocol.
+//! Every reason why a call is rejected or fails. The set is closed: each door maps all of them to
+//! the error documents of its protocol.
 
 use aft_access::Denied;
 use aft_core::ids::{Key, KeyError};
@@ -14,16 +14,16 @@ pub type Result<T> = std::result::Result<T, Refused>;
 /// A call that was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// The node's refusal. Never [`Refusal::Unknown`] or [`Refusal::UnknownDamaged`] of a commit
-    /// that this crate sent: those are [`Refused::Doubt`].
+    /// The node's refusal. For a commit that this crate sent, it is never [`Refusal::Unknown`] or
+    /// [`Refusal::UnknownDamaged`]: those become [`Refused::Doubt`].
     Node(Refusal),
-    /// The caller is not known, lacks a right, or is at a limit of its own.
+    /// The caller is not known, lacks a right, or has reached a limit of its own.
     Denied(Denied),
-    /// The input breaks a rule; the text says which, and the remedy.
+    /// The input breaks a rule. The text says which, and what to do.
     Invalid(String),
-    /// The text is no key.
+    /// The text is not a valid key.
     Key(KeyError),
-    /// A name is longer than it may be.
+    /// A name is too long.
     TooLong {
         /// The kind of name, for messages.
         what: &'static str,
@@ -32,25 +32,25 @@ pub enum Refused {
         /// The length in bytes.
         actual: usize,
     },
-    /// The values that one call reads are larger together than one reply may be. What the call
-    /// wrote or committed holds.
+    /// The values that one call reads are together larger than one reply may be. The call's writes,
+    /// and its commit if it made one, remain in effect.
     ReadsTooLarge {
         /// The bound in bytes.
         limit: usize,
         /// The sum in bytes.
         actual: usize,
     },
-    /// There is no room for a large body now; never, if `bytes` is above `bound`.
+    /// There is no room for a large body now. If `bytes` is above `bound`, there never is.
     NoRoom {
         /// The bytes that the call needs.
         bytes: usize,
         /// The bound for all large bodies together.
         bound: usize,
     },
-    /// The transaction is open on another node or was open in an earlier life of this one: nothing
-    /// of it took effect unless its commit was sent.
+    /// The transaction was opened on another node, or before this node was restarted. Nothing of it
+    /// took effect unless its commit was sent.
     Elsewhere(TransactionToken),
-    /// The commit of a transaction that was aborted: nothing of it took effect.
+    /// The transaction to commit was aborted: nothing of it took effect.
     Aborted,
     /// The outcome of a commit is not known.
     Doubt(Box<Doubt>),
@@ -63,7 +63,7 @@ pub struct Doubt {
     pub token: TransactionToken,
     /// The cause.
     pub cause: Cause,
-    /// The kind of call that asked for the commit: what its caller has in hand to ask again.
+    /// The kind of call that asked for the commit. It determines how the caller can ask again.
     pub asked: Asked,
 }
 
@@ -79,7 +79,8 @@ pub enum Cause {
 }
 
 impl Refused {
-    /// Returns true if a refused opening opened nothing: then there is no transaction to name.
+    /// Returns true if an opening that fails with this error opened nothing. Then there is no
+    /// transaction to name.
     pub fn opened_nothing(&self) -> bool {
         match self {
             Refused::Node(refusal) => matches!(
@@ -102,7 +103,7 @@ impl Refused {
         }
     }
 
-    /// Returns the refusal of a text that is no key.
+    /// Returns the refusal of a text that is not a valid key.
     pub(crate) fn no_key(why: KeyError) -> Refused {
         assert!(!matches!(why, KeyError::TooLong(bytes) if bytes <= Key::BYTES_MAX), "{why:?}");
         Refused::Key(why)

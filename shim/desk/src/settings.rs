@@ -6,11 +6,11 @@ pub struct Settings {
     /// The bytes of a body in JSON or protobuf, and of all values together that one call reads: a
     /// batch of a few thousand small values. A larger value has a call of its own.
     pub body_bytes_max: usize,
-    /// The bytes of one value: what S3 takes in one put. In memory it is held part by part.
+    /// The bytes of one value: as many as S3 accepts in one put. In memory it is held part by part.
     pub value_bytes_max: usize,
     /// The bytes of large bodies that are held at once, of requests and of replies, over all
-    /// connections: sixteen of the largest values, or ten that are being stored or fetched. More is
-    /// rejected as overloaded.
+    /// connections. Enough for 32 large values in flight, each of which holds four parts of 8 MiB.
+    /// More is rejected as overloaded.
     pub bodies_bytes_max: usize,
     /// The time for which a call waits for another open attempt of its request unless it says
     /// otherwise, in milliseconds: most requests are done by then.
@@ -36,5 +36,5 @@ impl Default for Settings {
 pub const NAME_BYTES_MAX: usize = 1024;
 /// The longest result in a commit call, in bytes: it is kept in the commit record.
 pub const RESULT_BYTES_MAX: usize = 1 << 20;
-/// The tenant of everybody, where there are no credentials.
+/// The tenant of every caller if there are no credentials.
 pub(crate) const TENANT: &str = "local";

@@ -1,7 +1,7 @@
 //! The bound for all large bodies together, of requests and of replies, and the shares of it.
 //!
-//! A share is taken before the bytes are held, and given back when they are held no more. Nobody
-//! waits for one: a client is better told at once.
+//! A share is taken before the bytes are held, and given back when they are freed. A call that gets
+//! no share does not wait for one: it is rejected at once, so that its client can retry later.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refused::{Refused, Result};
 
-/// The unit of the bound, and the largest body that needs no share: connections bound those.
+/// The unit of the bound in bytes, and the largest body that needs no share: the number of
+/// connections bounds the memory of smaller ones.
 const UNIT_BYTES: usize = 64 << 10;
 
 /// The bound.
@@ -21,7 +22,7 @@ pub(crate) struct Bodies {
     bytes_max: usize,
 }
 
-/// A share of the bound, and of that of its tenant.
+/// A share of the bound, and of the limit of its tenant.
 #[derive(Debug)]
 pub struct Share {
     permit: OwnedSemaphorePermit,
@@ -35,8 +36,8 @@ pub struct Meter {
     tenant: Option<Arc<Tenant>>,
 }
 
-/// Returns the memory for a body of `bytes` while its values are stored in parts or read from them,
-/// or decoded: with the copies that this takes.
+/// Returns the memory for a body of `bytes`, including the copies that are made while its values
+/// are decoded, stored in parts, or read from parts.
 pub fn with_copies(bytes: usize) -> usize {
     bytes.saturating_add(bytes.min(PARTS_BYTES_AT_ONCE))
 }
@@ -72,7 +73,7 @@ impl Meter {
     /// Enlarges `share` to that of a body of `bytes`.
     ///
     /// # Errors
-    /// As [`Meter::share`]; then `share` is unchanged.
+    /// Returns the errors of [`Meter::share`]. Then `share` is unchanged.
     pub fn grow(&self, share: &mut Option<Share>, bytes: usize) -> Result<()> {
         if bytes <= UNIT_BYTES {
             return Ok(());
@@ -82,7 +83,8 @@ impl Meter {
         if need == 0 {
             return Ok(());
         }
-        // The tenant's own limit first: it hears of the others' load only if it has room itself.
+        // The tenant's own limit comes first, so that a tenant at its limit takes no units, and the
+        // refusal names that limit.
         let quota = match &self.tenant {
             Some(tenant) => Some(tenant.hold(need.saturating_mul(UNIT_BYTES))?),
             None => None,
