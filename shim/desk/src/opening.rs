@@ -146,7 +146,6 @@ impl Ready {
         let attempt = begin.attempt;
         caller.load(attempt, &plan)?;
         // With reads, the commit is a second verb, sent once their values are fetched.
-        // With reads, the commit is a second verb, sent once their values are fetched.
         begin.batch.commit = commit.clone().filter(|_| !plan.has_reads());
         begin.batch.ops = plan.into_ops();
         let begun = caller.node().begin(begin).await;
@@ -209,7 +208,6 @@ impl Ready {
     }
 }
 
-/// Returns the one read of a batch with one get.
 /// Returns the one read of a batch with one get.
 fn only(reads: Vec<Read>) -> Read {
     let mut reads = reads.into_iter();
