@@ -1,4 +1,5 @@
-//! What a credential costs a call: one-key GETs through the router, without a socket, with access open and with books of several sizes.
+//! Measures the cost of credentials: one-key GETs through the router, without a socket, with open
+//! access and with books of several sizes.
 //!
 //! `cargo run --release -p aft-door-native --example access_cost`
 
@@ -16,8 +17,9 @@ use axum::body::Body;
 use axum::http::Request;
 use tower::ServiceExt as _;
 
-/// Calls of one measurement, and how many measurements the least is taken of: others use this machine too.
+/// The number of calls in one measurement.
 const CALLS: u32 = 2_000;
+/// The number of measurements, of which the least counts: other programs use this machine too.
 const ROUNDS: usize = 15;
 
 fn credential(number: usize) -> Credential {
@@ -32,7 +34,7 @@ fn credential(number: usize) -> Credential {
     }
 }
 
-/// As long as one that is drawn.
+/// Returns a token of the usual length.
 fn token(number: usize) -> String {
     format!("aft_{number:064x}")
 }
@@ -52,7 +54,7 @@ async fn call(router: &Router, method: &str, authorization: &str) {
     assert!(answer.status().is_success(), "{method}: {}", answer.status());
 }
 
-/// The time of one call, the least of several means.
+/// Measures the time of one call: the least of several means.
 async fn measure(router: &Router, authorization: &str) -> Duration {
     let mut least = Duration::MAX;
     for _ in 0..ROUNDS {

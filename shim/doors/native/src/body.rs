@@ -32,7 +32,7 @@ impl aft_net::body::Budget for Budget {
     }
 }
 
-/// A whole body, and its share of the memory for all.
+/// A whole body, with its share of the memory for all bodies.
 pub(crate) type Whole = aft_net::body::Whole<Budget>;
 
 /// A large body that is being read.
@@ -40,7 +40,7 @@ pub(crate) type Whole = aft_net::body::Whole<Budget>;
 pub(crate) struct Large(pub(crate) Box<aft_net::body::Large<Budget>>);
 
 impl Large {
-    /// Wraps a body that is here already.
+    /// Wraps a body that was already read.
     pub(crate) fn of(whole: Whole, caller: &Caller) -> Large {
         let timeout = caller.door().net.body_timeout;
         Large(Box::new(aft_net::body::Large::of(whole, caller.budget(), timeout)))
@@ -66,7 +66,7 @@ impl Source for Large {
 /// A decoded call.
 pub(crate) struct Call<T> {
     pub(crate) message: T,
-    /// How the reply is to be encoded.
+    /// The encoding of the reply.
     pub(crate) reply: Format,
     _share: Option<Share>,
 }
@@ -84,14 +84,14 @@ pub(crate) async fn message<T: RequestBody>(caller: &Caller, request: Request<Bo
         None => Format::Json,
         Some(text) => match text.to_str().ok().and_then(Format::of_content_type) {
             Some(format) => format,
-            // What `curl -d` says of any body; a body of this type in earnest would not be JSON.
+            // `curl -d` sends this type with any body. A real form would fail to decode as JSON.
             None if text == "application/x-www-form-urlencoded" => Format::Json,
             None if whole.bytes.is_empty() => Format::Json,
             None => {
                 return Err(Failure::new(
                     Code::UnsupportedMediaType,
                     format!(
-                        "the body is {:?}; this call takes {} and {}",
+                        "the body has the content type {:?}, but this call accepts only {} and {}",
                         crate::path::excerpt(&String::from_utf8_lossy(text.as_bytes())),
                         Format::Json.content_type(),
                         Format::Protobuf.content_type()
@@ -104,12 +104,12 @@ pub(crate) async fn message<T: RequestBody>(caller: &Caller, request: Request<Bo
     Ok(Call { message, reply: accepted(&head.headers).unwrap_or(format), _share: whole.share })
 }
 
-/// The encoding that the client asks for.
+/// Returns the encoding that the client asks for; `None` if it names neither.
 pub(crate) fn accepted(headers: &HeaderMap) -> Option<Format> {
     headers.get(ACCEPT)?.to_str().ok()?.split(',').find_map(Format::of_content_type)
 }
 
-/// A reply. If it is large, `share` is its share, taken before it was made.
+/// Makes a reply. If it is large, `share` is its share of memory, taken before the reply was made.
 pub(crate) fn respond<T: prost::Message + Serialize>(
     caller: &Caller,
     status: StatusCode,
@@ -122,7 +122,11 @@ pub(crate) fn respond<T: prost::Message + Serialize>(
     with_head(status, format, large(body, share))
 }
 
-/// A reply that takes its share once it is made: at most some MiB, and nothing is lost if it is refused.
+/// Makes a reply, and takes its share of memory afterwards. Use it for replies of at most some MiB
+/// whose call can be repeated.
+///
+/// # Errors
+/// Returns an *overloaded* failure if there is no room for the reply.
 pub(crate) fn respond_within<T: prost::Message + Serialize>(
     caller: &Caller,
     status: StatusCode,
@@ -140,7 +144,8 @@ fn encode<T: prost::Message + Serialize>(format: Format, message: &T) -> Bytes {
     if format == Format::Protobuf {
         return body;
     }
-    // Nobody else holds the bytes, so this copies nothing but what a growing vector does.
+    // The bytes have one owner, so they become a vector without a copy; adding the newline may
+    // still make the vector grow.
     let mut line = Vec::from(body);
     line.push(b'\n');
     line.into()
@@ -152,7 +157,7 @@ fn with_head(status: StatusCode, format: Format, mut response: Response) -> Resp
     response
 }
 
-/// Makes the response of a body that is held, and gives back the part of its share that it does not
+/// Makes the response of a body in memory, and gives back the part of its share that it does not
 /// need.
 pub(crate) fn large(bytes: Bytes, mut share: Option<Share>) -> Response {
     if let Some(share) = &mut share {

@@ -1,4 +1,4 @@
-//! The caller of a call: what every handler of the API takes.
+//! The caller of a call, an argument of every handler of the API.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -45,19 +45,19 @@ impl Caller {
         &self.door
     }
 
-    /// Parses a percent-encoded key in a path that the caller may use with this right.
+    /// Parses a percent-encoded key in a path, and checks that the caller may use it with `right`.
     pub(crate) fn key_in_path(&self, encoded: &str, right: Right) -> Result<Key> {
         Ok(self.key(&path::decode(encoded, "the key", false)?, right)?)
     }
 
-    /// Demands the rights to see any tenant's request.
+    /// Checks that the caller may see the requests of all tenants.
     pub(crate) fn need_to_see_all(&self) -> Result<()> {
         self.need(Right::Admin)?;
         match self.credential() {
             Some(credential) if !credential.prefix.is_empty() => Err(Failure::forbidden(
                 "prefix",
                 format!(
-                    "by=hash finds the requests of all tenants, and takes an admin credential with the empty prefix; {:?} has {:?}: look a request up by its ID, or by its transaction (by=transaction)",
+                    "by=hash finds the requests of all tenants, so it needs an admin credential with the empty prefix, and {:?} has the prefix {:?}: look the request up by its ID, or by its transaction (by=transaction)",
                     credential.name, credential.prefix
                 ),
             )),

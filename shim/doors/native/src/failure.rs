@@ -1,4 +1,4 @@
-//! Refusals as problem documents: the one place that gives the core's outcomes their codes.
+//! Errors as problem documents: the one place that maps the core's outcomes to codes.
 
 use aft_access::{Denied, Unauthorized};
 use aft_api::{Action, Code, Malformed, PROBLEM_CONTENT_TYPE, Problem, header};
@@ -16,29 +16,31 @@ use tracing::{debug, warn};
 
 use crate::path::encode;
 
-/// When to try again after a bound was reached or the node did not serve: bounds clear within some ten milliseconds, a node within seconds.
+/// The time to wait before a retry, after a limit was reached or while the node does not serve:
+/// limits clear within some ten milliseconds, a node is back within seconds.
 const RETRY_AFTER_MS: u64 = 1_000;
 
-/// What to do about something damaged, unless its text knows better, as where a newer program wrote it.
-const DAMAGED_REMEDY: &str = "what the store holds there is not what AFT wrote: restore this object from a copy, or, if other programs write there, serve a directory or prefix that is AFT's alone; if neither explains it, report it with this text. Calls that do not need the object are served";
+/// The remedy for a damaged object. It follows the description of the damage, which may have a
+/// better one, such as for an object that a newer program wrote.
+const DAMAGED_REMEDY: &str = "the content of this object is not what AFT wrote: restore this object from a copy; if other programs write to this store, serve a directory or prefix that is AFT's alone; otherwise report it with this text. Calls that do not need the object still succeed";
 
-/// Why it is not known whether a transaction committed.
-const NOT_SAID: &str = "the commit may have been stored, and the store has not said so in time";
+/// The reason why the outcome of a commit is not known, if the store did not answer.
+const NOT_SAID: &str = "the commit may have been stored, but the store did not confirm it in time";
 
-/// The same, where what the store said cannot be read.
+/// Returns the reason why the outcome of a commit is not known, if its record cannot be read.
 fn damaged_in_doubt(what: &str) -> String {
-    format!("the commit may have been stored, and its record cannot be read: {what} ({DAMAGED_REMEDY})")
+    format!("the commit may have been stored, but its record cannot be read: {what} ({DAMAGED_REMEDY})")
 }
 
-/// Where to ask for a transaction's request.
+/// Returns the path of the look-up by a transaction's token.
 fn look_up_by_transaction(token: &str) -> String {
     format!("/v1/requests/{token}?by=transaction")
 }
 
-/// A call that is answered with a problem; and its request ID, if it has one, for the log.
+/// A failed call: its problem document, and its request ID, if it has one, for the log.
 ///
-/// The span of a call is there for whoever asks for debug lines: it would cost every call something. What is logged without being asked for tells
-/// its transaction and request by itself.
+/// The span of a call exists only at the debug level, because it would slow down every call. So the
+/// lines that are logged at higher levels name the transaction and the request themselves.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) Box<Problem>, Option<String>);
 
@@ -54,28 +56,30 @@ impl Failure {
         Failure::new(Code::Invalid, detail)
     }
 
-    /// Wrong from this byte on.
+    /// Makes a failure for an input that is wrong from the byte at `position` on.
     pub(crate) fn invalid_at(position: usize, detail: impl Into<String>) -> Failure {
         let mut failure = Failure::invalid(detail);
         failure.0.position = Some(position);
         failure
     }
 
-    /// Longer than it may be; `limits` is the code.
+    /// Makes a failure with `code` for an input `what` of `actual` bytes, which is more than
+    /// `limit`.
     pub(crate) fn beyond(code: Code, what: &str, limit: usize, actual: usize) -> Failure {
         let mut failure =
-            Failure::new(code, format!("{what} has at most {limit} bytes; this one has {actual}"));
+            Failure::new(code, format!("{what} may have at most {limit} bytes; this one has {actual}"));
         failure.0.limit = Some(limit as u64);
         failure.0.actual = Some(actual as u64);
         failure
     }
 
-    /// What the store holds under a name is not what was written there; `what` names the object.
+    /// Makes a failure for an object in the store that is not what AFT wrote; `what` names it.
     pub(crate) fn damaged(what: &str) -> Failure {
         Failure::new(Code::Damaged, format!("{what} ({DAMAGED_REMEDY})"))
     }
 
-    /// The credential does not allow the call; `reason` is one of a few, for metrics.
+    /// Makes a failure for a credential that does not allow the call; `reason` is a label of
+    /// metrics.
     pub(crate) fn forbidden(reason: &'static str, detail: String) -> Failure {
         counter!("aft_http_unauthorized_total", "reason" => reason).increment(1);
         Failure::new(Code::Forbidden, detail)
@@ -84,7 +88,8 @@ impl Failure {
     /// Adds the transaction that the call was about.
     pub(crate) fn of(mut self, transaction: &impl ToString) -> Failure {
         let transaction = &*self.0.transaction.get_or_insert_with(|| transaction.to_string());
-        // Its node leads from the transaction to its request; and from an unnamed one, any node.
+        // The transaction's node finds its request by the token; any node does, if the request has
+        // no ID.
         if self.0.code == Code::Unknown && self.0.look_up.is_none() {
             self.0.look_up = Some(look_up_by_transaction(transaction));
         }
@@ -98,22 +103,24 @@ impl Failure {
     }
 }
 
-/// Returns the sentence for a caller that is not known. It does not repeat what the call presented.
+/// Returns the message for a caller that is not known. It does not repeat what the call presented.
 const fn text_of_unauthorized(why: Unauthorized) -> &'static str {
     match why {
         Unauthorized::Missing => {
-            "this server asks for a credential: send the header Authorization: Bearer TOKEN"
+            "this server requires a credential: send the header Authorization: Bearer TOKEN"
         }
-        Unauthorized::Malformed => "the header Authorization stands once, and is Bearer TOKEN",
-        Unauthorized::Unknown => "no credential has this token",
+        Unauthorized::Malformed => {
+            "the header Authorization is malformed: send it once, as Authorization: Bearer TOKEN"
+        }
+        Unauthorized::Unknown => "the bearer token is not valid: no credential of this server has it",
         Unauthorized::Certificate => {
-            "no credential names this client certificate: have one added, or send the header Authorization: Bearer TOKEN"
+            "no credential names this client certificate: ask for one to be added, or send the header Authorization: Bearer TOKEN"
         }
-        Unauthorized::Expired => "the credential has expired: have it renewed",
+        Unauthorized::Expired => "the credential has expired: ask for a new one",
     }
 }
 
-/// The place where the reasons of the desk get the codes and sentences of this protocol.
+/// Maps each error of the desk to a code and a message of this protocol.
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Failure {
         match refused {
@@ -130,29 +137,29 @@ impl From<Refused> for Failure {
             }
             Refused::TooLong { what, limit, actual } => Failure::beyond(Code::Invalid, what, limit, actual),
             Refused::ReadsTooLarge { limit, actual } => {
-                let what = "what one call reads, all values together,";
+                let what = "the sum of the values that one call reads";
                 let mut failure = Failure::beyond(Code::TooLarge, what, limit, actual);
-                failure.0.detail.push_str(": read fewer keys in a call, or large values one by one with GET; what this call wrote or committed stands");
+                failure.0.detail.push_str(": read fewer keys in one call, or read large values one by one with GET; everything that this call wrote or committed remains in effect");
                 failure
             }
             Refused::NoRoom { bytes, bound } => no_room(bytes, bound),
             Refused::Elsewhere(token) => {
                 let detail = format!(
-                    "the transaction was open on node {}, which is another node or an earlier life of this one: unless its commit was sent, nothing took effect; run the request again",
+                    "the transaction was open on node {}, which is another node, or this one before it was restarted: nothing took effect unless its commit was sent; run the request again",
                     token.node
                 );
                 Failure::new(Code::Lost, detail).of(&token)
             }
             Refused::Aborted => Failure::new(
                 Code::Ended,
-                "the transaction was aborted: nothing of it took effect; run the request again if it is to",
+                "the transaction was aborted: nothing of it took effect; run the request again if it should take effect",
             ),
             Refused::Doubt(doubt) => in_doubt(&doubt),
         }
     }
 }
 
-/// Returns the refusal of a caller that is not known, may not do this, or does too much of it.
+/// Returns the failure of a caller that is not known, lacks a right, or has reached a limit.
 fn denied_failure(denied: Denied) -> Failure {
     match denied {
         Denied::Unauthorized(why) => {
@@ -162,20 +169,20 @@ fn denied_failure(denied: Denied) -> Failure {
         Denied::Right { name, right } => {
             let right = right.as_str();
             let detail = format!(
-                "the credential {name:?} has no right to {right}: have it added to its allow, or use another"
+                "the credential {name:?} has no right to {right}: ask for {right:?} to be added to its allow list, or use another credential"
             );
             Failure::forbidden("right", detail)
         }
         Denied::Prefix { name, prefix, key } => {
             let key = crate::path::excerpt(&key);
             let detail = format!(
-                "the credential {name:?} is for keys that begin with {prefix:?}, and {key:?} does not"
+                "the credential {name:?} only allows keys that begin with {prefix:?}, and {key:?} does not: use another key or another credential"
             );
             Failure::forbidden("prefix", detail)
         }
         Denied::Limit { name, limit, at, wait } => {
             let detail = format!(
-                "the credential {name:?} is at its limit {limit} = {at}: try again after a while, or have it raised"
+                "the credential {name:?} has reached its limit {limit} = {at}: try again later, or ask for the limit to be raised"
             );
             let mut failure = Failure::new(Code::Overloaded, detail);
             failure.0.limit = Some(at);
@@ -185,15 +192,15 @@ fn denied_failure(denied: Denied) -> Failure {
     }
 }
 
-/// Returns the refusal of a share of the memory for large bodies.
+/// Returns the failure of a call that gets no memory for a large body.
 fn no_room(bytes: usize, bound: usize) -> Failure {
     let detail = if bytes > bound {
         format!(
-            "this call needs {bytes} bytes for large bodies, and the setting doors.bodies_bytes_max is {bound}: have it raised, or move less in a call"
+            "this call needs {bytes} bytes for large bodies, but the setting doors.bodies_bytes_max allows {bound}: send or read less in one call, or ask for the setting to be raised"
         )
     } else {
         format!(
-            "this call needs {bytes} bytes for large bodies, and those under way leave less of their bound, {bound} bytes in all: try again after a while"
+            "this call needs {bytes} bytes for large bodies, but the calls in flight leave less than that of the {bound} bytes allowed: try again later"
         )
     };
     let mut failure = Failure::new(Code::Overloaded, detail);
@@ -201,15 +208,15 @@ fn no_room(bytes: usize, bound: usize) -> Failure {
     failure
 }
 
-/// Returns the answer to a commit whose outcome is not known: how to ask for it with what the caller
-/// has, the ID that it gave or the transaction.
+/// Returns the failure of a commit whose outcome is not known. It says how to ask for the outcome:
+/// by the request's ID if the caller gave one, and otherwise by the transaction.
 fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
     let token = token.to_string();
     let why = match cause {
         Cause::NoAnswer => NOT_SAID.to_owned(),
         Cause::Damaged(what) => damaged_in_doubt(what),
         Cause::NodeGone => {
-            let detail = "the transaction's node is gone, and a commit may have been sent before: repeat the commit with the request's ID as Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID; without an ID, ask as look_up says, for as long as a call may take to land, or read what it would have written";
+            let detail = "the transaction's node is gone, and it may have sent a commit before. If the request has an ID: repeat the commit with the ID in the header Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID. Without an ID: call the path in look_up, repeatedly for as long as a call to the store may take, or read the keys that the transaction wrote";
             return Failure::new(Code::Unknown, detail).of(&token);
         }
     };
@@ -218,34 +225,34 @@ fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
             let path = look_up_path(id, scope.as_deref());
             let id = crate::path::excerpt(id);
             let remedy = format!(
-                "send the request {id:?} again under this ID, which commits once at most, or ask GET {path}"
+                "send the request again under its ID {id:?}, which commits at most once, or call GET {path}"
             );
             (path, remedy)
         }
         Asked::Whole { id: None, .. } => {
             let path = look_up_by_transaction(&token);
             let remedy = format!(
-                "ask what became of its transaction with GET {path} or POST /v1/transactions/{token}/commit; the same call again would be another request"
+                "find the outcome with GET {path} or POST /v1/transactions/{token}/commit; do not repeat the call itself, which would be another request"
             );
             (path, remedy)
         }
         Asked::Within => {
             let path = look_up_by_transaction(&token);
             let remedy = format!(
-                "ask GET {path}, or send the same call again (a batch that carried the commit as a batch), which commits once at most"
+                "call GET {path}, or send the same call again (if the commit was part of a batch, the same batch), which commits at most once"
             );
             (path, remedy)
         }
     };
     let mut failure = Failure::new(
         Code::Unknown,
-        format!("whether transaction {token} committed is not known: {why}: {remedy}"),
+        format!("it is not known whether transaction {token} committed: {why}: {remedy}"),
     );
     failure.0.look_up = Some(look_up);
     failure
 }
 
-/// Returns the path at which to ask for a request of this name.
+/// Returns the path of the look-up by a request's ID and scope.
 fn look_up_path(id: &str, scope: Option<&str>) -> String {
     let mut path = format!("/v1/requests/{}", encode(id));
     if let Some(scope) = scope {
@@ -271,10 +278,15 @@ impl From<BodyError<Refused>> for Failure {
                 Failure::beyond(Code::TooLarge, what, limit, actual)
             }
             BodyError::TooSlow { what, timeout } => {
-                let detail = format!("{what} did not come within {} s: nothing was done", timeout.as_secs());
+                let detail = format!(
+                    "{what} did not arrive within {} s, so nothing was done: send the call again",
+                    timeout.as_secs()
+                );
                 Failure::new(Code::BodyTimeout, detail)
             }
-            BodyError::BrokeOff { what, why } => Failure::invalid(format!("{what} broke off: {why}")),
+            BodyError::BrokeOff { what, why } => {
+                Failure::invalid(format!("{what} ended before it was complete: {why}"))
+            }
             BodyError::Refused(refused) => refused.into(),
         }
     }
@@ -282,7 +294,7 @@ impl From<BodyError<Refused>> for Failure {
 
 impl From<Malformed> for Failure {
     fn from(why: Malformed) -> Failure {
-        Failure::invalid_at(why.position, format!("the body is not what this call takes: {}", why.detail))
+        Failure::invalid_at(why.position, format!("the body is not valid for this call: {}", why.detail))
     }
 }
 
@@ -293,11 +305,11 @@ impl From<Refusal> for Failure {
         let (code, detail) = match refusal {
             Refusal::SnapshotGone(key) => (
                 Code::SnapshotGone,
-                format!("no version of {key:?} that fits the transaction's other reads is kept any more: run the request again"),
+                format!("no version of {key:?} that is compatible with the transaction's other reads is kept any more: run the request again"),
             ),
             Refusal::Overloaded(bound) => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
-                (Code::Overloaded, format!("{} at their bound: try again after a while", text_of(bound)))
+                (Code::Overloaded, format!("{} at their limit: try again later", text_of(bound)))
             }
             Refusal::Conflict(conflict) => (Code::Conflict, text_of_conflict(&conflict)),
             Refusal::ConditionFailed(Failed { key, found }) => {
@@ -306,11 +318,11 @@ impl From<Refusal> for Failure {
                     None => "it has no value".into(),
                 };
                 let what = format!("the condition on {key:?} does not hold ({there})");
-                (Code::ConditionFailed, format!("{what}: nothing of this call took effect; read the key, and decide anew"))
+                (Code::ConditionFailed, format!("{what}: nothing of this call took effect; read the key again and decide what to do"))
             }
             Refusal::Lost => (
                 Code::Lost,
-                "the transaction's time ran out, or its node dropped it, before a commit: nothing took effect; run the request again".into(),
+                "the transaction expired, or its node dropped it, before it committed: nothing took effect; run the request again".into(),
             ),
             Refusal::StoreUnavailable(why) => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
@@ -320,31 +332,31 @@ impl From<Refusal> for Failure {
                 retry_after_ms = Some(ms);
                 (
                     Code::InProgress,
-                    format!("another attempt of the request is open, for at most {ms} ms more: try again then, or wait for it with `wait_ms`"),
+                    format!("another attempt of the request is open, for at most {ms} ms more: try again after that, or wait for it with wait_ms"),
                 )
             }
             Refusal::KeyReused => (
                 Code::KeyReused,
-                "a request with this ID committed with another fingerprint: use a fresh ID for another request".into(),
+                "a request with this ID has committed with another fingerprint (another payload): use a new ID for a new request".into(),
             ),
             Refusal::ResultGone => (
                 Code::ResultGone,
-                "the request committed; its result is no longer kept, and it does not run again".into(),
+                "the request has committed, and its result is no longer kept: it cannot run again under this ID".into(),
             ),
-            Refusal::Unknown(_) => (Code::Unknown, format!("{NOT_SAID}: ask as look_up says")),
+            Refusal::Unknown(_) => (Code::Unknown, format!("{NOT_SAID}: call the path in look_up")),
             Refusal::UnknownDamaged(_, what) => {
-                (Code::Unknown, format!("{}: ask as look_up says", damaged_in_doubt(&what)))
+                (Code::Unknown, format!("{}: call the path in look_up", damaged_in_doubt(&what)))
             }
             Refusal::NotFound => {
-                (Code::NotFound, "no such transaction is open here, and no such request is known to have committed".into())
+                (Code::NotFound, "the transaction is not open on this node, and no request with this name is known to have committed".into())
             }
             Refusal::Ended => (
                 Code::Ended,
-                "the transaction has committed, was aborted, or is committing: it takes no more operations. Which of these, and the outcome of a commit, tells its commit again: POST /v1/transactions/{transaction}/commit".into(),
+                "the transaction has committed, was aborted, or is committing, and accepts no more operations. To find out which, repeat its commit: POST /v1/transactions/{transaction}/commit".into(),
             ),
             Refusal::NotServing => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
-                (Code::NotServing, "the node starts, drains or has stopped: try again, or another node".into())
+                (Code::NotServing, "the node is starting, draining or stopped: try again later, or use another node".into())
             }
             Refusal::TooLarge(excess) => {
                 beyond = Some(excess);
@@ -361,38 +373,41 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// Returns the message for a conflict between serializable transactions.
 fn text_of_conflict(Conflict { key, by }: &Conflict) -> String {
     let what = match (key, by) {
         (Some(key), Some(by)) => {
-            format!("transaction {by} has written {key:?}, or is about to, and this one has read or written it too")
+            format!("transaction {by} has written {key:?}, or is about to write it, and this transaction has read or written it too")
         }
         (Some(key), None) => format!(
-            "{key:?} has changed since this transaction read it, or is kept free for a moment for a request that has lost often"
+            "{key:?} has changed since this transaction read it, or is held for a moment for a request that has had many conflicts"
         ),
         (None, _) => {
-            "another transaction no longer waited for this one's commit, or so much was committed since it began that it is not known any more whether what it read still holds".into()
+            "another transaction did not wait for this one's commit any longer, or so many commits followed its begin that its reads cannot be checked any more".into()
         }
     };
     format!("{what}: nothing took effect; run the request again")
 }
 
+/// Returns the message for a transaction whose commit record would be too large.
 fn text_of_excess(Excess { of, actual, limit }: Excess) -> String {
     match of {
         Measured::InlineValues => format!(
-            "values in the transaction's commit record would be {actual} bytes together, at most {limit} are allowed: split the request"
+            "the values in the transaction's commit record would have {actual} bytes together, and at most {limit} are allowed: split the request"
         ),
         Measured::Record => format!(
-            "the transaction's commit record would have up to {actual} bytes with this, at most {limit} are allowed (what one object of the store holds): use fewer or shorter keys or a smaller result, or split the request"
+            "the transaction's commit record would have up to {actual} bytes with this call, and at most {limit} are allowed (the largest object of the store): use fewer or shorter keys or a smaller result, or split the request"
         ),
     }
 }
 
+/// Returns the subject and verb of the message for a bound that is reached.
 fn text_of(bound: Bound) -> &'static str {
     match bound {
-        Bound::Transactions => "open transactions on this node, or what they hold, are",
-        Bound::OperationsInTransaction => "operations under way in this transaction are",
-        Bound::Waiters => "waiters for this request are",
-        Bound::VerbQueue => "calls that wait for this node are",
+        Bound::Transactions => "the open transactions on this node, or the memory that they hold, are",
+        Bound::OperationsInTransaction => "the operations in flight in this transaction are",
+        Bound::Waiters => "the calls that wait for another attempt of this request are",
+        Bound::VerbQueue => "the calls that wait for this node are",
     }
 }
 
@@ -400,6 +415,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Failure(problem, request) = self;
         let code = problem.code;
+        // A doubt or damage needs an operator's attention; everything else is the client's affair.
         match code.action() {
             Action::Unknown | Action::Internal => warn!(
                 code = code.as_str(),

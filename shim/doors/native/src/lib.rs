@@ -8,20 +8,20 @@
 //!
 //! * [`Door`] – the parts that the handlers share: the desk, the network's settings, the meters.
 //! * [`router`] – the API as a service; [`ROUTES`] – its calls; [`OPENAPI`] – the same for clients.
-//! * [`serve`] – serves it on a listener until told to stop.
-//! * [`Meters`] – Prometheus.
-//! * `calls` – the handlers, one file for each kind of call. Each takes a `Caller`; without one there
-//!   is no key, no transaction and no request.
-//! * `failure` – the one place that gives refusals their codes and sentences.
+//! * [`serve`] – serves the API on a listener until it is stopped.
+//! * [`Meters`] – Prometheus metrics.
+//! * `calls` – the handlers, one file for each kind of call. Each takes a `Caller`; without one it
+//!   can use no key, no transaction and no request.
+//! * `failure` – the one place that maps errors to codes and messages.
 //!
 //! # Never a 500
-//! Whatever a client sends and whatever the store does has a code of its own (`aft_api::Code`). What
-//! remains is a broken invariant, which panics: the connection is cut, and the node logs the reason.
-//! Two answers come from the HTTP library and have no body: 400 for bytes that are not HTTP, and 431
-//! or 414 for a head beyond 64 KiB or 100 lines.
+//! Every input of a client and every failure of the store has a code of its own (`aft_api::Code`).
+//! What remains is a broken invariant, which panics: the connection is closed, and the node logs
+//! the reason. Two answers come from the HTTP library and have no body: 400 for bytes that are not
+//! HTTP, and 431 or 414 for a head beyond 64 KiB or 100 lines.
 //!
-//! What is not here: no protocol decision, no durable format, no rights and quotas (the desk's), no
-//! sockets (`aft-net`).
+//! This crate has no protocol decision, no durable format, no rights and quotas (see the desk) and
+//! no sockets (see `aft-net`).
 
 mod auth;
 mod body;

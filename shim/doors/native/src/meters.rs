@@ -1,4 +1,5 @@
-//! Prometheus: one recorder for the process, and what the doors count themselves.
+//! Prometheus metrics: one recorder for the process, and the descriptions of the doors' own
+//! metrics.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -6,22 +7,24 @@ use std::time::Duration;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// Upper bounds of histogram buckets in seconds: from an embedded store's commit to a slow cloud's, twofold to threefold steps.
+/// The upper bounds of histogram buckets in seconds: from an embedded store's commit to that of a
+/// slow cloud store, in steps of a factor of two to three.
 const BUCKETS_S: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
 ];
-/// How often histograms are condensed when nobody scrapes them.
+/// The interval at which histograms are condensed if they are not scraped.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What `/metrics` shows. Install it before the node starts: a node keeps the counters that it finds then.
+/// The recorder behind `/metrics`. Install it before the node starts: a node keeps the counters
+/// that it finds then.
 #[derive(Debug, Clone)]
 pub struct Meters(PrometheusHandle);
 
 impl Meters {
-    /// Makes this the process's recorder, the first time; later calls give the same one.
+    /// Installs the recorder of the process. Later calls return the same one.
     ///
     /// # Panics
-    /// If the process has another recorder.
+    /// Panics if the process already has another recorder.
     pub fn install() -> Meters {
         static INSTALLED: OnceLock<Meters> = OnceLock::new();
         INSTALLED
@@ -35,33 +38,33 @@ impl Meters {
                 describe_histogram!(
                     "aft_http_request_seconds",
                     Unit::Seconds,
-                    "From a call's head to its answer's, by route and method"
+                    "Time from the head of a call to the head of its answer, by route and method"
                 );
                 describe_gauge!("aft_http_connections", "Open connections");
                 describe_counter!(
                     "aft_http_unauthorized_total",
-                    "Calls refused for want of a credential (missing, malformed, unknown, certificate, expired) or of what it allows (right, prefix)"
+                    "Calls rejected because of their credential (missing, malformed, unknown, certificate, expired) or of what it does not allow (right, prefix)"
                 );
                 describe_counter!("aft_credential_calls_total", "Calls by credential");
                 describe_counter!(
                     "aft_credential_bytes_total",
                     Unit::Bytes,
-                    "Bytes of bodies by credential, in and out"
+                    "Bytes of bodies, in and out, by credential"
                 );
-                describe_counter!("aft_credential_limited_total", "Calls refused at a credential's own limit");
+                describe_counter!("aft_credential_limited_total", "Calls rejected at a limit of their credential, by credential and limit");
                 describe_gauge!("aft_credential_open_transactions", "Open transactions by credential");
                 Meters(handle)
             })
             .clone()
     }
 
-    /// The text of `/metrics`.
+    /// Returns the text of `/metrics`.
     pub(crate) fn render(&self) -> String {
         self.0.run_upkeep();
         self.0.render()
     }
 
-    /// Condenses histograms from time to time, for ever.
+    /// Condenses histograms at regular intervals. It never returns.
     pub(crate) async fn upkeep(&self) {
         loop {
             tokio::time::sleep(UPKEEP_INTERVAL).await;

@@ -1,22 +1,23 @@
-//! Keys, tokens and queries out of a request's target, percent-decoded with care: what is not UTF-8 is refused by position, never replaced.
+//! Keys, tokens and queries from a request's target. Percent-decoded text that is not UTF-8 is
+//! rejected with its position, and never replaced.
 
 use aft_api::Code;
 use aft_format::TransactionToken;
 
 use crate::failure::{Failure, Result};
 
-/// The part of a path after the first occurrence of a marker like `/keys/`, still encoded.
+/// Returns the part of `path` after the first occurrence of a marker like `/keys/`, still encoded.
 pub(crate) fn after<'a>(path: &'a str, marker: &str) -> &'a str {
     path.split_once(marker).map_or("", |(_, rest)| rest)
 }
 
-/// The transaction's token in `/v1/transactions/{t}/…`.
+/// Parses the transaction's token in `/v1/transactions/{t}/…`.
 pub(crate) fn transaction(path: &str) -> Result<TransactionToken> {
     let rest = path.strip_prefix("/v1/transactions/").unwrap_or_default();
     let text = rest.split('/').next().unwrap_or_default();
     text.parse().map_err(|_| {
         let detail = format!(
-            "{:?} is no transaction: a token has {} characters and comes from POST /v1/transactions",
+            "{:?} is not a transaction's token: a token has {} characters and comes from POST /v1/transactions",
             excerpt(text),
             TransactionToken::LEN
         );
@@ -24,7 +25,8 @@ pub(crate) fn transaction(path: &str) -> Result<TransactionToken> {
     })
 }
 
-/// Text out of a path, or out of a query (where `+` is a space). `what` is for the problem.
+/// Decodes percent-encoded text from a path, or from a query, where `+` is a space. `what` names
+/// the text in messages.
 pub(crate) fn decode(encoded: &str, what: &str, plus_is_space: bool) -> Result<String> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();
@@ -38,7 +40,7 @@ pub(crate) fn decode(encoded: &str, what: &str, plus_is_space: bool) -> Result<S
                     return Err(Failure::invalid_at(
                         position,
                         format!(
-                            "{what} has a % at byte {position} that two hexadecimal digits do not follow: write %25 for a %"
+                            "{what} has a % at byte {position} without two hexadecimal digits after it: write %25 for a %"
                         ),
                     ));
                 };
@@ -53,7 +55,7 @@ pub(crate) fn decode(encoded: &str, what: &str, plus_is_space: bool) -> Result<S
         let position = why.utf8_error().valid_up_to();
         Failure::invalid_at(
             position,
-            format!("{what} is not UTF-8 from its byte {position} on (counted after percent-decoding)"),
+            format!("{what} is not UTF-8 from byte {position} on (counted after percent-decoding)"),
         )
     })
 }
@@ -74,36 +76,44 @@ fn digit(byte: u8) -> Option<u8> {
     (byte as char).to_digit(16).map(|digit| digit as u8)
 }
 
-/// A query's parameters: each of `names` at most once, and no others.
+/// Parses the parameters of a query, in the order of `names`. Each may be given once, and no
+/// others.
 pub(crate) fn query<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[Option<String>; N]> {
     let mut values = [const { None }; N];
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let Some(at) = names.iter().position(|known| *known == name) else {
-            let known =
-                if N == 0 { "it takes none".to_owned() } else { format!("it takes {}", names.join(", ")) };
+            let known = if N == 0 {
+                "it takes no parameters".to_owned()
+            } else {
+                format!("it takes {}", names.join(", "))
+            };
             return Err(Failure::invalid(format!(
-                "the call takes no parameter {:?}: {known}",
+                "the call does not take the parameter {:?}: {known}",
                 excerpt(name)
             )));
         };
         if values[at].replace(decode(value, names[at], true)?).is_some() {
-            return Err(Failure::invalid(format!("the parameter {name:?} stands twice in the query")));
+            return Err(Failure::invalid(format!(
+                "the parameter {name:?} is given twice in the query: give it once"
+            )));
         }
     }
     Ok(values)
 }
 
-/// A parameter that is true or false; left out, it is false.
+/// Parses a parameter that is true or false. If it is left out, it is false.
 pub(crate) fn flag(name: &str, text: Option<&str>) -> Result<bool> {
     match text {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(other) => Err(Failure::invalid(format!("{name} is true or false, not {:?}", excerpt(other)))),
+        Some(other) => {
+            Err(Failure::invalid(format!("{name} must be true or false, not {:?}", excerpt(other))))
+        }
     }
 }
 
-/// The start of a text that a client sent, for a problem's detail.
+/// Returns the start of a text that a client sent, for a message.
 pub(crate) fn excerpt(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     let mut excerpt: String = text.chars().take(CHARS_MAX).collect();
@@ -121,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys() {
+    fn keys_are_decoded_or_rejected_with_the_position() {
         let key = |encoded: &str| {
             let text = decode(encoded, "the key", false)?;
             Key::parse(&text).map_err(|why| Failure::from(Refused::Key(why)))
@@ -146,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn queries() {
+    fn queries_take_each_known_parameter_once() {
         let values = query(Some("prefix=a+b%2F&after="), ["prefix", "after", "limit"]).unwrap();
         assert_eq!(values, [Some("a b/".to_owned()), Some(String::new()), None]);
         assert!(query(Some("x=1"), ["y"]).unwrap_err().0.detail.contains("it takes y"));

@@ -1,4 +1,5 @@
-//! The API's routes, and what is done around every call: limits on its head, a span, a count.
+//! The API's routes, and the layer around every call: the limit of its headers, a span, the
+//! metrics.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,15 +32,15 @@ pub struct Door {
 }
 
 impl Door {
-    /// Makes a door before a desk.
+    /// Makes a door in front of `desk`.
     pub fn new(desk: Arc<Desk>, net: aft_net::Settings, meters: Meters) -> Arc<Door> {
         Arc::new(Door { desk, net, meters })
     }
 }
 
-/// Serves the API until `stop` is done; then takes no new connection, finishes the calls in flight
-/// within the settings' `stop_timeout`, and returns. With `tls`, connections that do not speak it
-/// are dropped.
+/// Serves the API until `stop` completes. Then it accepts no new connection, finishes the calls in
+/// flight within the settings' `stop_timeout`, and returns. With `tls`, connections that do not
+/// speak TLS are dropped.
 pub async fn serve(
     listener: TcpListener,
     door: Arc<Door>,
@@ -53,7 +54,8 @@ pub async fn serve(
     }
 }
 
-/// Every call of the API: method, and path as the OpenAPI document writes it. A `{key}` or `{id}` at the end may contain `/`.
+/// Every call of the API: its method, and its path as in the OpenAPI document. A `{key}` or `{id}`
+/// at the end may contain `/`.
 pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/transactions"),
     ("GET", "/v1/transactions/{transaction}/keys"),
@@ -80,7 +82,7 @@ pub const ROUTES: &[(&str, &str)] = &[
 
 type Routes = Router<Arc<Door>>;
 
-/// The API as a service.
+/// Makes the API as a service.
 pub fn router(door: Arc<Door>) -> Router {
     let in_transaction = || get(keys::read).put(keys::write).delete(keys::delete);
     let alone = || get(one_operation::read).put(one_operation::write).delete(one_operation::delete);
@@ -106,30 +108,34 @@ pub fn router(door: Arc<Door>) -> Router {
         .with_state(door)
 }
 
-/// A route whose last part may contain `/`, or be empty: then the handler says what is wrong with it.
+/// Makes a route whose last part may contain `/`. It may also be empty, so that the handler can
+/// report what is wrong.
 fn with_rest(path: &str, name: &str, methods: impl Fn() -> MethodRouter<Arc<Door>>) -> Routes {
     Routes::new().route(path, methods()).route(&format!("{path}{{*{name}}}"), methods())
 }
 
 async fn no_such_path(request: Request<Body>) -> Failure {
     let path = crate::path::excerpt(request.uri().path());
-    Failure::new(Code::NoSuchPath, format!("there is no {path:?}: GET /openapi.json tells what there is"))
+    Failure::new(
+        Code::NoSuchPath,
+        format!("the path {path:?} does not exist: GET /openapi.json describes all paths"),
+    )
 }
 
 async fn method_not_allowed(request: Request<Body>) -> Failure {
     let detail = format!(
-        "{} is not for {:?}: the header Allow tells which methods are",
+        "the method {} is not supported for {:?}: the header Allow lists the methods that are",
         crate::path::excerpt(request.method().as_str()),
         crate::path::excerpt(request.uri().path())
     );
     Failure::new(Code::MethodNotAllowed, detail)
 }
 
-/// What is done around every call.
+/// Handles one call: checks its headers, runs it in a span, and records its metrics.
 async fn around(State(door): State<Arc<Door>>, request: Request<Body>, next: Next) -> Response {
     let since = Instant::now();
     let method = method_label(request.method());
-    // The router's own text, one of a few: a label must not hold what clients send.
+    // The label is the router's own text, one of a few: it must not contain text from clients.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route_label = route.as_ref().map_or("none", MatchedPath::as_str);
     let span = debug_span!(
@@ -144,6 +150,8 @@ async fn around(State(door): State<Arc<Door>>, request: Request<Body>, next: Nex
     let response = if header_bytes > limit {
         Failure::beyond(Code::HeadersTooLarge, "a call's headers", limit, header_bytes).into_response()
     } else {
+        // If the handler fails early, the rest of the body is read, so that the client can read the
+        // answer.
         let (request, rest) = lend(request);
         let response = next.run(request).instrument(span).await;
         if let (true, Some(rest)) = (response.status().as_u16() >= 400, rest) {

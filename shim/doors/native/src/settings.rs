@@ -1,4 +1,5 @@
-//! The bounds of this protocol's calls. Those that all doors share are the desk's and the network's.
+//! The bounds of this protocol's calls. The bounds that all doors share belong to the desk and the
+//! network.
 
 /// The longest content type that is kept with a value, in bytes.
 pub(crate) const CONTENT_TYPE_BYTES_MAX: usize = 256;

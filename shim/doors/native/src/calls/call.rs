@@ -1,4 +1,4 @@
-//! The parts of a call that name its transaction: the token, the session, the request's name.
+//! The parts of a call that identify its transaction: the token, the session, the request's ID.
 
 use aft_api::{Code, header};
 use aft_core::ids::Session;
@@ -11,14 +11,15 @@ use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::path;
 
-/// Returns the transaction in a path; it is on this node.
+/// Returns the token of the transaction in a path, and checks that it is on this node.
 pub(crate) fn transaction(caller: &Caller, path: &str) -> Result<TransactionToken> {
     let token = parsed(path)?;
     caller.need_here(&token).map_err(|refused| Failure::from(refused).of(&token))?;
     Ok(token)
 }
 
-/// Returns the transaction in the path of a call that may commit, and whether it is on this node.
+/// Returns the token of the transaction in the path of a call that may commit, and true if it is on
+/// this node.
 pub(crate) fn committing(caller: &Caller, path: &str) -> Result<(TransactionToken, bool)> {
     let token = parsed(path)?;
     let here = caller.is_here(&token).map_err(|refused| Failure::from(refused).of(&token))?;
@@ -31,7 +32,8 @@ fn parsed(path: &str) -> Result<TransactionToken> {
     Ok(token)
 }
 
-/// Returns the commits that the client has seen: out of the body, or else the header.
+/// Returns the commits that the client has seen: from the body's session token, or else the
+/// header's.
 pub(crate) fn session(in_body: Option<&str>, headers: &HeaderMap) -> Result<Session> {
     let in_header = match headers.get(header::SESSION) {
         Some(value) => {
@@ -41,9 +43,8 @@ pub(crate) fn session(in_body: Option<&str>, headers: &HeaderMap) -> Result<Sess
     };
     match in_body.or(in_header).map(str::trim) {
         None | Some("") => Ok(Session::default()),
-        Some(text) => {
-            decode_session(text).map_err(|why| Failure::invalid(format!("the session token: {why}")))
-        }
+        Some(text) => decode_session(text)
+            .map_err(|why| Failure::invalid(format!("the session token is not valid: {why}"))),
     }
 }
 
@@ -56,7 +57,8 @@ pub(crate) fn check_name(what: &str, text: &str) -> Result<()> {
     }
 }
 
-/// Returns the value of a header with text that this crate made.
+/// Returns a header's value. The text must be one that this crate made, such as a token or a
+/// version.
 pub(crate) fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("tokens and versions are visible ASCII")
 }

@@ -1,4 +1,5 @@
-//! Conditions of writes: beside an operation of a batch, or in the headers of a single write (RFC 9110, section 13). A version is the entity tag.
+//! Conditions of writes, with an operation of a batch or in the headers of a single write (RFC
+//! 9110, section 13). The entity tag is the version.
 
 use aft_access::Right;
 use aft_api::{self as api, OpIf, OpKind};
@@ -11,26 +12,25 @@ use crate::caller::Caller;
 use crate::failure::{Failure, Result};
 use crate::path::excerpt;
 
-/// The condition of an operation, as one of its own that comes before it.
+/// Returns the condition of an operation, as a check that must run before the operation.
 pub(crate) fn of(caller: &Caller, op: &api::Op) -> Result<Option<Op>> {
     let key = match &op.kind {
         Some(OpKind::Check(key) | OpKind::Delete(key)) => key,
         Some(OpKind::Put(put)) => &put.key,
         Some(OpKind::Get(_) | OpKind::Add(_)) | None if op.condition.is_some() => {
-            return Err(Failure::invalid("a condition belongs to a put, a delete or a check"));
+            return Err(Failure::invalid("only a put, a delete or a check may have a condition"));
         }
         Some(OpKind::Get(_) | OpKind::Add(_)) | None => return Ok(None),
     };
     let check = condition(op.condition.as_ref())?;
     if check.is_none() && matches!(op.kind, Some(OpKind::Check(_))) {
-        return Err(Failure::invalid(
-            "a check needs if_absent, if_version or if_value: it does nothing else",
-        ));
+        return Err(Failure::invalid("a check needs a condition: if_absent, if_version or if_value"));
     }
     check.map(|condition| Ok(Op::Check(caller.key(key, Right::Read)?, condition))).transpose()
 }
 
-/// A condition on a key, as an operation. To hear whether it holds takes the right to read.
+/// Returns a condition on a key as an operation. It needs the right to read, since the outcome
+/// tells something about the key's value.
 pub(crate) fn check(caller: &Caller, key: &Key, given: Option<&OpIf>) -> Result<Option<Op>> {
     let condition = condition(given)?;
     condition.map(|condition| Ok(Op::Check(caller.key(key.as_str(), Right::Read)?, condition))).transpose()
@@ -43,36 +43,37 @@ fn condition(given: Option<&OpIf>) -> Result<Option<Condition>> {
         Some(OpIf::Value(bytes)) => Some(Condition::Value(bytes.clone())),
         Some(OpIf::Version(text)) => Some(Condition::Version(TxnId::parse(text).ok_or_else(|| {
             let text = excerpt(text);
-            Failure::invalid(format!("{text:?} is no version: give one as a reply names it in \"version\""))
+            Failure::invalid(format!("{text:?} is not a version: give the \"version\" of a reply"))
         })?)),
     })
 }
 
-/// The condition in the headers of a single write.
+/// Returns the condition in the headers of a single write.
 pub(crate) fn of_headers(headers: &HeaderMap) -> Result<Option<OpIf>> {
     match (one(headers, &IF_MATCH)?, one(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(None),
         (None, Some("*")) => Ok(Some(OpIf::Absent(true))),
         (None, Some(_)) => Err(Failure::invalid(
-            "If-None-Match of a write is *: the key is to have no value. Give a version in If-Match",
+            "If-None-Match of a write must be *, for a key without a value: give a version in If-Match instead",
         )),
         (Some(text), None) => match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(version) => Ok(Some(OpIf::Version(version.to_owned()))),
             None => Err(Failure::invalid(
-                "If-Match of a write is one version in quotes, as the header ETag of a read gives it",
+                "If-Match of a write must be one version in quotes, as in the header ETag of a read",
             )),
         },
         (Some(_), Some(_)) => {
-            Err(Failure::invalid("the call has If-Match and If-None-Match: send one of them"))
+            Err(Failure::invalid("the call has both If-Match and If-None-Match: send only one of them"))
         }
     }
 }
 
+/// Returns the value of a header that may be sent once.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Failure::invalid(format!("the header {name} stands twice: send it once")));
+        return Err(Failure::invalid(format!("the header {name} is given twice: send it once")));
     }
     let text = value.to_str().map_err(|_| Failure::invalid(format!("the header {name} is not ASCII")))?;
     Ok(Some(text.trim()))

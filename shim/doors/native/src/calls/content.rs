@@ -1,8 +1,10 @@
-//! Values as raw bodies, on their way in and out: small ones whole, large ones part by part, so that memory is bounded whatever their size.
+//! Values as raw bodies of calls and replies. Small ones are held whole. Large ones pass part by
+//! part, so that memory is bounded for any size.
 //!
 //! ```text
-//!   in:   body ─► at most what a commit record may hold ─► whole            body ─► more ─► parts are stored as they arrive
-//!   out:  whole, or a range of it                             parts are read as they leave, a few ahead
+//!         a value that fits in a commit record   a larger value
+//!   in:   read whole                             parts are stored as they arrive
+//!   out:  whole, or a range                      parts are read as they are sent, a few ahead
 //! ```
 
 use std::ops::Range;
@@ -33,26 +35,27 @@ use crate::failure::{Failure, Result};
 /// The content type of a value that was written without one.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Headers of a write that would change what it means, and that nothing here acts on: better refused than passed over.
+/// Headers that would change the meaning of a write and are not supported. A write with one is
+/// rejected, rather than carried out as if the header were not there.
 const UNSUPPORTED: [HeaderName; 4] =
     [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, CONTENT_RANGE, CONTENT_ENCODING];
 
-/// A value on its way in.
+/// A value in a request's body.
 pub(crate) struct Incoming {
     pub(crate) content_type: Option<String>,
     pub(crate) content: Content,
 }
 
-/// Its bytes.
+/// The bytes of a value in a request's body.
 pub(crate) enum Content {
-    /// All of them.
+    /// The whole value, in memory.
     Whole(Whole),
-    /// More than a commit record takes: they are still arriving.
+    /// A value too large for a commit record, whose bytes are still arriving.
     Large(Large),
 }
 
 impl Incoming {
-    /// Begins to take a request's body for a value. `what` is for the problem.
+    /// Begins to read a value from a request's body. `what` names it in messages.
     pub(crate) async fn start(
         caller: &Caller,
         request: Request<Body>,
@@ -67,11 +70,11 @@ impl Incoming {
             ),
             None => None,
         };
-        // Before the body is taken.
+        // These checks come before the body is read, so that a bad call costs little.
         for name in UNSUPPORTED {
             if head.headers.contains_key(&name) {
                 return Err(Failure::invalid(format!(
-                    "the header {name} is not supported: a write replaces the whole value, whatever it was, and is kept as it came"
+                    "the header {name} is not supported: a write replaces the whole value and stores the body unchanged; send the call without the header"
                 )));
             }
         }
@@ -88,7 +91,7 @@ impl Incoming {
     }
 }
 
-/// Returns true if the value of a read takes a while to send: its transaction should stay open
+/// Returns true if sending the value of a read takes long, so that its transaction should stay open
 /// meanwhile.
 pub(crate) fn takes_long(read: &Read) -> bool {
     let value = match &read.found {
@@ -98,7 +101,7 @@ pub(crate) fn takes_long(read: &Read) -> bool {
     value.is_some_and(large::takes_long)
 }
 
-/// A value as a raw body. What `held` holds open is held until the body is sent.
+/// Responds with a value as a raw body. `held` keeps a transaction open until the body is sent.
 pub(crate) async fn respond(
     caller: &Caller,
     read: Read,
@@ -122,7 +125,7 @@ pub(crate) async fn respond(
     } else {
         content(caller, &key, &value, range.clone(), held).await?
     };
-    // Written through another door it may hold what a header cannot.
+    // A content type that was written through another door may not be valid in a header.
     let content_type =
         content_type.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or(DEFAULT_CONTENT_TYPE);
     if let Some(asked) = asked {
@@ -134,7 +137,7 @@ pub(crate) async fn respond(
     headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_TYPE, content_type);
-    // What a later write may be made conditional on; an own write has no version yet.
+    // The entity tag, for a later conditional write. An uncommitted write has no version yet.
     let text = version_text(version);
     if version != Version::Uncommitted {
         headers.insert(ETAG, header_value(&format!("\"{text}\"")));
@@ -143,7 +146,7 @@ pub(crate) async fn respond(
     Ok(response)
 }
 
-/// A range of a value's bytes.
+/// Responds with a range of a value's bytes.
 async fn content(
     caller: &Caller,
     key: &Key,
@@ -156,14 +159,15 @@ async fn content(
             let at = |offset| usize::try_from(offset).expect("an inline value is in memory");
             let slice = &bytes[at(range.start)..at(range.end)];
             let share = caller.share(slice.len())?;
-            // A slice of a record or of a request's body, of which a slow reader would hold all.
+            // Copied, because the bytes are a slice of a record or of a request's body, all of
+            // which a slow reader would keep in memory.
             Ok(body::large(Bytes::copy_from_slice(slice), share))
         }
         Location::Blob(blob) => blob_content(caller, key, *blob, value.size, range, held).await,
     }
 }
 
-/// A range of a blob's bytes, part by part.
+/// Responds with a range of a blob's bytes, part by part.
 pub(crate) async fn blob_content(
     caller: &Caller,
     key: &Key,
@@ -177,10 +181,11 @@ pub(crate) async fn blob_content(
     Ok(reply::stream(download.first, download.more, len, download.share))
 }
 
-/// The range that the client asks for (RFC 9110, section 14): one, of bytes. Anything else that may be asked is answered with the whole, as the standard has it.
+/// Returns the range that the client asks for: one range of bytes (RFC 9110, section 14). `None`
+/// for any other request, which gets the whole value, as the standard allows.
 fn range(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>> {
     let Some(text) = headers.get(RANGE).and_then(|text| text.to_str().ok()) else { return Ok(None) };
-    // Whether it matches is not looked at: then the whole is right.
+    // If-Range is not evaluated; the whole value is correct in either case.
     if headers.contains_key(IF_RANGE) {
         return Ok(None);
     }
@@ -192,14 +197,16 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>> {
 }
 
 fn beyond(text: &str, size: u64) -> Failure {
-    let detail =
-        format!("the header Range asks for {:?}, and the value has {size} bytes", crate::path::excerpt(text));
+    let detail = format!(
+        "the header Range asks for {:?}, but the value has {size} bytes: ask for a range within it",
+        crate::path::excerpt(text)
+    );
     let mut failure = Failure::new(Code::RangeNotSatisfiable, detail);
     failure.0.actual = Some(size);
     failure
 }
 
-/// What a `Range` header asks for.
+/// The part of a value that a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Whole,
@@ -212,7 +219,7 @@ fn parse_range(text: &str, size: u64) -> Asked {
         return Asked::Whole;
     };
     let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Beyond what can be counted is beyond any value's end.
+        // A number above u64::MAX is beyond any value's end.
         true if !text.is_empty() => Some(text.parse().unwrap_or(u64::MAX)),
         _ => None,
     };
@@ -226,7 +233,7 @@ fn parse_range(text: &str, size: u64) -> Asked {
         ("", _, _, Some(0)) => Asked::Beyond,
         ("", _, _, Some(suffix)) if size > 0 => Asked::Range(size.saturating_sub(suffix)..size),
         ("", _, _, Some(_)) => Asked::Beyond,
-        // Several ranges, or none that can be read.
+        // Several ranges, or a malformed one.
         _ => Asked::Whole,
     }
 }
@@ -236,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges() {
+    fn range_headers_are_parsed_or_ignored() {
         for (text, expected) in [
             ("bytes=0-0", Asked::Range(0..1)),
             ("bytes=2-4", Asked::Range(2..5)),

@@ -1,22 +1,25 @@
-//! The header `Idempotency-Key`: bare, as most clients send it, or a quoted string, as draft-ietf-httpapi-idempotency-key-header asks.
+//! The header `Idempotency-Key`: bare, as most clients send it, or a quoted string, as
+//! draft-ietf-httpapi-idempotency-key-header requires.
 
 use aft_api::header;
 use axum::http::HeaderMap;
 
 use crate::failure::{Failure, Result};
 
-/// The request ID in the headers.
+/// Returns the request ID in the headers; `None` if there is none.
 pub(crate) fn request_id(headers: &HeaderMap) -> Result<Option<String>> {
     let mut values = headers.get_all(header::IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Failure::invalid("the header Idempotency-Key stands twice: a request has one ID"));
+        return Err(Failure::invalid(
+            "the header Idempotency-Key is given twice: a request has one ID, so send it once",
+        ));
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|why| {
         let position = why.valid_up_to();
         Failure::invalid_at(
             position,
-            format!("the header Idempotency-Key is not UTF-8 from its byte {position} on"),
+            format!("the header Idempotency-Key is not UTF-8 from byte {position} on"),
         )
     })?;
     let text = text.trim();
@@ -26,7 +29,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Result<Option<String>> {
     }
 }
 
-/// The rest of a structured-field string (RFC 8941, section 3.3.3) after its first quote.
+/// Parses the rest of a structured-field string (RFC 8941, section 3.3.3) after its first quote.
 fn unquote(rest: &str) -> Result<String> {
     let mut text = String::with_capacity(rest.len());
     let mut chars = rest.char_indices();
@@ -47,7 +50,7 @@ fn unquote(rest: &str) -> Result<String> {
 fn malformed(position: usize, why: &str) -> Failure {
     Failure::invalid_at(
         position,
-        format!("the header Idempotency-Key is no quoted string: {why} (byte {position})"),
+        format!("the header Idempotency-Key is not a valid quoted string: {why} (byte {position})"),
     )
 }
 
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_and_quoted_are_the_same() {
+    fn bare_and_quoted_ids_are_equal() {
         for (sent, id) in
             [("order-7", "order-7"), ("\"order-7\"", "order-7"), (r#""a\"b\\c""#, r#"a"b\c"#), ("\"\"", "")]
         {
@@ -74,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn half_quoted_is_refused() {
+    fn malformed_and_repeated_headers_are_rejected() {
         for sent in ["\"a", "\"a\"b", r#""a\b""#, "\"a\"; q=1"] {
             assert!(parse(&[sent]).is_err(), "{sent}");
         }

@@ -18,6 +18,7 @@ use crate::calls::values::{self, attributes};
 use crate::failure::{Failure, Result};
 use crate::path;
 
+/// Parses the transaction and the key of a call, and checks that the caller may use the key.
 fn target(caller: &Caller, request: &Request<Body>, right: Right) -> Result<(TransactionToken, Key)> {
     path::query(request.uri().query(), []).map(|[]| ())?;
     let token = call::transaction(caller, request.uri().path())?;
@@ -40,6 +41,7 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
     put(&caller, token.attempt, key, condition, request).await.map_err(|failure| failure.of(&token))
 }
 
+/// Writes the request's body to a key: a small value as an operation, a large one part by part.
 async fn put(
     caller: &Caller,
     attempt: AttemptId,

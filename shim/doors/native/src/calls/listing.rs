@@ -1,4 +1,5 @@
-//! `GET /v1/transactions/{t}/keys?prefix=&after=&limit=&delimiter=`: the keys that exist in the transaction's snapshot, in order.
+//! `GET /v1/transactions/{t}/keys?prefix=&after=&limit=&delimiter=`: the keys that exist in the
+//! transaction's snapshot, in order.
 
 use aft_api::{Listed, Listing, header};
 use aft_core::message::ListKeys;
@@ -25,7 +26,7 @@ pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Respo
             _ => {
                 let text = path::excerpt(&text);
                 return Err(Failure::invalid(format!(
-                    "limit is a number from 1 to {LIST_LIMIT_MAX}, not {text:?}"
+                    "limit must be a number from 1 to {LIST_LIMIT_MAX}, not {text:?}"
                 )));
             }
         },
@@ -33,7 +34,8 @@ pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Respo
     let asked = prefix.unwrap_or_default();
     let mut delimiter = delimiter.filter(|delimiter| !delimiter.is_empty());
     let prefix = caller.listed(&asked)?;
-    // All that the caller may see lies below one common prefix: is there any of it?
+    // The caller's own prefix may lie below a common prefix of the listing. Then the answer is that
+    // one common prefix, if there is any key below it, so one key is listed to find out.
     let below = delimiter.as_deref().and_then(|delimiter| common_prefix(&asked, &prefix, delimiter));
     let after = after.filter(|after| !after.is_empty());
     if let Some(below) = &below {
@@ -65,7 +67,8 @@ fn respond(caller: &Caller, request: &Request<Body>, listing: Listing) -> Result
     body::respond_within(caller, StatusCode::OK, format, &listing)
 }
 
-/// Returns the common prefix that holds all that a caller may see, if the part of its own prefix beyond what it asked for has the delimiter.
+/// Returns the common prefix that contains every key that the caller may see. There is one if its
+/// allowed prefix has the delimiter after the part that it asked for.
 fn common_prefix(asked: &str, allowed: &str, delimiter: &str) -> Option<String> {
     let rest = allowed.strip_prefix(asked)?;
     let end = asked.len() + rest.find(delimiter)? + delimiter.len();
@@ -77,7 +80,7 @@ mod tests {
     use super::common_prefix;
 
     #[test]
-    fn a_callers_own_prefix_may_be_below_a_common_one() {
+    fn a_prefix_of_a_credential_may_lie_below_a_common_prefix() {
         let check = |asked, allowed, expect: Option<&str>| {
             assert_eq!(common_prefix(asked, allowed, "/").as_deref(), expect, "{asked} {allowed}");
         };

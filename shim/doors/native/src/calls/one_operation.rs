@@ -1,4 +1,5 @@
-//! `GET`, `HEAD`, `PUT` and `DELETE` of one key, each a transaction of its own. `Aft-Session` in and out; writes take `Idempotency-Key`.
+//! `GET`, `HEAD`, `PUT` and `DELETE` of one key, each a transaction of its own. All accept and
+//! return `Aft-Session`; writes accept `Idempotency-Key`.
 
 use aft_access::Right;
 use aft_api::{self as api, Format, OpIf, OpKind, Put, header};
@@ -37,8 +38,8 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
     let session = header_value(&encode_session(&committed.session));
     let (read, held) = match content::takes_long(&read) && request.method() == Method::GET {
         true => {
-            // Read again, in a transaction that stays open while the value is sent: so long its value
-            // is not collected.
+            // Read again, in a transaction that stays open while the value is sent, so that the
+            // value is not collected meanwhile.
             let opening = Opening { session: committed.session, fresh, ..Opening::default() };
             let ready = opening.prepare(&caller, Some(&read.key))?;
             let (read, held) = ready.read_held(&caller, read.key).await?;
@@ -78,24 +79,26 @@ async fn write_large(
     large: Large,
 ) -> Result<Reported> {
     let check = conditional::check(caller, &key, condition.as_ref())?;
-    // The transaction begins before the node sees the condition.
+    // Conditions need a serializable transaction. The node sees the condition only after the begin,
+    // so the level is set here.
     opening.isolation = check.as_ref().map(|_| Isolation::Serializable);
     let mut value = Arriving::new(large);
-    // All of the payload is known only at its end: the transaction begins without a fingerprint, and
-    // gets it with its commit.
+    // The whole payload is known only at its end, so the transaction begins without a fingerprint,
+    // and gets one with its commit.
     if opening.request_id.is_some() {
         value.sum_up(&named(&key, content_type.as_deref(), condition.as_ref()));
     }
     let attributes = attributes(content_type)?;
     let mut ready = opening.prepare(caller, Some(&key))?;
-    // It takes as long as its client takes to send it.
+    // The transaction must stay open for as long as the client takes to send the value.
     ready.as_long_as_possible();
     Span::current().record("transaction", tracing::field::display(caller.token(ready.attempt())));
     let plan = |stored: &Stored| check.into_iter().chain([stored.put(key, attributes)]).collect();
     Ok(ready.store(caller, value, plan).await?.into())
 }
 
-/// Returns the bytes that the fingerprint of a large value covers before its own.
+/// Returns the bytes that the fingerprint of a large value covers before the value itself: the key,
+/// the content type and the condition, each with its length.
 fn named(key: &Key, content_type: Option<&str>, condition: Option<&OpIf>) -> Vec<u8> {
     let mut text = Vec::new();
     let condition = condition.map(|condition| format!("{condition:?}"));
@@ -115,6 +118,7 @@ pub(crate) async fn delete(caller: Caller, request: Request<Body>) -> Result<Res
     run(&caller, opening, op, reply).await
 }
 
+/// Returns the arguments of the opening, and the key, of a write.
 fn opening(caller: &Caller, request: &Request<Body>) -> Result<(Opening, Key)> {
     let headers: &HeaderMap = request.headers();
     let [scope] = path::query(request.uri().query(), ["scope"])?;
@@ -128,6 +132,7 @@ fn opening(caller: &Caller, request: &Request<Body>) -> Result<(Opening, Key)> {
     Ok((opening, key))
 }
 
+/// Runs one write in a transaction of its own. With a request ID, the operation is the fingerprint.
 async fn run(caller: &Caller, mut opening: Opening, op: api::Op, reply: Format) -> Result<Response> {
     if opening.request_id.is_some() {
         let batch = api::Batch { ops: vec![op.clone()], commit: Some(true), result: None };

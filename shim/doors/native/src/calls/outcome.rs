@@ -56,11 +56,10 @@ impl From<Outcome> for Reported {
 
 impl Reported {
     /// Makes the response.
-    ///
     /// # Errors
-    /// Returns a failure if it is a large result of another attempt and the bound for large bodies is
-    /// reached: the caller asks again. The outcome of this call itself is always reported; its share
-    /// was taken before.
+    /// Returns a failure if this is the replay of another attempt with a large result, and the
+    /// bound for large bodies is reached: the caller can repeat the call. The outcome of this
+    /// call's own transaction is always reported; its share was taken before.
     pub(crate) fn respond(self, caller: &Caller, format: Format) -> Result<Response> {
         let Reported { reply, opened, share } = self;
         let status = if opened { StatusCode::CREATED } else { StatusCode::OK };

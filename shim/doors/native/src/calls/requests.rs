@@ -1,4 +1,4 @@
-//! `GET /v1/requests/{id}`: did a request commit, when, which keys, with what result?
+//! `GET /v1/requests/{id}`: the commit of a request, with its time, keys and result.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::calls::outcome::now_ms;
 use crate::failure::{Failure, Result};
 use crate::path;
 
-/// The record of the request that a call's target names, after a prefix of its path.
+/// Returns the record of the request that `target` names after `prefix` in its path.
 pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<Arc<Record>> {
     caller.need(Right::Read)?;
     let [scope, by] = path::query(target.query(), ["scope", "by"])?;
@@ -29,7 +29,7 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
     let found = match by.as_deref() {
         None | Some("id") => {
             if id.is_empty() {
-                return Err(Failure::invalid("a request ID has at least one byte"));
+                return Err(Failure::invalid("the path has no request ID: give one of at least one byte"));
             }
             check_name("a request ID", &id)?;
             let scope = scope.unwrap_or_default();
@@ -39,20 +39,23 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
         Some("transaction") => match id.parse::<TransactionToken>() {
             Ok(token) => caller.look_up_transaction(&token).await,
             Err(_) => {
-                return Err(Failure::invalid("by=transaction takes the token of a transaction"));
+                return Err(Failure::invalid("by=transaction needs the token of a transaction in the path"));
             }
         },
-        // A record does not say whose it is.
+        // A record does not name its tenant, so a look-up by hash needs the right to see all of
+        // them.
         Some("hash") => {
             caller.need_to_see_all()?;
             let hash = parse_hash(&id).ok_or_else(|| {
-                Failure::invalid("by=hash takes a request's hash: 64 lower-case hexadecimal digits")
+                Failure::invalid(
+                    "by=hash needs a request's hash in the path: 64 lower-case hexadecimal digits",
+                )
             })?;
             caller.node().look_up(hash).await
         }
         Some(other) => {
             return Err(Failure::invalid(format!(
-                "by is id, transaction or hash, not {:?}",
+                "by must be id, transaction or hash, not {:?}",
                 path::excerpt(other)
             )));
         }
@@ -62,10 +65,10 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
         Err(Refusal::NotFound) => {
             let detail = match by.as_deref() {
                 Some("transaction") => {
-                    "no commit of this transaction's request is known here: it has not committed yet, never will, or is no longer kept. If the transaction was opened with a request ID, ask by that: GET /v1/requests/{id}, with ?scope= if there was one; only the node that it was open on knows for a while which it was"
+                    "no commit of this transaction's request is known here: it has not committed yet, will never commit, or is no longer kept. If the transaction was opened with a request ID, look the request up by it: GET /v1/requests/{id}, with ?scope= if there was one. Only the node on which the transaction was open knows the request's ID, and only for a while"
                 }
                 Some(_) | None => {
-                    "no commit of this request is known: it never ran, has not committed yet, or is no longer kept"
+                    "no commit of this request is known: the request never ran, has not committed yet, or is no longer kept"
                 }
             };
             Err(Failure::new(Code::NotFound, detail))
@@ -94,8 +97,8 @@ pub(crate) async fn look_up(caller: Caller, request: Request<Body>) -> Result<Re
     Ok(response)
 }
 
-/// The session of a client that has heard of a commit just now. The store's time is not known here: the entry is kept for rather too long, which
-/// costs a look-up at most.
+/// Returns the session of a client that has just learned of a commit. The store's time is not known
+/// here, so the entry may be kept longer than needed, which costs a look-up at most.
 fn session_of(record: &Record) -> Session {
     let seen_ms = now_ms().max(record.txn.time.ms()).saturating_add(MERGED_COVER_MS);
     let whole = record.is_whole();
@@ -103,6 +106,7 @@ fn session_of(record: &Record) -> Session {
     Session { entries, ..Session::default() }
 }
 
+/// Parses a request's hash in lower-case hexadecimal digits.
 fn parse_hash(text: &str) -> Option<RequestHash> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,4 +1,5 @@
-//! Large results: `PUT /v1/transactions/{t}/result` stores one before the commit, `GET /v1/results/{id}` reads it for as long as the request is kept.
+//! Large results: `PUT /v1/transactions/{t}/result` stores one before the commit, and
+//! `GET /v1/results/{id}` reads it for as long as the request is kept.
 
 use aft_access::Right;
 use aft_api::{Code, header};
@@ -27,7 +28,7 @@ pub(crate) async fn write(caller: Caller, request: Request<Body>) -> Result<Resp
     caller.need(Right::Write)?;
     if conditional::of_headers(request.headers())?.is_some() {
         return Err(Failure::invalid(
-            "a result has no condition: put it on the operations of the transaction",
+            "a result cannot have a condition: send the condition with an operation of the transaction",
         ));
     }
     let result = async {
@@ -53,7 +54,8 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
             body::large(bytes.clone(), share)
         }
         (None, Some(LargeResult { blob, size })) => {
-            // Its parts go with the record's retention, and not by a key's version.
+            // The parts are kept with the record, not with a version of a key. If they are gone,
+            // the result is no longer kept.
             let gone = |failure: Failure| match failure.0.code {
                 Code::SnapshotGone => Failure::from(Refusal::ResultGone),
                 _ => failure,

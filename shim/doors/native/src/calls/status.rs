@@ -16,18 +16,19 @@ use crate::failure::{Failure, Result};
 use crate::openapi::OPENAPI;
 use crate::router::Door;
 
-/// The process lives and answers.
+/// Answers as long as the process runs.
 pub(crate) async fn healthz() -> Response {
     text("text/plain; charset=utf-8", "ok\n")
 }
 
-/// The node takes new transactions.
+/// Answers with success while the node accepts new transactions and the store takes writes;
+/// otherwise with the reason.
 pub(crate) async fn readyz(State(door): State<Arc<Door>>) -> Result<Response> {
     let detail = match door.desk.node().ready() {
         NodeState::Serving => {
             if let Some(why) = door.desk.node().store_ended() {
                 let detail =
-                    format!("the store takes no more writes until this server is started again: {why}");
+                    format!("the store accepts no more writes until this server is restarted: {why}");
                 return Err(Failure::new(Code::StoreUnavailable, detail));
             }
             if let Some(why) = door.desk.node().time_unsure() {
@@ -35,13 +36,13 @@ pub(crate) async fn readyz(State(door): State<Arc<Door>>) -> Result<Response> {
             }
             return Ok(text("text/plain; charset=utf-8", "ready\n"));
         }
-        NodeState::Draining => "draining: the node finishes what is open, and takes nothing new",
+        NodeState::Draining => "draining: the node finishes open transactions, and accepts no new ones",
         NodeState::Stopped => "stopped: the node has ended",
     };
     Err(Failure::new(Code::NotServing, detail))
 }
 
-/// What no single tenant may see: the counts of all.
+/// Returns the metrics. They count the calls of all tenants, so they need the right *admin*.
 pub(crate) async fn metrics(caller: Caller) -> Result<Response> {
     caller.need(Right::Admin)?;
     Ok(text("text/plain; version=0.0.4; charset=utf-8", caller.door().meters.render()))

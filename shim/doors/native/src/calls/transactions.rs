@@ -28,16 +28,18 @@ pub(crate) async fn execute(caller: Caller, request: Request<Body>) -> Result<Re
     open(&caller, request, true).await
 }
 
+/// Opens a transaction; with `whole`, the call always commits.
 async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Response> {
     no_parameters(&request)?;
     let headers = request.headers().clone();
     let call = body::message::<api::Begin>(caller, request).await?;
     let mut begin = call.message;
+    // The request ID may come in the header or in the body, or be the same in both.
     if let Some(id) = idempotency::request_id(&headers)?
         && *begin.request_id.get_or_insert_with(|| id.clone()) != id
     {
         return Err(Failure::invalid(
-            "the header Idempotency-Key and the body's request_id name two requests: send one of them",
+            "the header Idempotency-Key and the body's request_id differ: send only one of them",
         ));
     }
     if whole && begin.commit == Some(false) {
@@ -47,6 +49,8 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
     }
     let commits = whole || begin.commit == Some(true);
     let commit = commit_args(caller, commits, begin.result, None)?;
+    // A call that is the whole transaction of a request is its own fingerprint, unless it gives
+    // one.
     let fingerprint = match &begin.fingerprint {
         Some(text) => {
             check_name("a fingerprint", text)?;
@@ -66,7 +70,7 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
             Ok(IfOpen::Run) => true,
             Err(_) => {
                 return Err(Failure::invalid(format!(
-                    "if_open is WAIT (0) or RUN (1), not {}",
+                    "if_open must be WAIT (0) or RUN (1), not {}",
                     begin.if_open
                 )));
             }
@@ -80,7 +84,7 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
             Ok(api::Isolation::Serializable) => Some(Isolation::Serializable),
             Err(_) => {
                 return Err(Failure::invalid(format!(
-                    "isolation is READ_ATOMIC (1), SERIALIZABLE (2), or left out (0), not {}",
+                    "isolation must be READ_ATOMIC (1), SERIALIZABLE (2), or left out (0), not {}",
                     begin.isolation
                 )));
             }
@@ -107,7 +111,7 @@ pub(crate) async fn run_opening(
     let outcome = ready.run(caller, plan, commit).await.map_err(|refused| {
         let opened_nothing = refused.opened_nothing();
         let failure = Failure::from(refused).of_request(id.as_deref());
-        // Then there never was a transaction that could be named.
+        // The problem names the transaction only if there was one.
         if opened_nothing { failure } else { failure.of(&token) }
     })?;
     Ok(outcome.into())
@@ -119,15 +123,15 @@ fn fingerprint_of(ops: &[api::Op], args: &CommitArgs) -> aft_core::ids::Fingerpr
     fingerprint(&Format::Protobuf.encode(&batch))
 }
 
-/// The request that a commit repeats, by the header `Idempotency-Key` and the parameter `scope`: a node that has forgotten the transaction
-/// answers from the request's record.
+/// Returns the request that a commit repeats, by the header `Idempotency-Key` and the parameter
+/// `scope`. With it, a node that does not know the transaction answers from the request's record.
 fn repeated(caller: &Caller, request: &Request<Body>) -> Result<Option<RequestHash>> {
     let [scope] = crate::path::query(request.uri().query(), ["scope"])?;
     let Some(id) = idempotency::request_id(request.headers())? else {
         return match scope {
             None => Ok(None),
             Some(_) => Err(Failure::invalid(
-                "a scope belongs to a request ID: send the header Idempotency-Key as well, or leave it out",
+                "a scope needs a request ID: send the header Idempotency-Key as well, or leave the scope out",
             )),
         };
     };
@@ -137,7 +141,8 @@ fn repeated(caller: &Caller, request: &Request<Body>) -> Result<Option<RequestHa
     Ok(Some(caller.request_hash(&scope, &id)))
 }
 
-/// A result is stored with the commit, so it takes what a write takes.
+/// Returns the arguments of a commit; `None` if the call does not commit. A result is stored with
+/// the commit, so it needs the right to write.
 fn commit_args(
     caller: &Caller,
     commits: bool,
@@ -147,13 +152,18 @@ fn commit_args(
     if result.is_some() {
         caller.need(Right::Write).map_err(|refused| {
             let mut failure = Failure::from(refused);
-            failure.0.detail.push_str(": a commit stores its result; without one it takes no such right");
+            failure
+                .0
+                .detail
+                .push_str("; a commit with a result needs this right, and a commit without one does not");
             failure
         })?;
     }
     match &result {
         Some(_) if !commits => {
-            return Err(Failure::invalid("a result belongs to a commit, and this call has none"));
+            return Err(Failure::invalid(
+                "a result needs a commit, and this call does not commit: add \"commit\": true, or leave the result out",
+            ));
         }
         Some(bytes) if bytes.len() > RESULT_BYTES_MAX => {
             return Err(Failure::beyond(Code::TooLarge, "a result", RESULT_BYTES_MAX, bytes.len()));
@@ -189,6 +199,7 @@ async fn run(
     Ok(caller.run(attempt, plan, commit, &Asked::Within).await?.into())
 }
 
+/// Answers a commit of a transaction that is not on this node.
 async fn elsewhere(caller: &Caller, attempt: AttemptId, request: Option<RequestHash>) -> Result<Reported> {
     Ok(caller.commit_elsewhere(attempt, request).await?.into())
 }
@@ -215,7 +226,7 @@ pub(crate) async fn abort(caller: Caller, request: Request<Body>) -> Result<Resp
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// A parameter that the call does not take is a mistake of the caller.
+/// Rejects a call with any parameter.
 fn no_parameters(request: &Request<Body>) -> Result<()> {
     crate::path::query(request.uri().query(), []).map(|[]| ())
 }

@@ -1,4 +1,4 @@
-//! Operations on their way in, and reads on their way out.
+//! Conversion of operations and reads between the API's types and the desk's.
 
 use aft_access::Right;
 use aft_api::{self as api, Code, OpKind, header};
@@ -13,8 +13,8 @@ use crate::calls::conditional;
 use crate::failure::{Failure, Result};
 use crate::settings::CONTENT_TYPE_BYTES_MAX;
 
-/// Checks operations: what they are, and whether the caller may. Values are inline, whatever their
-/// size: the node finds them a place.
+/// Checks operations and the caller's rights to them, and makes a plan. Values of any size are
+/// inline: the node decides where to store them.
 pub(crate) fn plan(caller: &Caller, ops: Vec<api::Op>) -> Result<Plan> {
     let mut plan = Plan::default();
     for (at, op) in ops.into_iter().enumerate() {
@@ -28,7 +28,7 @@ pub(crate) fn plan(caller: &Caller, ops: Vec<api::Op>) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Checks an operation apart from its condition. A check has nothing else: `None`.
+/// Checks an operation without its condition. `None` for a check, which has nothing else.
 fn checked(caller: &Caller, op: api::Op) -> Result<Option<Op>> {
     Ok(Some(match op.kind {
         Some(OpKind::Check(_)) => return Ok(None),
@@ -48,7 +48,7 @@ fn checked(caller: &Caller, op: api::Op) -> Result<Option<Op>> {
             };
             Op::Put(key, value)
         }
-        None => return Err(Failure::invalid("there is none: it needs get, put, delete, check or add")),
+        None => return Err(Failure::invalid("it is empty: it needs get, put, delete, check or add")),
     }))
 }
 
@@ -67,14 +67,14 @@ pub(crate) fn attributes(content_type: Option<String>) -> Result<Bytes> {
         return Err(Failure::invalid_at(
             position,
             format!(
-                "a content type is visible ASCII, to be given back in a header; byte {position} of this one is not"
+                "a content type must be visible ASCII, because it is returned in a header; byte {position} of this one is not"
             ),
         ));
     }
     Ok(Attributes { content_type: Some(content_type) }.to_bytes())
 }
 
-/// Returns a version as replies write it.
+/// Formats a version for a reply.
 pub(crate) fn version_text(version: Version) -> String {
     match version {
         Version::Uncommitted => header::VERSION_UNCOMMITTED.into(),
@@ -82,7 +82,7 @@ pub(crate) fn version_text(version: Version) -> String {
     }
 }
 
-/// Returns a read as replies have it.
+/// Converts a read for a reply.
 pub(crate) fn reported(read: ReadValue) -> api::Read {
     let mut result = api::Read { key: read.key.as_str().to_owned(), ..api::Read::default() };
     if let Some(Got { attributes, version, bytes }) = read.found {

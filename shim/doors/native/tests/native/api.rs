@@ -1,11 +1,12 @@
-//! Goal: every row of the API does what the design says. Method: a real node over a store in memory, over a real socket.
+//! Goal: every call of the API does what is documented. Method: a real node over a store in memory,
+//! over a real socket.
 
 use crate::support::Server;
 use aft_api::{Batch, Begin, Code, Format, Listing, Op, Reply, Request};
 use bytes::Bytes;
 
 #[tokio::test]
-async fn a_transaction_from_begin_to_commit() {
+async fn a_transaction_runs_from_begin_to_commit() {
     let server = Server::start().await;
     let t = server.open().await;
     let key = |key: &str| format!("/v1/transactions/{t}/keys/{key}");
@@ -23,7 +24,7 @@ async fn a_transaction_from_begin_to_commit() {
     assert_eq!(server.call("GET", &key("gone"), &[], "").await.problem().code, Code::Absent);
     let head = server.call("HEAD", &key("gone"), &[], "").await;
     assert_eq!((head.status.as_u16(), head.header("aft-error")), (404, Some("absent")));
-    // Nobody else sees it yet.
+    // Other transactions do not see it yet.
     assert_eq!(server.call("GET", "/v1/keys/a/b%20c", &[], "").await.problem().code, Code::Absent);
 
     let commit = server.post(&format!("/v1/transactions/{t}/commit"), "").await;
@@ -39,7 +40,7 @@ async fn a_transaction_from_begin_to_commit() {
 }
 
 #[tokio::test]
-async fn begin_answers_201_and_says_until_when() {
+async fn begin_returns_201_with_the_expiry() {
     let server = Server::start().await;
     let answer = server
         .post("/v1/transactions", r#"{"timeout_ms": 5000, "ops": [{"put": "k", "text": "v"}, {"get": "k"}]}"#)
@@ -73,14 +74,15 @@ async fn batches_read_write_and_commit_in_both_encodings() {
         assert_eq!(reply.results[0].value.as_deref(), Some(&b"one"[..]));
         assert_eq!(reply.results[0].version.as_deref(), Some("uncommitted"));
     }
-    // Asked in one encoding, answered in the other.
+    // The request is in one encoding, and the reply in the other.
     let headers = [("content-type", "application/json"), ("accept", "application/x-protobuf")];
     let answer = server.call("POST", "/v1/execute", &headers, r#"{"ops": [{"get": "k3"}]}"#).await;
     let reply: Reply = Format::Protobuf.decode(&answer.body).unwrap();
     assert_eq!(reply.results[0].value.as_deref(), Some(&b"three"[..]));
 }
 
-/// Overtakes a transaction that was opened so, and returns the status of its commit.
+/// Opens a transaction with `begin`, overtakes it with another write, and returns the status of its
+/// commit.
 async fn commit_after_another(server: &Server, begin: &Begin) -> u16 {
     let headers = [("content-type", Format::Protobuf.content_type())];
     let answer = server.call("POST", "/v1/transactions", &headers, Format::Protobuf.encode(begin)).await;
@@ -92,9 +94,9 @@ async fn commit_after_another(server: &Server, begin: &Begin) -> u16 {
     server.post(&format!("/v1/transactions/{transaction}/commit"), "").await.status.as_u16()
 }
 
-/// One process holds this store: what names no level is read atomic.
+/// Goal: on a store that one process holds, a transaction that names no level is read atomic.
 #[tokio::test]
-async fn the_level_may_be_left_out() {
+async fn a_transaction_without_a_level_is_read_atomic() {
     let server = Server::start().await;
     for (isolation, status) in [(0, 200), (1, 200), (2, 409)] {
         let begin = Begin { isolation, ..Begin::default() };
@@ -137,7 +139,7 @@ async fn listing_is_paged_and_sees_own_writes() {
 }
 
 #[tokio::test]
-async fn abort_leaves_nothing() {
+async fn an_aborted_transaction_has_no_effect() {
     let server = Server::start().await;
     let t = server.open().await;
     server.call("PUT", &format!("/v1/transactions/{t}/keys/k"), &[], "v").await;
@@ -147,7 +149,7 @@ async fn abort_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_request_runs_once_and_is_looked_up() {
+async fn a_request_commits_once_and_can_be_looked_up() {
     let server = Server::start().await;
     let body =
         r#"{"request_id": "order/7", "scope": "shop", "ops": [{"put": "k", "text": "v"}], "result": "b2s="}"#;
@@ -159,7 +161,7 @@ async fn a_request_runs_once_and_is_looked_up() {
     assert!(reply.replayed && !reply.committed, "{reply:?}");
     assert_eq!(reply.result.as_deref(), Some(&b"ok"[..]));
     assert_eq!(reply.version, first.reply().version);
-    // The same by header, quoted as the draft has it; and by begin.
+    // The same ID in the header, quoted as the draft requires.
     let without = body.replace(r#""request_id": "order/7", "#, "");
     let quoted = server.call("POST", "/v1/execute", &[("idempotency-key", "\"order/7\"")], without).await;
     assert!(quoted.reply().replayed, "{quoted:?}");
@@ -169,7 +171,7 @@ async fn a_request_runs_once_and_is_looked_up() {
     assert_eq!(Some(&request.version), reply.version.as_ref());
     assert_eq!((&*request.keys, request.result.as_deref()), (&["k".to_owned()][..], Some(&b"ok"[..])));
     let by_hash = server.call("GET", &format!("/v1/requests/{}?by=hash", request.hash), &[], "").await;
-    // When its client heard of it is in the session.
+    // The session contains the time of the look-up, so it differs.
     let by_hash: Request = Format::Json.decode(&by_hash.body).unwrap();
     assert_eq!(Request { session: request.session.clone(), ..by_hash }, request);
     // Another scope is another request.
@@ -192,7 +194,7 @@ async fn one_operation_calls_replay_and_carry_sessions() {
 
     let get = server.call("GET", "/v1/keys/x", &[("aft-session", &session)], "").await;
     assert_eq!(&get.body[..], b"hello");
-    // A read forgets nothing that the client has seen.
+    // The session of a read keeps the commits that the client has seen.
     assert_eq!(get.header("aft-session"), Some(session.as_str()));
     let head = server.call("HEAD", "/v1/keys/x", &[], "").await;
     assert_eq!((head.header("content-length"), head.header("content-type")), (Some("5"), Some("text/plain")));
@@ -200,9 +202,10 @@ async fn one_operation_calls_replay_and_carry_sessions() {
     assert_eq!(server.call("GET", "/v1/keys/x", &[], "").await.problem().code, Code::Absent);
 }
 
-/// Far more than fits into a commit record: the doors put values into blobs, wherever they come in.
+/// Goal: values that do not fit into a commit record are stored as blobs, for every call that
+/// writes.
 #[tokio::test]
-async fn large_values_come_back_as_they_went_in() {
+async fn large_values_are_read_back_unchanged() {
     let server = Server::start().await;
     let value = |seed: u8, len: usize| -> Bytes {
         (0..len).map(|at| (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ seed).collect()
@@ -237,7 +240,7 @@ async fn large_values_come_back_as_they_went_in() {
 }
 
 #[tokio::test]
-async fn the_service_says_how_it_is() {
+async fn health_readiness_and_metrics_are_reported() {
     let server = Server::start().await;
     assert_eq!(server.call("GET", "/healthz", &[], "").await.status, 200);
     assert_eq!(server.call("GET", "/readyz", &[], "").await.status, 200);
@@ -263,9 +266,10 @@ async fn the_service_says_how_it_is() {
     assert_eq!(drained.await.unwrap().cut_off, 0);
 }
 
-/// 5 MB of values that are small one by one, in one transaction: those beyond its room in the commit record are stored beside it.
+/// Goal: one transaction can write 5 MB of small values; those that do not fit into the commit
+/// record are stored beside it.
 #[tokio::test]
-async fn many_values_in_one_transaction() {
+async fn a_transaction_may_write_many_small_values() {
     let server = Server::start().await;
     let value = |n: usize| Bytes::from(vec![n as u8; 10 << 10]);
     let ops = |puts: std::ops::Range<usize>| puts.map(|n| Op::put(format!("k{n}"), value(n))).collect();
@@ -292,7 +296,7 @@ async fn many_values_in_one_transaction() {
         assert_eq!(put.status, 204, "{put:?}");
     }
     assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
-    // Some of each kind: the debug build takes its time to check a record of 1 MiB for every one.
+    // Only some of each kind: a debug build is slow to check a record of 1 MiB for every read.
     let keys: Vec<usize> = (0..1_000).step_by(23).collect();
     let gets = keys.iter().map(|n| Op::get(format!("k{n}"))).collect();
     let begin = Begin { ops: gets, ..Begin::default() };

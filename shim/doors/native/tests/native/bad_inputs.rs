@@ -1,5 +1,6 @@
-//! Goal: whatever is wrong with a call is told precisely, nothing is lost or half done, and nothing is ever a 500.
-//! Method: one bad call after another against a real node, over a real socket; then the good state is looked at.
+//! Goal: the answer to a bad call says precisely what is wrong, nothing is lost or half done, and
+//! no answer is a 500. Method: one bad call after another against a real node, over a real socket;
+//! then the good state is checked.
 
 use crate::support::Server;
 use aft_api::{Action, Begin, Code, Format, Op, Problem};
@@ -25,9 +26,9 @@ async fn malformed_bodies_name_the_position() {
     check(r#"{"ops": [{"put": "k", "value": "!!"}]}"#, Some(34), "not base64").await;
     check(r#"{"commit": false}"#, None, "always commits").await;
     check(r#"{"request_id": ""}"#, None, "at least one byte").await;
-    check(r#"{"scope": "s"}"#, None, "no").await;
+    check(r#"{"scope": "s"}"#, None, "needs a request ID").await;
     check(r#"{"session": "nonsense"}"#, None, "session token").await;
-    // A list is no call, not even an empty one.
+    // A list is not a call, not even an empty one.
     let t = server.open().await;
     let in_transaction = ["batch", "commit"].map(|call| format!("/v1/transactions/{t}/{call}"));
     for path in
@@ -44,11 +45,11 @@ async fn malformed_bodies_name_the_position() {
     let problem = server.call("POST", "/v1/execute", &[("content-type", "text/xml")], "<a/>").await.problem();
     assert_eq!(problem.code, Code::UnsupportedMediaType);
     let problem = refused(&server, "POST", "/v1/transactions", r#"{"result": "b2s="}"#).await;
-    assert!(problem.code == Code::Invalid && problem.detail.contains("belongs to a commit"), "{problem:?}");
+    assert!(problem.code == Code::Invalid && problem.detail.contains("needs a commit"), "{problem:?}");
 }
 
 #[tokio::test]
-async fn bad_keys_are_told_apart() {
+async fn bad_keys_are_rejected_with_the_reason() {
     let server = Server::start().await;
     let t = server.open().await;
     for base in ["/v1/keys/".to_owned(), format!("/v1/transactions/{t}/keys/")] {
@@ -67,12 +68,12 @@ async fn bad_keys_are_told_apart() {
             assert!(percent.code == Code::Invalid && percent.position == Some(1), "{percent:?}");
         }
     }
-    // All of that did not end the transaction.
+    // None of that ended the transaction.
     assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
 }
 
 #[tokio::test]
-async fn limits_tell_both_numbers() {
+async fn exceeded_limits_are_reported_with_limit_and_size() {
     let server = Server::with(|_, doors| {
         doors.desk.value_bytes_max = 1_000;
         doors.desk.body_bytes_max = 2_000;
@@ -86,7 +87,7 @@ async fn limits_tell_both_numbers() {
     }
     let problem = refused(&server, "POST", "/v1/execute", &" ".repeat(2_001)).await;
     assert_eq!((problem.code, problem.limit, problem.actual), (Code::TooLarge, Some(2_000), Some(2_001)));
-    // Far beyond: the answer still arrives.
+    // The answer still arrives if the body is far beyond the limit.
     let problem = server.call("PUT", "/v1/keys/k", &[], vec![0; 30 << 20]).await.problem();
     assert_eq!((problem.code, problem.actual), (Code::TooLarge, Some(30 << 20)));
     let long = "x".repeat(17_000);
@@ -107,9 +108,10 @@ async fn limits_tell_both_numbers() {
     assert_eq!((problem.code, problem.limit, problem.actual), (Code::Invalid, Some(1_024), Some(1_025)));
 }
 
-/// A commit record is one object of the store: what it cannot hold is refused at the call that passes it, and the transaction goes on.
+/// Goal: a call that would make the commit record larger than one object of the store is rejected,
+/// and the transaction goes on.
 #[tokio::test]
-async fn a_store_of_small_objects() {
+async fn a_call_that_would_overfill_the_commit_record_is_rejected() {
     const OBJECT_BYTES_MAX: usize = 40_000;
     let base = MemoryStore::new().capabilities();
     let store = MemoryStore::new().with_capabilities(Capabilities {
@@ -140,7 +142,7 @@ async fn a_store_of_small_objects() {
     problems.iter().for_each(check);
     let written = 130 - problems.len();
     assert!((30..60).contains(&written), "{written} keys were written");
-    // A tombstone needs room as well, a result too; what was refused left the transaction as it was.
+    // Tombstones and results need room as well. The rejected calls left the transaction as it was.
     check(&refused(&server, "DELETE", &format!("{keys}/{}", key(1_000)), "").await);
     let commit = format!("/v1/transactions/{t}/commit");
     let result = |len: usize| format!(r#"{{"result": "{}"}}"#, "QUFB".repeat(len / 3));
@@ -159,7 +161,8 @@ async fn a_store_of_small_objects() {
         let get = server.call("GET", &format!("/v1/keys/{}", key(n)), &[], "").await;
         assert_eq!(get.body, vec![n as u8; 500]);
     }
-    // One call for all: values that are small enough to be inline give way to keys.
+    // All in one call: values that are small enough to be inline are stored elsewhere, to make room
+    // for keys.
     let ops = |n: usize| (0..n).map(|n| Op::put(key(n), vec![7; 200])).collect();
     let headers = [("content-type", Format::Protobuf.content_type())];
     let execute = async |n| {
@@ -173,7 +176,7 @@ async fn a_store_of_small_objects() {
 }
 
 #[tokio::test]
-async fn unknown_ended_and_expired_transactions() {
+async fn unknown_ended_and_expired_transactions_are_told_apart() {
     let server = Server::start().await;
     let calls = |t: &str| {
         [
@@ -198,7 +201,7 @@ async fn unknown_ended_and_expired_transactions() {
         );
         assert!(problem.detail.contains("POST /v1/transactions/{transaction}/commit"), "{problem:?}");
     }
-    // Which tells the one that was aborted from the one that committed.
+    // The repeated commit distinguishes a transaction that was aborted from one that committed.
     let aborted = server.open().await;
     server.post(&format!("/v1/transactions/{aborted}/abort"), "").await;
     for (method, path) in calls(&aborted) {
@@ -222,9 +225,9 @@ async fn unknown_ended_and_expired_transactions() {
     assert_eq!(server.call("GET", "/v1/keys/k", &[], "").await.problem().code, Code::Absent);
 }
 
-/// A transaction's node dies; its token comes to the node that follows.
+/// Goal: a node that replaces a dead one answers for its transactions from their commit records.
 #[tokio::test]
-async fn tokens_of_another_life() {
+async fn tokens_of_a_dead_node_are_answered_from_commit_records() {
     let store = MemoryStore::new();
     let before = Server::over(store.clone(), |_, _| {}).await;
     let committed = before.open().await;
@@ -234,7 +237,7 @@ async fn tokens_of_another_life() {
     let version = before.post(&format!("/v1/transactions/{committed}/commit"), "").await.reply().version;
     let open = before.open().await;
     before.call("PUT", &format!("/v1/transactions/{open}/keys/k"), &[], "late").await;
-    // A request with a name, which its caller repeats.
+    // A request with an ID, which its caller repeats with the commit.
     let named = r#"{"request_id": "r 1", "scope": "s"}"#;
     let named = before.post("/v1/transactions", named).await.reply().transaction.unwrap();
     before.call("PUT", &format!("/v1/transactions/{named}/keys/n"), &[], "v").await;
@@ -249,8 +252,8 @@ async fn tokens_of_another_life() {
     let repeated = format!("{}?scope=s", commit(&named));
     let answer = after.call("POST", &repeated, &[("idempotency-key", "\"r 1\"")], "").await.reply();
     assert!(answer.committed && answer.version == named_version, "{answer:?}");
-    // Another attempt of the request is told that it lost: its payload is unknown here, and the
-    // begin that repeats it compares payloads and is answered with the result.
+    // Another attempt of the request is lost: its payload is unknown here. The begin that repeats
+    // the request compares payloads and gets the result.
     let path = format!("{}?scope=s", commit(&open));
     let answer = after.call("POST", &path, &[("idempotency-key", "r 1")], "").await;
     let problem = answer.problem();
@@ -262,7 +265,7 @@ async fn tokens_of_another_life() {
 }
 
 #[tokio::test]
-async fn requests_in_conflict() {
+async fn a_request_id_in_use_is_a_conflict() {
     let server = Server::start().await;
     let one = r#"{"request_id": "r", "ops": [{"put": "k", "text": "one"}]}"#;
     assert!(server.post("/v1/execute", one).await.reply().committed);
@@ -278,7 +281,7 @@ async fn requests_in_conflict() {
     assert_eq!(problem.transaction, None, "nothing was opened");
     assert!(answer.body.ends_with(b"}\n"), "{answer:?}");
     assert!(answer.header("retry-after").is_some());
-    // The commit record decides between two that run.
+    // The commit record decides between two attempts that run at once.
     let beside = server.post("/v1/transactions", r#"{"request_id": "open", "if_open": "run"}"#).await.reply();
     let beside = beside.transaction.unwrap();
     let path = |t: &str| format!("/v1/transactions/{t}/commit");
@@ -296,7 +299,7 @@ async fn requests_in_conflict() {
 }
 
 #[tokio::test]
-async fn a_full_node_says_so() {
+async fn a_node_at_a_limit_answers_overloaded() {
     let server = Server::with(|node, _| node.core.transactions_max = 1).await;
     let t = server.open().await;
     let problem = refused(&server, "POST", "/v1/transactions", "{}").await;
@@ -305,13 +308,16 @@ async fn a_full_node_says_so() {
     server.post(&format!("/v1/transactions/{t}/abort"), "").await;
     server.open().await;
     assert!(
-        problem.detail.starts_with("open transactions on this node, or what they hold, are at their bound"),
+        problem.detail.starts_with(
+            "the open transactions on this node, or the memory that they hold, are at their limit"
+        ),
         "{problem:?}"
     );
     let server = Server::with(|_, doors| doors.desk.bodies_bytes_max = 100_000).await;
     let problem = server.call("PUT", "/v1/keys/k", &[], vec![0; 1 << 20]).await.problem();
     assert_eq!(problem.code, Code::Overloaded);
-    // Calls that come at once, to a node whose queue has one place: some wait their turn, the others are told why not.
+    // Many calls at once to a node whose queue has one place: some succeed, the others are rejected
+    // with the reason.
     let server = Server::with(|node, _| node.queue_len_max = 1).await;
     let calls = (0..200).map(|_| server.call("PUT", "/v1/keys/k", &[], "v"));
     let answers = futures::future::join_all(calls).await;
@@ -321,14 +327,14 @@ async fn a_full_node_says_so() {
     for problem in refused {
         assert_eq!((problem.code, problem.action), (Code::Overloaded, Action::Retry));
         assert!(
-            problem.detail.starts_with("calls that wait for this node are at their bound"),
+            problem.detail.starts_with("the calls that wait for this node are at their limit"),
             "{problem:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn unknown_paths_methods_and_parameters() {
+async fn unknown_paths_methods_and_parameters_are_rejected() {
     let server = Server::start().await;
     for path in ["/", "/v1", "/v1/transactions/", "/v2/keys/k", "/v1/keys"] {
         assert_eq!(refused(&server, "GET", path, "").await.code, Code::NoSuchPath, "{path}");
@@ -347,9 +353,8 @@ async fn unknown_paths_methods_and_parameters() {
     assert_eq!(refused(&server, "GET", "/v1/requests/x?by=hash", "").await.code, Code::Invalid);
 }
 
-/// What a client that goes away leaves behind: a whole transaction, or none.
 #[tokio::test]
-async fn a_client_that_goes_away() {
+async fn a_client_that_disconnects_leaves_a_whole_transaction_or_none() {
     use tokio::io::AsyncWriteExt as _;
     let server = Server::start().await;
     let body = r#"{"request_id": "gone", "ops": [{"put": "a", "text": "1"}, {"put": "b", "text": "1"}]}"#;
@@ -360,7 +365,7 @@ async fn a_client_that_goes_away() {
         socket.write_all(&body.as_bytes()[..cut]).await.unwrap();
         drop(socket);
     }
-    // Either it committed, or this does it.
+    // Either it committed, or this call commits it.
     assert!(
         matches!(server.post("/v1/execute", body).await.reply(), reply if reply.committed || reply.replayed)
     );
@@ -381,7 +386,8 @@ async fn only_the_batch_that_carried_the_commit_is_answered_again() {
     assert_eq!(server.post(&path, other).await.problem().code, Code::Ended);
     assert_eq!(server.call("GET", "/v1/keys/b", &[], "").await.problem().code, Code::Absent);
     assert!(server.call("GET", "/v1/keys/a", &[], "").await.status.is_success());
-    // One that reads is not answered again; the problem says where to ask, and there the outcome is.
+    // A batch that reads is not answered again. The problem names the call that returns the
+    // outcome.
     let t = server.open().await;
     let reads = r#"{"ops": [{"get": "a"}, {"put": "a", "text": "2"}], "commit": true}"#;
     let path = format!("/v1/transactions/{t}/batch");
@@ -394,7 +400,7 @@ async fn only_the_batch_that_carried_the_commit_is_answered_again() {
 }
 
 #[tokio::test]
-async fn what_one_call_reads_is_bounded() {
+async fn the_values_that_one_call_reads_are_bounded_together() {
     let server = Server::with(|_, doors| doors.desk.body_bytes_max = 100_000).await;
     server.call("PUT", "/v1/keys/v", &[], vec![7; 60_000]).await;
     let one = server.post("/v1/execute", r#"{"ops": [{"get": "v"}]}"#).await;
@@ -419,9 +425,9 @@ async fn listings_of_a_transaction_are_bounded() {
     assert!(problem.code == Code::Invalid && problem.detail.contains("split the request"), "{problem:?}");
 }
 
-/// The object that is damaged is named, with what to do about it; other calls are served.
+/// Goal: the problem names the damaged object and what to do about it, and other calls succeed.
 #[tokio::test]
-async fn damage_names_its_object_and_a_remedy() {
+async fn a_damaged_object_is_reported_with_its_name_and_a_remedy() {
     let store = MemoryStore::new();
     let server = Server::over(store.clone(), |_, _| {}).await;
     assert!(server.call("PUT", "/v1/keys/large", &[], vec![7; 1 << 20]).await.status.is_success());
@@ -438,7 +444,7 @@ async fn damage_names_its_object_and_a_remedy() {
     assert!(server.call("PUT", "/v1/keys/large", &[], "v").await.status.is_success());
 }
 
-/// A place is not kept for who says nothing, or only begins to say that it speaks HTTP/2.
+/// Goal: a connection that sends nothing, or only a part of the HTTP/2 preface, loses its place.
 #[tokio::test]
 async fn silent_connections_give_their_places_back() {
     use tokio::io::AsyncWriteExt as _;

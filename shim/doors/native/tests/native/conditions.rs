@@ -1,4 +1,5 @@
-//! Goal: conditional writes and sums over HTTP, in a batch and in headers. Method: a real node over a store in memory, over a real socket.
+//! Goal: conditional writes and additions work over HTTP, in a batch and in headers. Method: a real
+//! node over a store in memory, over a real socket.
 
 use crate::support::{Answer, Server};
 use aft_api::{Action, Code};
@@ -23,7 +24,7 @@ fn invalid(answer: &Answer, why: &str) {
 }
 
 #[tokio::test]
-async fn headers_of_a_single_write() {
+async fn conditional_headers_of_a_single_write_are_checked() {
     let server = Server::start().await;
     let path = "/v1/keys/k";
     for body in [vec![b'a'; 2], vec![b'a'; LARGE_BYTES]] {
@@ -45,7 +46,7 @@ async fn headers_of_a_single_write() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_sent_again_does_not_meet_itself() {
+async fn a_repeated_conditional_write_is_replayed() {
     let server = Server::start().await;
     for (id, body) in [("small", vec![b'a'; 2]), ("large", vec![b'a'; LARGE_BYTES])] {
         let path = format!("/v1/keys/{id}");
@@ -66,7 +67,7 @@ async fn a_write_that_is_sent_again_does_not_meet_itself() {
 }
 
 #[tokio::test]
-async fn conditions_and_sums_of_a_batch() {
+async fn conditions_and_additions_of_a_batch_are_carried_out() {
     let server = Server::start().await;
     let execute = |ops: &str| {
         let body = format!(r#"{{"ops": [{ops}]}}"#);
@@ -76,7 +77,7 @@ async fn conditions_and_sums_of_a_batch() {
     assert!(execute(r#"{"put": "k", "text": "a", "if_absent": true}"#).await.reply().committed);
     failed(&execute(r#"{"put": "k", "text": "b", "if_absent": true}, {"put": "other", "text": "x"}"#).await);
     assert_eq!(server.call("GET", "/v1/keys/other", &[], "").await.problem().code, Code::Absent);
-    // Not a condition at all.
+    // A false if_absent is no condition.
     assert!(execute(r#"{"put": "k", "text": "a", "if_absent": false}"#).await.reply().committed);
     let version = server.call("GET", "/v1/keys/k", &[], "").await.header("aft-version").unwrap().to_owned();
     let guarded = format!(r#"{{"check": "k", "if_version": "{version}"}}, {{"put": "other", "text": "x"}}"#);
@@ -85,7 +86,7 @@ async fn conditions_and_sums_of_a_batch() {
     failed(&execute(r#"{"delete": "k", "if_value": "YQ=="}"#).await);
     failed(&execute(&guarded).await);
 
-    // A value that is stored in parts, which are there before the condition is judged.
+    // A value that is stored in parts: they are stored before the condition is checked.
     let large = "x".repeat(LARGE_BYTES);
     let create = format!(r#"{{"put": "large", "text": "{large}", "if_absent": true}}"#);
     assert!(execute(&create).await.reply().committed);
@@ -101,7 +102,7 @@ async fn conditions_and_sums_of_a_batch() {
 }
 
 #[tokio::test]
-async fn a_transaction_goes_on_after_a_condition_that_failed() {
+async fn a_transaction_goes_on_after_a_failed_condition() {
     let server = Server::start().await;
     assert!(server.post("/v1/execute", r#"{"ops": [{"put": "k", "text": "a"}]}"#).await.reply().committed);
     let begun = server.post("/v1/transactions", r#"{"isolation": "serializable"}"#).await.reply();
@@ -114,22 +115,22 @@ async fn a_transaction_goes_on_after_a_condition_that_failed() {
     assert_eq!(put.status, 204, "{put:?}");
     assert_eq!(server.call("GET", &key, &[], "").await.header("etag"), None, "it has no version yet");
     let deleted = server.call("DELETE", &key, &[("if-match", &tag)], "").await;
-    assert_eq!(deleted.status, 204, "it speaks of what is committed: {deleted:?}");
+    assert_eq!(deleted.status, 204, "a condition is about the committed value: {deleted:?}");
     let commit = server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply();
     assert!(commit.committed, "{commit:?}");
 }
 
 #[tokio::test]
-async fn bad_conditions_are_refused() {
+async fn malformed_conditions_are_rejected() {
     let server = Server::start().await;
     let version = "1700000000000.0-00000000000000000000000000000000";
     let quoted = format!("\"{version}\"");
     for (headers, why) in [
-        (vec![("if-none-match", "\"x\"")], "is *"),
+        (vec![("if-none-match", "\"x\"")], "must be *"),
         (vec![("if-match", "*")], "in quotes"),
         (vec![("if-match", version)], "in quotes"),
-        (vec![("if-match", "\"x\"")], "no version"),
-        (vec![("if-match", "\"1.0-00\"")], "no version"),
+        (vec![("if-match", "\"x\"")], "not a version"),
+        (vec![("if-match", "\"1.0-00\"")], "not a version"),
         (vec![("if-match", &quoted), ("if-none-match", "*")], "one of them"),
         (vec![("if-match", &quoted), ("if-match", &quoted)], "twice"),
     ] {
@@ -138,10 +139,10 @@ async fn bad_conditions_are_refused() {
         }
     }
     for (ops, why) in [
-        (r#"{"put": "k", "text": "a", "if_version": "x"}"#, "operation 0: \"x\" is no version"),
-        (r#"{"get": "k", "if_absent": true}"#, "belongs to a put"),
-        (r#"{"check": "k"}"#, "does nothing else"),
-        (r#"{"check": "k", "if_absent": false}"#, "does nothing else"),
+        (r#"{"put": "k", "text": "a", "if_version": "x"}"#, "operation 0: \"x\" is not a version"),
+        (r#"{"get": "k", "if_absent": true}"#, "only a put, a delete or a check"),
+        (r#"{"check": "k"}"#, "needs a condition"),
+        (r#"{"check": "k", "if_absent": false}"#, "needs a condition"),
     ] {
         invalid(&server.post("/v1/execute", &format!(r#"{{"ops": [{ops}]}}"#)).await, why);
     }
@@ -149,5 +150,5 @@ async fn bad_conditions_are_refused() {
     let key = format!("/v1/transactions/{t}/keys/k");
     invalid(&server.call("PUT", &key, &[("if-none-match", "*")], "b").await, "isolation \"serializable\"");
     let result = format!("/v1/transactions/{t}/result");
-    invalid(&server.call("PUT", &result, &[("if-none-match", "*")], "b").await, "no condition");
+    invalid(&server.call("PUT", &result, &[("if-none-match", "*")], "b").await, "cannot have a condition");
 }

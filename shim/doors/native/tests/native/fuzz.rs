@@ -1,5 +1,6 @@
-//! Goal: no call, however odd, is a 500 or hangs, and the server serves on. Method: random methods, paths, headers and bodies, some of
-//! them almost right, over a real socket. A call that takes longer than `support` allows fails.
+//! Goal: no call, however odd, hangs or gets a 500, and the server goes on. Method: random methods,
+//! paths, headers and bodies, some of them almost right, over a real socket. A call that takes
+//! longer than `support` allows fails.
 
 use crate::support::Server;
 use aft_api::{Format, Problem};
@@ -142,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn any_body_is_decoded_or_refused(body in body()) {
+    fn any_body_is_decoded_or_rejected(body in body()) {
         let body = bytes::Bytes::from(body);
         for format in [Format::Json, Format::Protobuf] {
             if let Err(why) = format.decode_request::<aft_api::Begin>(&body) {

@@ -1,6 +1,8 @@
-//! Goal: values of many parts go in and out part by part, in whole or in ranges; what breaks off has no effect; results may be as large.
+//! Goal: values of many parts are written and read part by part, in whole or in ranges; an upload
+//! that breaks off has no effect; results may be as large.
 //!
-//! Method: a store whose parts are of 8 MiB, values of two and a half of them, bodies with and without an announced size, clients that go away.
+//! Method: a store with parts of 8 MiB, values of two and a half parts, bodies with and without an
+//! announced size, and clients that disconnect.
 
 use aft_api::{Code, header};
 use aft_store::{Name, Space, Store as _};
@@ -15,12 +17,12 @@ use crate::support::{Answer, Server};
 const LARGE_BYTES: usize = 20 << 20;
 const PART_BYTES: usize = 8 << 20;
 
-/// Stores whose parts come whole, and in pieces.
+/// Returns a store that returns parts whole, and one that returns them in pieces.
 fn stores() -> [MemoryStore; 2] {
     [MemoryStore::new(), MemoryStore::new().in_pieces(300_000)]
 }
 
-/// Bytes that differ from place to place and from seed to seed.
+/// Returns bytes that differ from place to place and from seed to seed.
 fn value(seed: u8, len: usize) -> Bytes {
     (0..len).map(|at| (at / 4_096) as u8 ^ (at % 251) as u8 ^ seed).collect()
 }
@@ -32,7 +34,7 @@ fn check_value(answer: &Answer, expected: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_value_of_many_parts() {
+async fn a_value_of_many_parts_is_read_back_unchanged() {
     for store in stores() {
         comes_and_goes(Server::over(store, |_, _| {}).await).await;
     }
@@ -50,7 +52,7 @@ async fn comes_and_goes(server: Server) {
     let t = server.open().await;
     let path = format!("/v1/transactions/{t}/keys/two");
     assert_eq!(server.call("PUT", &path, &[], two.clone()).await.status, 204);
-    // Its own write, before it is committed; and nobody else's.
+    // The transaction sees its own write before the commit, and others do not.
     check_value(&server.call("GET", &path, &[], "").await, &two);
     assert_eq!(server.call("GET", "/v1/keys/two", &[], "").await.problem().code, Code::Absent);
     assert!(server.post(&format!("/v1/transactions/{t}/commit"), "").await.reply().committed);
@@ -85,9 +87,8 @@ async fn put_chunked(server: &Server, path: &str, headers: &[(&str, &str)], valu
     reply
 }
 
-/// Whoever sends without saying how much, and in small pieces.
 #[tokio::test]
-async fn a_body_of_unknown_size() {
+async fn a_body_without_an_announced_size_is_stored() {
     let server = Server::start().await;
     for len in [0, 1, 100_000, (256 << 10) - 1, 256 << 10, (256 << 10) + 1, PART_BYTES, PART_BYTES + 1] {
         let value = value(3, len);
@@ -98,7 +99,7 @@ async fn a_body_of_unknown_size() {
 }
 
 #[tokio::test]
-async fn ranges() {
+async fn ranges_of_a_value_are_served() {
     for store in stores() {
         come_as_asked(Server::over(store, |_, _| {}).await).await;
     }
@@ -121,7 +122,8 @@ async fn come_as_asked(server: Server) {
                 PART_BYTES.min(len - 2),
                 PART_BYTES.min(len - 2) + 1,
             ),
-            // From within a piece of the first part to within one of the last, and to the end of one.
+            // From within a piece of the first part to within one of the last, and to the end of
+            // one.
             (format!("bytes=350-{}", len.saturating_sub(200_001)), 350, len.saturating_sub(200_000)),
             (format!("bytes=350-{}", len / 5 * 4 - 1), 350, len / 5 * 4),
         ] {
@@ -135,12 +137,12 @@ async fn come_as_asked(server: Server) {
         }
         let beyond = server.call("GET", &path, &[("range", &format!("bytes={len}-"))], "").await.problem();
         assert_eq!((beyond.code, beyond.actual), (Code::RangeNotSatisfiable, Some(len as u64)));
-        // What cannot be served as asked is served whole.
+        // Several ranges are answered with the whole value.
         let answer = server.call("GET", &path, &[("range", "bytes=0-1,5-6")], "").await;
         assert_eq!(answer.status, 200);
         check_value(&answer, value);
     }
-    // The two parts that a range touches, and in a transaction.
+    // A range across two parts, in a transaction.
     let t = server.open().await;
     let range = format!("bytes={}-{}", PART_BYTES - 5, PART_BYTES + 4);
     let path = format!("/v1/transactions/{t}/keys/large");
@@ -151,7 +153,7 @@ async fn come_as_asked(server: Server) {
 }
 
 #[tokio::test]
-async fn what_breaks_off_has_no_effect() {
+async fn an_upload_that_breaks_off_has_no_effect() {
     let server = Server::start().await;
     assert!(server.call("PUT", "/v1/keys/k", &[], "before").await.reply().committed);
     let t = server.open().await;
@@ -169,7 +171,7 @@ async fn what_breaks_off_has_no_effect() {
     check_value(&server.call("GET", "/v1/keys/k", &[], "").await, &value(7, LARGE_BYTES));
 }
 
-/// The parts of the one large value in a store, in order.
+/// Returns the names of the parts of the one large value in a store, in order.
 async fn parts(store: &MemoryStore) -> Vec<Name> {
     let groups = store.groups(Space::Blob, b"", None, 2).await.expect("memory answers").groups;
     assert_eq!(groups.len(), 1, "one attempt stored a large value");
@@ -177,14 +179,15 @@ async fn parts(store: &MemoryStore) -> Vec<Name> {
     items.into_iter().map(|item| Name::new(Space::Blob, groups[0].clone(), item)).collect()
 }
 
-/// Sends a GET, perhaps of a range; the answer's head and what came of its body before the connection ended.
+/// Sends a GET, perhaps of a range. Returns the answer's head, and the part of its body that
+/// arrived before the connection ended.
 async fn read_to_end(server: &Server, path: &str, range: Option<&str>) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
     let range = range.map_or(String::new(), |range| format!("range: {range}\r\n"));
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{range}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("the server reads");
     let mut answer = Vec::new();
-    // A connection that is reset has ended too.
+    // A reset counts as an end.
     let _ = stream.read_to_end(&mut answer).await;
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the answer has a head") + 4;
     let body = answer.split_off(end);
@@ -192,7 +195,7 @@ async fn read_to_end(server: &Server, path: &str, range: Option<&str>) -> (Strin
 }
 
 #[tokio::test]
-async fn a_value_with_a_bad_part_is_never_whole() {
+async fn a_value_with_a_damaged_part_is_never_sent_as_complete() {
     for store in stores() {
         never_whole(store).await;
     }
@@ -224,18 +227,19 @@ async fn never_whole(store: MemoryStore) {
                 Some(bad) => store.put(name, bad).await.expect("memory answers"),
                 None => store.delete(std::slice::from_ref(name)).await.expect("memory answers"),
             }
-            // Whole, and so that it ends within the part, behind what is bad at its start.
+            // The whole value, and a range that ends within the part, after the damage at its
+            // start.
             let within = number * PART_BYTES + 700_000;
             for (range, len) in [(None, LARGE_BYTES), (Some(format!("bytes=0-{}", within - 1)), within)] {
                 let (head, body) = read_to_end(&server, "/v1/keys/k", range.as_deref()).await;
                 if number == 0 {
-                    // Known before the head is sent.
+                    // The first part is verified before the head is sent.
                     assert!(!head.contains(" 200 ") && !head.contains(" 206 "), "{head}");
                     continue;
                 }
                 assert!(head.contains(&format!("content-length: {len}")), "{head}");
                 assert!(body.len() < len, "part {number}, {what}, {range:?}: all {len} bytes came");
-                // What is bad may have left, and then it breaks off.
+                // Bytes of the damaged part may have been sent before the answer broke off.
                 let right = body.len().min(number * PART_BYTES);
                 assert!(body[..right] == large[..right], "the bytes of the parts before differ");
             }
@@ -246,7 +250,7 @@ async fn never_whole(store: MemoryStore) {
 }
 
 #[tokio::test]
-async fn a_large_value_has_a_limit() {
+async fn a_value_above_the_limit_is_rejected() {
     let server = Server::with(|_, doors| doors.desk.value_bytes_max = PART_BYTES).await;
     let answer = server.call("PUT", "/v1/keys/k", &[], value(0, PART_BYTES + 1)).await.problem();
     let (limit, actual) = (Some(PART_BYTES as u64), Some(PART_BYTES as u64 + 1));
@@ -261,7 +265,7 @@ async fn a_repeated_upload_is_replayed() {
     let first = server.call("PUT", "/v1/keys/k", &headers, value(1, LARGE_BYTES)).await.reply();
     let again = server.call("PUT", "/v1/keys/k", &headers, value(1, LARGE_BYTES)).await.reply();
     assert!(first.committed && again.replayed && again.version == first.version, "{first:?}, {again:?}");
-    // However the bytes come; and up to the last of them.
+    // The fingerprint does not depend on how the bytes arrive, and covers the last one.
     let chunked = [("transfer-encoding", "chunked"), ("idempotency-key", "upload-1")];
     let again = put_chunked(&server, "/v1/keys/k", &chunked, &value(1, LARGE_BYTES)).await;
     assert!(again.contains("\"replayed\":true"), "{again}");
@@ -275,9 +279,9 @@ async fn a_repeated_upload_is_replayed() {
     check_value(&server.call("GET", "/v1/keys/k", &[], "").await, &value(1, LARGE_BYTES));
 }
 
-/// What would change a write's meaning, and is not acted on, is refused.
+/// Goal: headers that would change the meaning of a write, and are not supported, are rejected.
 #[tokio::test]
-async fn headers_that_nothing_acts_on_are_refused() {
+async fn unsupported_headers_of_a_write_are_rejected() {
     let server = Server::start().await;
     for header in [
         ("if-unmodified-since", "Sat, 28 Nov 2026 00:00:00 GMT"),
@@ -293,7 +297,7 @@ async fn headers_that_nothing_acts_on_are_refused() {
 }
 
 #[tokio::test]
-async fn results_of_any_size() {
+async fn results_of_any_size_are_stored_and_read() {
     let server = Server::start().await;
     let large = value(8, 3 << 20);
     for (id, result) in [("large", large), ("small", value(9, 10))] {
@@ -325,9 +329,10 @@ async fn results_of_any_size() {
     assert_eq!(server.call("GET", "/v1/results/none", &[], "").await.problem().code, Code::Absent);
 }
 
-/// A client that sends all of a large body before it reads gets to read why it is refused, before any of it is taken.
+/// Goal: a client that sends the whole of a large body before it reads can read the answer to a
+/// call that was rejected before its body was read.
 #[tokio::test]
-async fn a_refusal_before_the_body_is_read() {
+async fn a_rejected_upload_gets_its_answer() {
     let server = Server::start().await;
     for _ in 0..3 {
         let refused =

@@ -1,4 +1,5 @@
-//! Goal: the OpenAPI document, the routes, and the codes are the same thing. Method: each is held against the others.
+//! Goal: the OpenAPI document, the routes and the codes agree. Method: each is compared with the
+//! others.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ fn document() -> Value {
 }
 
 #[test]
-fn every_route_is_in_the_document_and_the_other_way_round() {
+fn the_document_and_the_router_have_the_same_routes() {
     let document = document();
     let mut documented = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -39,7 +40,7 @@ async fn every_documented_route_is_served() {
 }
 
 #[test]
-fn every_code_is_documented_as_it_is() {
+fn every_code_is_documented_with_its_status_and_action() {
     let document = document();
     let responses = document["components"]["responses"].as_object().unwrap();
     let codes: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
@@ -53,8 +54,8 @@ fn every_code_is_documented_as_it_is() {
     assert_eq!(listed.as_array().unwrap().len(), Code::ALL.len());
 }
 
-/// Of each enumeration of an opening: what the document lists, in the order of the numbers in
-/// protobuf.
+/// Goal: the document lists the values of each enumeration of an opening, in the order of their
+/// protobuf numbers.
 #[test]
 fn the_values_of_enumerations_are_documented() {
     let document = document();
@@ -65,13 +66,13 @@ fn the_values_of_enumerations_are_documented() {
     };
     let if_open = |number| Begin { if_open: number, ..Begin::default() };
     let isolation = |number| Begin { isolation: number, ..Begin::default() };
-    // Number 0 is what an opening without the property has.
+    // Number 0 is the value of an opening without the property.
     assert_eq!(json(if_open(0), "if_open"), None);
     assert_eq!(properties["if_open"]["default"], "wait");
     assert_eq!(json(if_open(1), "if_open").unwrap(), properties["if_open"]["enum"][1]);
     assert_eq!((IfOpen::try_from(1).is_ok(), IfOpen::try_from(2).is_ok()), (true, false));
     assert_eq!(json(isolation(0), "isolation"), None);
-    assert_eq!(properties["isolation"].get("default"), None, "0 is no level");
+    assert_eq!(properties["isolation"].get("default"), None, "0 is not a level");
     let levels = properties["isolation"]["enum"].as_array().unwrap();
     for (number, level) in (1..).zip(levels) {
         assert_eq!(&json(isolation(number), "isolation").unwrap(), level);
@@ -80,7 +81,7 @@ fn the_values_of_enumerations_are_documented() {
 }
 
 #[test]
-fn references_lead_somewhere() {
+fn references_in_the_document_resolve() {
     fn check(document: &Value, value: &Value) {
         match value {
             Value::Object(object) => {

@@ -1,5 +1,6 @@
-//! Goal: clients that ask for large values and do not read them take no more memory than the bound for large bodies, and not for ever.
-//! Method: a bound of two values and a half, readers that stall over HTTP/1.1 and over HTTP/2, and a client that wants the value all the same.
+//! Goal: clients that request large values and do not read them take no more memory than the bound
+//! for large bodies, and only for a limited time. Method: a bound of two and a half values, readers
+//! that stall over HTTP/1.1 and over HTTP/2, and another client that requests the value.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +15,14 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{Answer, Server};
 
-/// Above what the kernel takes of a connection.
+/// The size of the large value: more than the kernel buffers for a connection.
 const VALUE_BYTES: usize = 16 << 20;
 const BODIES_BYTES_MAX: usize = 2 * VALUE_BYTES + VALUE_BYTES / 2;
-/// Where stalled readers are to be cut.
+/// The stall timeout for tests in which stalled readers are cut.
 const SHORT: Duration = Duration::from_millis(500);
-/// Where they are not, however slow the machine is.
+/// The stall timeout for tests in which they are not cut, even on a slow machine.
 const LONG: Duration = Duration::from_secs(3_600);
-/// Far above `SHORT`: a share that is not given back fails its test.
+/// The longest wait for a share: far above `SHORT`. A share that is not given back fails its test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn server(stall: Duration) -> Server {
@@ -41,7 +42,7 @@ async fn connect(server: &Server) -> TcpStream {
     socket.connect(server.address).await.expect("the server listens")
 }
 
-/// Asks for the value, and reads as much as tells that it comes.
+/// Requests the value, and reads only the status of the answer.
 async fn stalled_reader(server: &Server) -> TcpStream {
     let mut stream = connect(server).await;
     stream.write_all(b"GET /v1/keys/large HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
@@ -59,7 +60,7 @@ fn check_refused(answer: &Answer) {
     }
 }
 
-/// The value, once there is a share for it.
+/// Requests the value until there is a share for it, and checks it.
 async fn check_served_at_last(server: &Server) {
     let since = Instant::now();
     loop {
@@ -75,7 +76,7 @@ async fn check_served_at_last(server: &Server) {
 }
 
 #[tokio::test]
-async fn what_has_no_share_is_refused() {
+async fn a_large_reply_without_a_share_is_rejected() {
     let server = server(LONG).await;
     let _readers = [stalled_reader(&server).await, stalled_reader(&server).await];
     let t = server.open().await;
@@ -86,7 +87,7 @@ async fn what_has_no_share_is_refused() {
     let batch = server.post("/v1/execute", r#"{"ops": [{"get": "large"}]}"#).await.problem();
     assert_eq!(batch.code, Code::Overloaded);
     assert_eq!(batch.transaction, None, "nothing was opened");
-    // What is small has its way.
+    // A small value needs no share.
     assert_eq!(&server.call("GET", "/v1/keys/small", &[], "").await.body[..], b"v");
 }
 
@@ -106,7 +107,8 @@ async fn stalled_connections_are_cut() {
 
 type Http2 = (http2::SendRequest<Empty<Bytes>>, tokio::task::JoinHandle<hyper::Result<()>>);
 
-/// A connection over HTTP/2 that lives and answers pings; its streams get no window beyond the first.
+/// Opens an HTTP/2 connection that stays alive and answers pings, and whose streams get no window
+/// beyond the first.
 async fn http2(server: &Server) -> Http2 {
     let handshake = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(65_535)
@@ -126,13 +128,13 @@ async fn get_over(
 }
 
 #[tokio::test]
-async fn what_has_no_share_is_refused_over_http_2() {
+async fn a_large_reply_without_a_share_is_rejected_over_http_2() {
     let server = server(LONG).await;
     let (mut client, _connection) = http2(&server).await;
     let stalled = [get_over(&mut client, &server).await, get_over(&mut client, &server).await];
     assert!(stalled.iter().all(|response| response.status().is_success()));
     assert_eq!(get_over(&mut client, &server).await.status(), 429);
-    // Who gives a stream up gives its share back.
+    // A client that drops a stream gives its share back.
     drop(stalled);
     check_served_at_last(&server).await;
 }
@@ -149,9 +151,8 @@ async fn stalled_streams_are_cut() {
     }
 }
 
-/// Who reads slowly, but reads, gets all of it.
 #[tokio::test]
-async fn a_slow_reader_is_served() {
+async fn a_slow_reader_gets_the_whole_value() {
     let server = server(Duration::from_secs(2)).await;
     let mut reader = stalled_reader(&server).await;
     let mut received = 0;
@@ -165,9 +166,9 @@ async fn a_slow_reader_is_served() {
     }
 }
 
-/// Each has its share in turn: what has been read is given back, also over a connection that stays.
+/// Goal: the share of a reply that was read is given back, also if the connection stays open.
 #[tokio::test]
-async fn shares_come_back() {
+async fn shares_are_given_back_after_each_call() {
     let server = server(LONG).await;
     for _ in 0..3 {
         let answer = server.call("GET", "/v1/keys/large", &[], "").await;

@@ -1,4 +1,5 @@
-//! A real node over a store in memory, behind real doors at a real socket; and a client that hides nothing.
+//! A real node over a store in memory, behind real doors at a real socket, and a client that
+//! returns answers unchanged.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-/// Far above what any call takes: a call that hangs fails its test.
+/// The longest time of a call, far above that of any call: one that hangs fails its test.
 const CALL_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The settings of a door's two halves.
@@ -29,14 +30,14 @@ pub(crate) struct Settings {
     pub(crate) desk: aft_desk::Settings,
 }
 
-/// A server, and clients for it. Ends with its runtime.
+/// A server and a client for it. It ends with its runtime.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) node: NodeHandle,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// An answer as it came.
+/// The answer to a call.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -116,7 +117,7 @@ impl Server {
         self.call("POST", path, &[("content-type", "application/json")], json.to_owned()).await
     }
 
-    /// Opens a transaction and gives its token.
+    /// Opens a transaction and returns its token.
     pub(crate) async fn open(&self) -> String {
         let answer = self.post("/v1/transactions", "{}").await;
         assert_eq!(answer.status, 201, "{answer:?}");
@@ -134,7 +135,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("headers are ASCII"))
     }
 
-    /// The problem, which must agree with the answer's own status and headers.
+    /// Returns the problem, and checks that it agrees with the answer's status and headers.
     pub(crate) fn problem(&self) -> Problem {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem: Problem = serde_json::from_slice(&self.body).expect("a refusal is a problem");

@@ -1,5 +1,6 @@
-//! Goal: over TLS the API is the same; a client certificate stands for a credential; what does not speak TLS, or not in time, is dropped.
-//! Method: certificates made for the test, a real socket, and clients that speak HTTP/1.1 and HTTP/2 over it, or something else.
+//! Goal: the API is the same over TLS; a client certificate identifies a credential; connections
+//! that do not speak TLS, or not in time, are dropped. Method: certificates made for the test, a
+//! real socket, and clients that speak HTTP/1.1 or HTTP/2 over TLS, or something else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ fn authority() -> Authority {
         .expect("the test makes it well-formed")
 }
 
-/// A certificate for a name, and its key, both in PEM.
+/// Makes a certificate for `name`, and its key, both in PEM.
 fn signed(by: &Authority, name: &str) -> (String, String) {
     let key = KeyPair::generate().expect("the test makes it well-formed");
     let params = CertificateParams::new(vec![name.into()]).expect("the test makes it well-formed");
@@ -68,7 +69,8 @@ async fn start(material: &TlsMaterial) -> (Server, Arc<Tls>) {
     (server.await, tls)
 }
 
-/// A connection that trusts an authority and offers these protocols; with a client certificate, if there is one.
+/// Connects with trust in an authority, offering these protocols; with a client certificate, if
+/// there is one.
 async fn connect(
     server: &Server,
     trusted: &Authority,
@@ -101,7 +103,7 @@ async fn connect(
         .await
 }
 
-/// One call over HTTP/1.1.
+/// Makes one call over HTTP/1.1.
 async fn call(
     stream: TlsStream<TcpStream>,
     method: &str,
@@ -124,10 +126,10 @@ async fn call(
 }
 
 #[tokio::test]
-async fn both_versions_of_http_are_spoken() {
+async fn http_1_and_http_2_work_over_tls() {
     let authority = authority();
     let (server, _) = start(&material(&authority, None)).await;
-    // Without asking, and asking for the one or the other.
+    // Without ALPN, and with each protocol.
     let large = vec![7; 3 << 20];
     for (protocols, agreed) in [(&[][..], None), (&["http/1.1"], Some("http/1.1"))] {
         let stream = connect(&server, &authority, protocols, None).await.unwrap();
@@ -158,7 +160,7 @@ async fn a_client_certificate_is_a_credential() {
     let (ours, clients, strangers) = (authority(), authority(), authority());
     let (server, _) = start(&material(&ours, Some(&clients))).await;
     let with = async |certificate: Option<(String, String)>, path: &str, token: Option<&str>| {
-        // Where the server refuses the certificate, either the handshake or the first call shows it.
+        // If the server rejects the certificate, either the handshake or the first call fails.
         let stream = connect(&server, &ours, &[], certificate).await.ok()?;
         call(stream, "GET", path, token, "").await.map(|answer| answer.status().as_u16())
     };
@@ -167,7 +169,7 @@ async fn a_client_certificate_is_a_credential() {
     assert_eq!(with(of("shop.example"), "/v1/keys/bank/a", None).await, Some(403));
     assert_eq!(with(of("bank.example"), "/v1/keys/bank/a", None).await, Some(404));
     assert_eq!(with(of("other.example"), "/v1/keys/shop/a", None).await, Some(401));
-    // A token counts before the certificate, and a bad one is not made good by it.
+    // A token takes precedence over the certificate, and a bad token is rejected despite it.
     assert_eq!(with(of("shop.example"), "/v1/keys/bank/a", Some("bank")).await, Some(404));
     assert_eq!(with(of("shop.example"), "/v1/keys/shop/a", Some("nonsense")).await, Some(401));
     assert_eq!(with(None, "/healthz", None).await, None);
@@ -175,14 +177,14 @@ async fn a_client_certificate_is_a_credential() {
 }
 
 #[tokio::test]
-async fn what_does_not_speak_tls_is_dropped() {
+async fn connections_without_tls_or_too_slow_are_dropped() {
     let authority = authority();
     let (server, _) = start(&material(&authority, None)).await;
     let dropped = async |mut stream: TcpStream, bytes: &[u8], least: Duration| {
         let since = Instant::now();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
-        // Cut off, with or without an alert.
+        // The connection ends, with or without an alert.
         let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.unwrap();
         assert!(!answer.starts_with(b"HTTP/"), "{:?}", String::from_utf8_lossy(&answer));
         assert!(since.elapsed() >= least, "{:?}", since.elapsed());
@@ -190,11 +192,11 @@ async fn what_does_not_speak_tls_is_dropped() {
     let tcp = async || TcpStream::connect(server.address).await.unwrap();
     let call = b"GET /v1/keys/a HTTP/1.1\r\nhost: x\r\nauthorization: Bearer shop\r\n\r\n";
     dropped(tcp().await, call, Duration::ZERO).await;
-    // Nothing, or half a hello.
+    // No bytes, and a part of a ClientHello.
     let silent = Duration::from_millis(400);
     dropped(tcp().await, b"", silent).await;
     dropped(tcp().await, b"\x16\x03\x01\x02\x00\x01", silent).await;
-    // A handshake, and then nothing of HTTP.
+    // A handshake, and then an incomplete start of HTTP.
     for protocols in [&["h2"][..], &["http/1.1"]] {
         let mut stream = connect(&server, &authority, protocols, None).await.unwrap();
         stream.write_all(b"PRI * HTTP").await.unwrap();
@@ -205,7 +207,7 @@ async fn what_does_not_speak_tls_is_dropped() {
 }
 
 #[tokio::test]
-async fn certificates_are_exchanged_while_connections_stay() {
+async fn certificates_can_be_replaced_while_connections_stay_open() {
     let (first, second) = (authority(), authority());
     let (server, tls) = start(&material(&first, None)).await;
     let stream = connect(&server, &first, &[], None).await.unwrap();

@@ -1,5 +1,6 @@
-//! Goal: who gets in, and what each sees and has: nobody without a credential, nobody beyond its prefix and rights, no tenant anything of another's, and
-//! none so much that the others get nothing. Method: two tenants and some others at one node over a store in memory, over a real socket.
+//! Goal: credentials control access. A call without one is rejected; no caller gets beyond its
+//! prefix and rights, or sees another tenant's data; no tenant can starve the others. Method: two
+//! tenants and some other credentials at one node over a store in memory, over a real socket.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 
 use crate::support::{Answer, Server};
 
-/// A credential whose token is `token of NAME`.
+/// Makes a credential whose token is `token of NAME`.
 fn credential(name: &str, rights: &[Right]) -> Credential {
     Credential {
         name: name.into(),
@@ -49,7 +50,7 @@ async fn over(store: MemoryStore, credentials: Vec<Credential>) -> (Server, Arc<
     (Server::guarded(store, access.clone(), |_, _| {}).await, access)
 }
 
-/// Calls in one tenant's name.
+/// A client that calls in the name of one tenant.
 struct As<'a>(&'a Server, String);
 
 impl Server {
@@ -92,13 +93,13 @@ impl As<'_> {
     }
 }
 
-/// One route with its parameters filled in, and a body that it takes.
+/// Fills in the parameters of a route.
 fn example(path: &str, transaction: &str) -> String {
     path.replace("{transaction}", transaction).replace("{key}", "shop/a").replace("{id}", "some")
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_a_credential() {
+async fn calls_without_a_valid_credential_are_rejected() {
     let (server, _) = start(tenants()).await;
     let free = ["/healthz", "/readyz", "/openapi.json"];
     let mut seen = 0;
@@ -137,7 +138,8 @@ async fn nobody_gets_in_without_a_credential() {
     assert!(metrics.contains("aft_credential_calls_total{credential=\"operator\"}"));
 }
 
-/// The table of what needs what: a credential with each single right, at every route.
+/// Goal: every route needs its right. Method: a table of routes and bodies, tried with a credential
+/// for each single right.
 #[tokio::test]
 async fn every_route_needs_its_right() {
     let (server, _) = start(tenants()).await;
@@ -145,7 +147,7 @@ async fn every_route_needs_its_right() {
     let ops_put = r#"{"ops": [{"put": "shop/a", "text": "1"}]}"#;
     let mut rows = 0;
     for (method, path) in ROUTES {
-        // In the order reader, writer, chief: whether it is allowed; and the body.
+        // Each case: true if the call is allowed for reader, writer and chief; and the body.
         let cases: &[([bool; 3], &str)] = match (*method, *path) {
             (
                 "GET" | "HEAD",
@@ -174,7 +176,7 @@ async fn every_route_needs_its_right() {
         for (allowed, body) in cases {
             for (name, allowed) in ["reader", "writer", "chief"].into_iter().zip(allowed) {
                 let caller = server.of(name);
-                // Nobody may open one who may do nothing in it.
+                // A caller that may neither read nor write may not open a transaction.
                 let transaction = if name == "chief" { String::new() } else { caller.open().await };
                 if name == "chief" && path.contains("{transaction}") {
                     continue;
@@ -207,7 +209,7 @@ impl As<'_> {
 }
 
 #[tokio::test]
-async fn keys_are_those_of_the_prefix() {
+async fn keys_outside_the_prefix_are_forbidden() {
     let (server, _) = start(tenants()).await;
     let (shop, bank) = (server.of("shop"), server.of("bank"));
     assert!(shop.call("PUT", "/v1/keys/shop/tea", "4").await.reply().committed);
@@ -226,7 +228,7 @@ async fn keys_are_those_of_the_prefix() {
     }
     let head = bank.call("HEAD", "/v1/keys/shop/tea", "").await;
     assert_eq!((head.status.as_u16(), head.header("aft-error")), (403, Some("forbidden")));
-    // One key outside spoils the batch, and nothing of it is done.
+    // One key outside the prefix fails the whole batch, and nothing of it takes effect.
     for body in [
         r#"{"ops": [{"put": "bank/bob", "text": "1"}, {"get": "shop/tea"}]}"#,
         r#"{"ops": [{"put": "bank/bob", "text": "1"}, {"put": "shop/tea", "text": "1"}]}"#,
@@ -252,10 +254,10 @@ async fn keys_are_those_of_the_prefix() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_that_of_who_opened_it() {
+async fn a_transaction_is_not_found_by_other_tenants() {
     let store = MemoryStore::new();
     let (server, _) = over(store.clone(), tenants()).await;
-    // The reader has the shop's prefix: not even that helps.
+    // The reader has the same prefix as the shop, which makes no difference.
     let others = ["bank", "reader", "operator"];
     let calls = |t: &str| {
         [
@@ -287,13 +289,13 @@ async fn a_transaction_is_that_of_who_opened_it() {
     let commit = format!("/v1/transactions/{t}/commit");
     let version = shop.call("POST", &commit, "").await.reply().version;
     assert!(version.is_some());
-    // After its end as well, and by way of what it left.
+    // The same after its end, and for the commit record that it left.
     check(&t).await;
     assert_eq!(shop.call("POST", &commit, "").await.reply().version, version);
     let look_up = format!("/v1/requests/{t}?by=transaction");
     let found: Request = Format::Json.decode(&shop.call("GET", &look_up, "").await.body).unwrap();
     assert_eq!(found.keys, ["shop/milk", "shop/tea"]);
-    // One of one key has no record, and is found while its node remembers it.
+    // A transaction of one key has no separate record, and is found while its node remembers it.
     let single = shop.open().await;
     shop.call("PUT", &format!("/v1/transactions/{single}/keys/shop/tea"), "4").await;
     shop.call("POST", &format!("/v1/transactions/{single}/commit"), "").await.reply();
@@ -303,22 +305,24 @@ async fn a_transaction_is_that_of_who_opened_it() {
     for other in others {
         assert_eq!(server.of(other).refused("GET", &look_up, "").await, Code::NotFound, "{other}");
     }
-    // Another life of the node knows a transaction by its record, and whose it is by the record's name. Of one key, the entry is the commit.
+    // After a restart, the node finds a transaction by its record, whose name depends on the tenant.
+    // A commit of one key would have only its entry, so this one wrote two.
     let (server, _) = over(store, tenants()).await;
     assert_eq!(server.of("shop").call("POST", &commit, "").await.reply().version, version);
     for other in others {
         let problem = server.of(other).call("POST", &commit, "").await.problem();
         assert_eq!(problem.code, Code::Unknown, "{other}");
-        // By what is theirs, which this is not.
+        // The look-up is by a name that depends on the caller's tenant, so it finds nothing.
         let look_up = problem.look_up.expect("there is a place to ask");
         assert!(look_up.ends_with("by=transaction"), "{other}: {look_up}");
         assert_eq!(server.of(other).refused("GET", &look_up, "").await, Code::NotFound, "{other}");
     }
 }
 
-/// A transaction leads to its request, named or not, as long as its node lives; and nobody else's leads anywhere.
+/// Goal: a request with an ID can be looked up by its transaction as long as the node lives, but
+/// only by its own tenant.
 #[tokio::test]
-async fn the_transaction_of_a_named_request_is_found() {
+async fn a_request_with_an_id_is_found_by_its_transaction() {
     let store = MemoryStore::new();
     let (server, _) = over(store.clone(), tenants()).await;
     let (shop, bank) = (server.of("shop"), server.of("bank"));
@@ -333,7 +337,7 @@ async fn the_transaction_of_a_named_request_is_found() {
     let result = format!("/v1/results/{t}?by=transaction");
     assert_eq!(&shop.call("GET", &result, "").await.body[..], b"ok");
     assert_eq!(bank.refused("GET", &look_up, "").await, Code::NotFound);
-    // Another life has forgotten which request it was, and says with what to ask.
+    // After a restart, the node does not know the request's ID, and says how to look it up.
     let (server, _) = over(store, tenants()).await;
     let problem = server.of("shop").call("GET", &look_up, "").await.problem();
     assert_eq!(problem.code, Code::NotFound);
@@ -341,9 +345,9 @@ async fn the_transaction_of_a_named_request_is_found() {
     assert_eq!(server.of("shop").call("GET", "/v1/requests/order-17?scope=s", "").await.status, 200);
 }
 
-/// A reader's result was dropped in silence.
+/// Regression: the result of a caller that may only read was dropped without an error.
 #[tokio::test]
-async fn a_result_takes_the_right_to_write() {
+async fn a_result_needs_the_right_to_write() {
     let (server, _) = start(tenants()).await;
     let reader = server.of("reader");
     let t = reader.open().await;
@@ -358,7 +362,7 @@ async fn a_result_takes_the_right_to_write() {
             assert!(problem.detail.contains(part), "{part} is missing in {}", problem.detail);
         }
     }
-    // Without one it reads, and the transaction is as it was.
+    // Without a result the reader can go on, and the transaction is as it was.
     assert_eq!(
         reader.call("GET", &format!("/v1/transactions/{t}/keys/shop/a"), "").await.problem().code,
         Code::Absent
@@ -367,7 +371,7 @@ async fn a_result_takes_the_right_to_write() {
 }
 
 #[tokio::test]
-async fn requests_and_results_are_those_of_their_tenant() {
+async fn requests_and_results_are_visible_to_their_tenant_only() {
     let (server, _) = start(tenants()).await;
     let (shop, bank, operator) = (server.of("shop"), server.of("bank"), server.of("operator"));
     let body =
@@ -375,7 +379,7 @@ async fn requests_and_results_are_those_of_their_tenant() {
     assert!(shop.post("/v1/execute", body).await.reply().committed);
     let same =
         r#"{"request_id": "r1", "scope": "s", "ops": [{"put": "bank/a", "text": "1"}], "result": "bm8="}"#;
-    // The same ID is another request, and not a replay.
+    // The same ID of another tenant is another request, and not a replay.
     assert!(bank.post("/v1/execute", same).await.reply().committed);
     let found: Request =
         Format::Json.decode(&shop.call("GET", "/v1/requests/r1?scope=s", "").await.body).unwrap();
@@ -394,14 +398,15 @@ async fn requests_and_results_are_those_of_their_tenant() {
     }
 }
 
-/// A session token only raises floors. Presented by another tenant it changes nothing that can be seen, whether what it names is there or not.
+/// Goal: a session token of another tenant reveals nothing. It only raises the versions that reads
+/// must see, and the answers are the same whether the commit that it names exists or not.
 #[tokio::test]
-async fn a_foreign_session_token_tells_nothing() {
+async fn a_session_token_of_another_tenant_reveals_nothing() {
     let (server, _) = start(tenants()).await;
     let (shop, bank) = (server.of("shop"), server.of("bank"));
     bank.call("PUT", "/v1/keys/bank/a", "1").await.reply();
     let session = shop.call("PUT", "/v1/keys/shop/secret", "1").await.reply().session.unwrap();
-    // One that names a commit which is not there.
+    // A token that names a commit that does not exist.
     let mut invented = aft_format::decode_session(&session).unwrap();
     invented.entries[0].hash.0[0] ^= 1;
     let invented = aft_format::encode_session(&invented);
@@ -422,7 +427,7 @@ async fn a_foreign_session_token_tells_nothing() {
 }
 
 #[tokio::test]
-async fn credentials_change_while_connections_stay() {
+async fn credentials_can_be_replaced_while_connections_stay_open() {
     let (server, access) = start(tenants()).await;
     let shop = server.of("shop");
     let t = shop.open().await;
@@ -432,7 +437,7 @@ async fn credentials_change_while_connections_stay() {
         change(&mut credentials[0]);
         access.replace(credentials).unwrap();
     };
-    // A successor beside the token in use, then without it.
+    // A second token beside the first, and then the second alone.
     change(|shop| shop.tokens.push(TokenHash::of(b"new")));
     let new = As(&server, "Bearer new".into());
     assert_eq!(shop.refused("GET", &get, "").await, Code::Absent);
@@ -445,7 +450,7 @@ async fn credentials_change_while_connections_stay() {
         shop.prefix = "store/".into();
     });
     assert_eq!(new.refused("GET", &get, "").await, Code::Forbidden);
-    // What cannot be a book leaves the old one.
+    // Credentials that are not valid leave the old ones in force.
     assert!(access.replace(vec![]).is_err());
     assert_eq!(new.refused("GET", &get, "").await, Code::Forbidden);
     change(|shop| shop.rights = Rights::default());
@@ -465,14 +470,14 @@ fn with_limits(limits: Limits) -> Vec<Credential> {
 }
 
 #[tokio::test]
-async fn open_transactions_have_a_limit() {
+async fn open_transactions_of_a_tenant_are_limited() {
     let (server, access) = start(with_limits(Limits { open_transactions_max: 2, ..Limits::NONE })).await;
     let shop = server.of("shop");
     let (one, two) = (shop.open().await, shop.open().await);
     limited(&shop.post("/v1/transactions", "{}").await, "open_transactions_max");
     limited(&shop.call("GET", "/v1/keys/shop/a", "").await, "open_transactions_max");
     server.of("bank").open().await;
-    // An end of any kind makes room.
+    // Every end of a transaction makes room.
     assert_eq!(shop.call("POST", &format!("/v1/transactions/{one}/abort"), "").await.status, 204);
     let three = shop.open().await;
     assert!(shop.call("POST", &format!("/v1/transactions/{two}/commit"), "").await.reply().committed);
@@ -487,7 +492,7 @@ async fn open_transactions_have_a_limit() {
         );
         assert_eq!(shop.refused("POST", "/v1/execute", r#"{"ops": [{"get": "x"}]}"#).await, Code::Forbidden);
     }
-    // One that is left to its deadline too; and the limit is that of the file now.
+    // An expired transaction makes room too. A replaced credential's limit applies at once.
     let short = r#"{"timeout_ms": 100}"#;
     shop.post("/v1/transactions", short).await.reply();
     shop.open().await;
@@ -501,7 +506,7 @@ async fn open_transactions_have_a_limit() {
 }
 
 #[tokio::test]
-async fn bytes_and_bodies_have_limits() {
+async fn bytes_and_bodies_of_a_tenant_are_limited() {
     let limits = Limits { bytes_per_s: Some(100_000), bodies_bytes_max: 4 << 20, ..Limits::NONE };
     let (server, _) = start(with_limits(limits)).await;
     let (shop, bank) = (server.of("shop"), server.of("bank"));
@@ -509,7 +514,7 @@ async fn bytes_and_bodies_have_limits() {
     assert!(bank.call("PUT", "/v1/keys/bank/a", vec![7; 5 << 20]).await.reply().committed);
     let (server, _) = start(with_limits(limits)).await;
     let (shop, bank) = (server.of("shop"), server.of("bank"));
-    // What is beyond the rate is let through once, and the next call waits for it.
+    // A body that exceeds the rate is let through, and the next call has to wait for it.
     assert!(shop.call("PUT", "/v1/keys/shop/a", vec![7; 400_000]).await.reply().committed);
     let answer = shop.call("GET", "/v1/keys/shop/a", "").await;
     limited(&answer, "bytes_per_s");
@@ -519,7 +524,7 @@ async fn bytes_and_bodies_have_limits() {
 }
 
 #[tokio::test]
-async fn what_open_transactions_hold_has_a_limit() {
+async fn memory_of_open_transactions_is_limited() {
     let (server, _) = start(with_limits(Limits { open_bytes_max: 300_000, ..Limits::NONE })).await;
     let shop = server.of("shop");
     let value = vec![7; 100_000];
@@ -534,7 +539,7 @@ async fn what_open_transactions_hold_has_a_limit() {
         assert!(shop.call("PUT", "/v1/keys/shop/c", value.clone()).await.reply().committed);
     }
     assert_eq!(shop.call("PUT", &put(&two, "b"), value).await.status, 204);
-    // What is read counts as well, if little.
+    // Reads count as well, but little.
     let mut reads = 0;
     loop {
         let answer = shop.call("GET", &put(&two, &format!("read/{reads}")), "").await;
@@ -546,9 +551,10 @@ async fn what_open_transactions_hold_has_a_limit() {
     assert!((100..1_000).contains(&reads), "{reads}");
 }
 
-/// One tenant that asks as fast as it can, far beyond its rate, and another that asks now and then.
+/// Goal: a tenant far beyond its rate does not slow another one down. Method: one tenant calls as
+/// fast as it can; the latency of another is measured alone and beside it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_noisy_tenant_leaves_the_others_their_latency() {
+async fn a_noisy_tenant_does_not_slow_others_down() {
     const CALLS: usize = 200;
     let (server, _) = start(with_limits(Limits { calls_per_s: Some(20), ..Limits::NONE })).await;
     let (shop, bank) = (server.of("shop"), server.of("bank"));
@@ -581,16 +587,18 @@ async fn a_noisy_tenant_leaves_the_others_their_latency() {
     };
     let most = 20 + (20.0 * since.elapsed().as_secs_f64()) as usize + 1;
     assert!(through <= most && refused > through, "{through} of at most {most}, {refused} refused");
-    // They share a machine, and the test's own client: what is left is far below what a queue behind it would be.
+    // Both share a machine and the test's client, so some slowdown remains. It is far below that of
+    // a common queue.
     assert!(beside < alone * 5 + Duration::from_millis(5), "{alone:?} alone, {beside:?} beside the other");
     println!(
         "median of a quiet tenant's call: {alone:?} alone, {beside:?} beside a noisy one ({refused} refused)"
     );
 }
 
-/// A client sends before it listens: it gets to read why all the same.
+/// Goal: a client that sends the whole body before it reads can read the answer to a call that was
+/// rejected because of its credential.
 #[tokio::test]
-async fn a_refusal_is_read_after_a_body_that_is_not() {
+async fn a_denied_upload_gets_its_answer() {
     let (server, _) = start(with_limits(Limits { calls_per_s: Some(1), ..Limits::NONE })).await;
     let (shop, bank) = (server.of("shop"), server.of("bank"));
     for bytes in [100_000, 1 << 20, 8 << 20] {
