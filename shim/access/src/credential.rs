@@ -234,6 +234,7 @@ impl Book {
             if names.insert(name.clone(), at).is_some() {
                 return Err(BookError::SameName { at, name });
             }
+            // A linear scan: it runs only when a file is read, over at most 4,000 tokens.
             for token in &credential.tokens {
                 if book.tokens.iter().any(|(known, _)| known == token) {
                     return Err(BookError::SameToken { at, name });
@@ -245,6 +246,7 @@ impl Book {
             {
                 return Err(BookError::SameCertificate { at, name });
             }
+            // Open transactions of the old book count against the new limits.
             let usage = match before.get(name.as_str()) {
                 Some(tenant) => tenant.usage.clone(),
                 None => Arc::new(Usage::new(&name)),

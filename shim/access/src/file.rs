@@ -168,6 +168,7 @@ fn credential(
         // Without either, no caller could present the credential.
         return Err(reader.wrong(at, &format!("{name:?} has neither token_sha256 nor certificate: add one")));
     }
+    // A prefix must be given, even an empty one: forgetting it must not open every key.
     let (prefix, prefix_at) = entries.text("prefix")?.ok_or_else(|| {
         reader.wrong(at, &format!("{name:?} has no prefix: write prefix = \"\" to allow every key"))
     })?;
@@ -184,6 +185,7 @@ fn credential(
         })?),
         None => None,
     };
+    // Limits that the table leaves out keep their defaults.
     let limits = match entries.take("limits") {
         Some(value) => match value.get_ref() {
             DeValue::Table(table) => limits_of(reader, table, value.span().start, limits)?,

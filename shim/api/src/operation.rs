@@ -270,6 +270,8 @@ impl<'de> Visitor<'de> for OpVisitor {
                 }
             }
         }
+        // Each verb takes its own fields only. A condition's verb is checked by the door, which
+        // does the same for protobuf.
         if by.is_some() != matches!(verb, Some((Field::Add, _))) {
             return Err(de::Error::custom(
                 "an \"add\" needs \"by\", a whole number; no other operation has \"by\"",

@@ -179,6 +179,7 @@ fn config(material: &TlsMaterial) -> Result<ServerConfig, TlsError> {
             false => "it holds no private key in PEM: give an unencrypted key in PKCS#8, PKCS#1 or SEC1",
         })
     })?;
+    // The provider is named, so that the process needs no global default.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

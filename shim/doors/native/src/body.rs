@@ -80,6 +80,7 @@ pub(crate) async fn message<T: RequestBody>(caller: &Caller, request: Request<Bo
         timeout: caller.door().net.body_timeout,
     };
     let whole = aft_net::body::read(caller.budget(), body, &head.headers, limits).await?;
+    // The type is checked after the body is read, because an empty body may have any type.
     let format = match head.headers.get(CONTENT_TYPE) {
         None => Format::Json,
         Some(text) => match text.to_str().ok().and_then(Format::of_content_type) {

@@ -127,6 +127,7 @@ impl From<Refused> for Failure {
             Refused::Node(refusal) => refusal.into(),
             Refused::Denied(denied) => denied_failure(denied),
             Refused::Invalid(why) => Failure::invalid(why),
+            // The key's own error says what is wrong; the numbers are for programs.
             Refused::Key(why) => {
                 let mut failure = Failure::invalid(why.to_string());
                 if let KeyError::TooLong(bytes) = why {
@@ -215,11 +216,14 @@ fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
     let why = match cause {
         Cause::NoAnswer => NOT_SAID.to_owned(),
         Cause::Damaged(what) => damaged_in_doubt(what),
+        // The caller may know a request ID that this node does not, so both ways are described.
         Cause::NodeGone => {
             let detail = "the transaction's node is gone, and it may have sent a commit before. If the request has an ID: repeat the commit with the ID in the header Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID. Without an ID: call the path in look_up, repeatedly for as long as a call to the store may take, or read the keys that the transaction wrote";
             return Failure::new(Code::Unknown, detail).of(&token);
         }
     };
+    // Which call is safe to repeat depends on what the caller sent: a request with an ID is, one
+    // without an ID would be a second request, and a call on an open transaction is.
     let (look_up, remedy) = match asked {
         Asked::Whole { id: Some(id), scope } => {
             let path = look_up_path(id, scope.as_deref());
@@ -300,6 +304,7 @@ impl From<Malformed> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
+        // Set by the refusals that have a time or a size; most have neither.
         let mut retry_after_ms = None;
         let mut beyond = None;
         let (code, detail) = match refusal {
@@ -343,6 +348,7 @@ impl From<Refusal> for Failure {
                 Code::ResultGone,
                 "the request has committed, and its result is no longer kept: it cannot run again under this ID".into(),
             ),
+            // `Failure::of` adds the look-up. Commits through the desk become a `Doubt` before.
             Refusal::Unknown(_) => (Code::Unknown, format!("{NOT_SAID}: call the path in look_up")),
             Refusal::UnknownDamaged(_, what) => {
                 (Code::Unknown, format!("{}: call the path in look_up", damaged_in_doubt(&what)))
@@ -427,6 +433,7 @@ impl IntoResponse for Failure {
             ),
             _ => debug!(code = code.as_str(), transaction = problem.transaction, "{}", problem.detail),
         }
+        // A newline at the end, for people who call with curl.
         let mut body = serde_json::to_vec(&problem).expect("a problem's keys are text");
         body.push(b'\n');
         let mut response = Response::new(Body::from(body));

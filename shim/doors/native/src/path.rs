@@ -51,6 +51,8 @@ pub(crate) fn decode(encoded: &str, what: &str, plus_is_space: bool) -> Result<S
             byte => bytes.push(byte),
         }
     }
+    // The decoded bytes are checked as a whole: one character may be several encoded bytes. The
+    // position then counts decoded bytes.
     String::from_utf8(bytes).map_err(|why| {
         let position = why.utf8_error().valid_up_to();
         Failure::invalid_at(

@@ -79,6 +79,8 @@ impl Incoming {
             }
         }
         attributes(content_type.clone())?;
+        // A value that may be inline is read whole; a larger one is stored in parts as it arrives,
+        // each with a timeout of its own.
         let (limit, whole_max) = (caller.settings().value_bytes_max, caller.node().inline_value_bytes_max());
         let limits = Limits { what, bytes_max: limit, timeout: caller.door().net.body_timeout };
         let part_bytes = caller.node().part_bytes();

@@ -39,6 +39,7 @@ impl From<Outcome> for Reported {
                 reply.session = Some(encode_session(&committed.session));
                 reads
             }
+            // The reads of this attempt are left out: the result is that of the other attempt.
             Outcome::Replayed(replayed) => {
                 reply.replayed = true;
                 reply.result = replayed.result;

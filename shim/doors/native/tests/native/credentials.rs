@@ -305,8 +305,8 @@ async fn a_transaction_is_not_found_by_other_tenants() {
     for other in others {
         assert_eq!(server.of(other).refused("GET", &look_up, "").await, Code::NotFound, "{other}");
     }
-    // After a restart, the node finds a transaction by its record, whose name depends on the tenant.
-    // A commit of one key would have only its entry, so this one wrote two.
+    // After a restart, the node finds a transaction by its record, whose name depends on the
+    // tenant. A commit of one key would have only its entry, so this one wrote two.
     let (server, _) = over(store, tenants()).await;
     assert_eq!(server.of("shop").call("POST", &commit, "").await.reply().version, version);
     for other in others {
