@@ -1,12 +1,16 @@
-//! How many transactions a second one event loop carries, in process, on the memory store: begin, two reads, one write of 4 KiB, commit.
+//! A benchmark of one event loop, in process, on the memory store: the number of transactions a
+//! second, each with two reads and one write of 4 KiB.
 //!
 //! `cargo run --release -p aft-node --example loop_rate [SECONDS]`
 //!
-//! Two shapes of the same transaction (five calls; one call with a batch), and two places for the loop: a task among its clients, and a
-//! thread of its own. The loop's share of the work is the same; what differs is the cost of going to and fro between threads.
+//! It measures two shapes of the same transaction (five calls; one call with a batch), and three
+//! places for the loop: on the clients' only thread, as a task among the clients on two threads,
+//! and on a thread of its own. The loop's share of the work is the same; the cost of switching
+//! between threads differs.
 //!
-//! Then one and two nodes of one process on a store that several share, each with a core for itself and its clients. What counts is the CPU
-//! time of a transaction: with as many cores as nodes, throughput is the number of nodes over it.
+//! Then it measures one and two nodes of one process on a shared store, with one core for each node
+//! and its clients. The figure to compare is the CPU time of a transaction: with as many cores as
+//! nodes, throughput is the number of nodes divided by it.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,13 +26,14 @@ use aft_store_memory::MemoryStore;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
-/// Clients at once.
+/// The number of concurrent clients.
 const CLIENTS: u64 = 32;
-/// Clients at once of a node on a shared store, where each commit waits for the store's time: enough to keep its core busy.
+/// The number of concurrent clients of each node on a shared store, where each commit waits for the
+/// store's time: enough to keep its core busy.
 const CLIENTS_OF_SHARED: u64 = 128;
-/// Keys, read and written evenly.
+/// The number of keys, which are read and written evenly.
 const KEYS: u64 = 1_000;
-/// Bytes of a value: the paper's.
+/// The size of a value in bytes: that of the paper's evaluation.
 const VALUE_BYTES: usize = 4 << 10;
 
 #[derive(Debug, Clone, Copy)]
@@ -39,13 +44,13 @@ enum Shape {
 
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    /// A task on the runtime of the clients, which has two threads.
+    /// The loop is a task on the runtime of the clients, which has two threads.
     Task,
-    /// A runtime of its own with one thread; the clients have another with one.
+    /// The loop has a runtime with one thread, and the clients have another with one.
     Thread,
-    /// Loop and clients on one thread: the CPU time of a whole transaction.
+    /// Loop and clients share one thread: this gives the CPU time of a whole transaction.
     OneThread,
-    /// So many nodes on a shared store, and as many threads for them and the clients.
+    /// This number of nodes runs on a shared store, with as many threads for them and the clients.
     Several(usize),
 }
 
@@ -87,7 +92,7 @@ fn runtime(threads: usize) -> Runtime {
     builder.worker_threads(threads).enable_all().build().expect("a runtime starts")
 }
 
-/// Starts a node where it belongs, and gives the runtime of the clients.
+/// Starts a node in its place, and returns it with the runtime of the clients.
 fn place(place: Place) -> (NodeHandle, Runtime) {
     if let Place::Several(count) = place {
         let store = Arc::new(MemoryStore::shared());
@@ -122,13 +127,14 @@ fn place(place: Place) -> (NodeHandle, Runtime) {
     }
 }
 
-/// The CPU time of this process: what other processes do does not count.
+/// Returns the CPU time of this process. Unlike elapsed time, it does not count other processes.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Returns the CPU time of a transaction, in microseconds.
+/// Runs the clients for `time`, prints the figures, and returns the CPU time of a transaction in
+/// microseconds.
 fn measure(shape: Shape, at: Place, time: Duration) -> f64 {
     let (node, clients) = place(at);
     let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));

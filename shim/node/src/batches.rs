@@ -1,10 +1,14 @@
-//! Batches with values of any size: what does not fit into the commit record goes into parts first.
+//! Batches with values of any size: values that do not fit into the commit record are stored in
+//! parts first.
 //!
-//! The core alone knows what is left of a transaction's room, since batches of one transaction may run side by side: a batch that does not fit is
-//! refused as a whole, with the number of bytes it is too many; so many bytes of its values are stored as blobs, the largest first, and
-//! it runs again. Each round stores one value at least, so this ends.
+//! Only the core knows how many bytes a transaction may still hold, since batches of one
+//! transaction may run side by side. It rejects a batch that does not fit as a whole, with the
+//! number of bytes by which it is too large. At least that many bytes of the batch's values are
+//! then stored as blobs, the largest first, and the batch runs again. Each round stores at least
+//! one value, so this ends.
 //!
-//! Cost: nothing while all fits. Beyond it, for each value that is stored, what `values` says; for each batch, one more question to the loop.
+//! Cost: nothing while everything fits. Otherwise the cost of each stored value (see `values`), and
+//! one more query to the loop for each batch.
 
 use std::time::Instant;
 
@@ -17,15 +21,19 @@ use crate::handle::NodeHandle;
 use crate::verbs::{Begun, Ran};
 
 impl NodeHandle {
-    /// Opens a transaction and runs its batch, whose values may be of any size and come as [`Location::Inline`].
+    /// Opens a transaction and runs its batch. The batch's values may be of any size, and are
+    /// passed as [`Location::Inline`].
     ///
     /// # Errors
-    /// As [`NodeHandle::run`]; nothing stays open then. If values had to be stored in parts, the transaction was opened before: whoever drops
-    /// this future forgets it ([`NodeHandle::forget`]).
+    /// Returns the errors of [`NodeHandle::run`]; no transaction stays open then. If values have to
+    /// be stored in parts, the transaction is opened first: a caller that drops this future must
+    /// call [`NodeHandle::forget`].
     pub async fn begin(&self, mut begin: Box<Begin>) -> Result<Begun, Refusal> {
         if self.fits_afresh(&begin.batch) {
             return self.begin_inline(begin).await;
         }
+        // Open the transaction without its batch, since parts are only stored for an open one. Its
+        // level follows from the batch, so it is chosen before the batch is taken out.
         begin.choose_level();
         let batch = std::mem::take(&mut begin.batch);
         let (attempt, remaining_ms) = match self.begin_inline(begin).await? {
@@ -48,14 +56,17 @@ impl NodeHandle {
         }
     }
 
-    /// Runs a batch in an open transaction. Its values may be of any size and come as [`Location::Inline`].
+    /// Runs a batch in an open transaction. Its values may be of any size, and are passed as
+    /// [`Location::Inline`].
     ///
     /// # Errors
-    /// As [`NodeHandle::commit`]; [`Refusal::StoreUnavailable`] if a part could not be stored: then nothing of the batch took effect.
+    /// Returns the errors of [`NodeHandle::commit`]; and [`Refusal::StoreUnavailable`] if a part
+    /// could not be stored: then nothing of the batch took effect.
     pub async fn run(&self, attempt: AttemptId, mut batch: Batch) -> Result<Ran, Refusal> {
         let settings = &self.shared().settings;
         let inline_bytes: usize = inline_values(&batch.ops).map(|(_, bytes)| bytes.len()).sum();
-        // What is too much whatever else the transaction holds need not be asked.
+        // Bytes above the bound of a whole transaction do not fit in any case: spill them before
+        // the core is asked.
         let surplus = inline_bytes.saturating_sub(settings.core.write_buffer_bytes_max);
         self.spill(attempt, &mut batch.ops, surplus).await?;
         loop {
@@ -70,7 +81,7 @@ impl NodeHandle {
         }
     }
 
-    /// Whether all of a batch has room in the commit record of a new transaction.
+    /// Returns true if a batch fits completely into the commit record of a new transaction.
     fn fits_afresh(&self, batch: &Batch) -> bool {
         let settings = &self.shared().settings;
         let result = batch.commit.as_ref().and_then(|args| args.result.as_ref()).map_or(0, Bytes::len);
@@ -94,8 +105,9 @@ impl NodeHandle {
         inline_bytes <= core.write_buffer_bytes_max && record_bytes <= core.record_bytes_max
     }
 
-    /// Stores values in parts: those that are too large to be inline, and the largest others until so many bytes are spared. Whether the
-    /// batch has as many; if not, nothing is stored.
+    /// Stores values in parts: all that are too large to be inline, and of the others the largest,
+    /// until at least `bytes` bytes are moved. Returns false, and stores nothing, if the batch does
+    /// not hold that many bytes.
     async fn spill(&self, attempt: AttemptId, ops: &mut [Op], bytes: usize) -> Result<bool, Refusal> {
         let inline_value_bytes_max = self.shared().settings.inline_value_bytes_max;
         let mut values: Vec<(usize, Bytes)> =
@@ -120,7 +132,7 @@ impl NodeHandle {
     }
 }
 
-/// The inline values of a batch, each with the place of its operation.
+/// Returns the inline values of a batch, each with the index of its operation.
 fn inline_values(ops: &[Op]) -> impl Iterator<Item = (usize, &Bytes)> {
     ops.iter().enumerate().filter_map(|(at, op)| match op {
         Op::Put(_, value) => match &value.location {

@@ -1,67 +1,80 @@
 //! The value cache: committed inline values by version, bounded in bytes.
 //!
-//! Only what a store call acknowledged or returned enters it: the writes of a record whose create was answered *Created*, and of a record that a
-//! read came upon, the value wanted; with it the others, if they are few, since who reads one of a transaction's writes often reads more of
-//! them. A record that a sweep looks at enters nothing. A version's value never changes, so there is nothing to invalidate; a removed version's
-//! value may linger and is still that version's value. Blobs are left out: a cached place would outlive the parts, and a fetch tells that they are gone.
+//! Only values that a store call acknowledged or returned enter it: all writes of a record whose
+//! create was answered *Created*; and of a record that a read fetched, the value that was read,
+//! with the record's other values if they are few, since a caller that reads one of a transaction's
+//! writes often reads more of them. A record that a sweep reads enters nothing.
+//!
+//! A version's value never changes, so there is nothing to invalidate; the value of a removed
+//! version may linger, and is still that version's value. Of large values only the place is kept,
+//! not the bytes.
 
 use aft_core::ids::{AttemptId, Key};
 use aft_core::record::{Kind, Record, Value, Write};
 use bytes::Bytes;
 use moka::sync::Cache;
 
-/// What an entry costs besides its bytes (tests/memory.rs): hash table places, a node in two queues, counters, and six allocations' roundings.
+/// The memory that an entry takes besides its bytes (tests/memory.rs): hash table places, a node in
+/// two queues, counters, and the rounding of six allocations.
 const ENTRY_BYTES: usize = 512;
 
-/// The most writes of a record that one read brings in together: an insertion costs about as much as the read of a value from a local disk's cache.
+/// The most writes of a record that one read brings in together: an insertion costs about as much
+/// as the read of a value from a local disk's cache.
 const NEIGHBOURS_MAX: usize = 16;
 
-/// moka drops what an insertion displaces after some dozens more. With large values that would be far above the bound: it is told to do so after
-/// insertions of half of this much, or of this share of a small cache; and frees it a little later. The cache proper is smaller by as much.
+/// The most bytes of evicted entries that may still take memory. moka drops evicted entries only
+/// after some dozens of further insertions, which with large values would be far above the bound.
+/// So its pending tasks are run after insertions of half of this many bytes (or of this share of a
+/// small cache), and the memory is freed a little later. The capacity given to moka is smaller by
+/// this amount.
 const PENDING_BYTES_MAX: u64 = 1 << 20;
+/// The part of a small cache, one in so many bytes, that evicted entries may still take.
 const PENDING_SHARE: u64 = 8;
 
 fn pending_max(bytes_max: u64) -> u64 {
     PENDING_BYTES_MAX.min(bytes_max / PENDING_SHARE)
 }
 
-/// Values of committed versions.
+/// The values of committed versions, by attempt and key.
 #[derive(Debug)]
 pub(crate) struct ValueCache {
     entries: Cache<(AttemptId, Key), Write, foldhash::fast::RandomState>,
     bytes_max: u64,
-    /// Bytes of insertions since what they displaced was last dropped.
+    /// The bytes that were inserted since moka's pending tasks last ran.
     pending: u64,
 }
 
 impl ValueCache {
     pub(crate) fn new(bytes_max: u64) -> ValueCache {
         let weigh = |(_, key): &(AttemptId, Key), write: &Write| weight(key, write);
-        // Least recently used, not moka's default: every version is a new entry, and the newest version of a hot key is hot from its first
-        // instant. A policy that admits by past frequency turns just these away.
+        // Evict the least recently used, unlike moka's default: every version is a new entry, and
+        // the newest version of a hot key is hot from its first instant. A policy that admits by
+        // past frequency rejects just these.
         let entries = Cache::builder()
             .max_capacity(bytes_max - pending_max(bytes_max))
             .weigher(weigh)
             .eviction_policy(moka::policy::EvictionPolicy::lru())
-            // Attempts are drawn at random, so nobody can aim at one bucket; and a table that grows
+            // A fast hash that is not safe against chosen keys is enough: attempts are drawn at
+            // random, so no caller can aim at one bucket. Speed matters, since a table that grows
             // hashes all of its keys again.
             .build_with_hasher(foldhash::fast::RandomState::default());
         ValueCache { entries, bytes_max, pending: 0 }
     }
 
-    /// The write of a key by an attempt that committed.
+    /// Returns the write of `key` by `attempt`, which has committed, if it is cached.
     pub(crate) fn get(&self, attempt: AttemptId, key: &Key) -> Option<Write> {
         self.entries.get(&(attempt, key.clone()))
     }
 
-    /// Keeps the values of a record that has just been committed; of large ones, their places.
+    /// Caches the values of a record that has just been committed; of large ones, their places.
     pub(crate) fn keep(&mut self, record: &Record) {
         for (key, write) in record.writes.iter() {
             self.insert(record, key, write);
         }
     }
 
-    /// Keeps the value of a key that was read, or its place, and those of its neighbours in the record if they are few.
+    /// Caches the value of a key that was read, or its place. If the record has at most
+    /// [`NEIGHBOURS_MAX`] writes, caches all of them.
     pub(crate) fn keep_read(&mut self, record: &Record, key: &Key) {
         if record.writes.len() <= NEIGHBOURS_MAX {
             self.keep(record);
@@ -82,7 +95,7 @@ impl ValueCache {
         }
     }
 
-    /// The bytes held, about.
+    /// Returns the number of bytes held, estimated.
     pub(crate) fn bytes(&self) -> u64 {
         self.entries.weighted_size()
     }
@@ -93,8 +106,9 @@ fn weight(key: &Key, write: &Write) -> u32 {
     u32::try_from(ENTRY_BYTES + key.as_str().len() + attributes + write.inline_bytes()).unwrap_or(u32::MAX)
 }
 
-/// The write with buffers of its own. What comes from the network or from a record is a slice of something greater, which the cache's
-/// bound does not see.
+/// Returns a copy of `write` with buffers of its own. Bytes that come from the network or from a
+/// record are slices of a larger buffer, which would stay in memory without counting towards the
+/// cache's bound.
 fn detached(write: &Write) -> Write {
     let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
     match write {

@@ -1,7 +1,8 @@
-//! The store room: one call of the core to one call of the store, with its time-out, and the answer back.
+//! Store calls: carries one call of the core to the store, with a timeout, and brings the answer
+//! back.
 //!
-//! A call that runs out of time is dropped and counts as unanswered: the store may have taken it or not, and the core knows what to do
-//! with that. Nothing is repeated here.
+//! A call that times out is dropped and counts as unanswered: the store may have carried it out or
+//! not, and the core decides what follows from that. Nothing is repeated here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -45,7 +46,8 @@ pub(crate) fn limit(kind: CallKind, timeouts: &StoreTimeouts) -> Duration {
     }
 }
 
-/// Returns the record that this call would make, if it makes one: as an object of its own, or as a whole entry.
+/// Returns the record that this call would create, if it creates one: as an object of its own, or
+/// as a whole entry.
 pub(crate) fn record_of(call: &Call) -> Option<Arc<Record>> {
     match call {
         Call::Commit(writes) => writes.record.clone(),
@@ -65,7 +67,7 @@ pub(crate) fn record_of(call: &Call) -> Option<Arc<Record>> {
     }
 }
 
-/// Waits for a future that was not ready at once, at most for `limit`.
+/// Waits for `future`, for at most `limit`; then returns [`Error::NoAnswer`].
 pub(crate) async fn within<T>(
     limit: Duration,
     store: &dyn Store,

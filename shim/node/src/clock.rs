@@ -1,4 +1,4 @@
-//! The clocks, and what is drawn by chance: the two things besides I/O that the core takes as arguments.
+//! Clocks and random names: the two things besides I/O that the core takes as arguments.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,11 +22,11 @@ pub(crate) fn wall_ms() -> u64 {
     wall.as_millis() as u64
 }
 
-/// Tries to read the clocks at one instant.
+/// The most tries to read all clocks at one instant.
 const TRIES_MAX: u32 = 3;
 
-/// Reads every clock once, for one step: at one instant if it can be had, since the core takes what one of them has counted beyond another for a
-/// pause.
+/// Reads every clock for one step: at one instant if possible, since the core takes time that one
+/// clock has counted and another has not for a pause of the process.
 pub(crate) fn now() -> Now {
     let mut tries = 0;
     loop {
@@ -34,7 +34,7 @@ pub(crate) fn now() -> Now {
         let boot = read(ClockId::Boottime);
         let wall_ms = wall_ms();
         tries += 1;
-        // The thread may have been set aside in between.
+        // The thread may have been suspended between the reads: then they are repeated.
         let span = read(ClockId::Monotonic).saturating_sub(mono);
         if span < Duration::from_millis(1) || tries == TRIES_MAX {
             return Now { mono_ms: mono.as_millis() as u64, boot_ms: boot.as_millis() as u64, wall_ms };
@@ -42,8 +42,8 @@ pub(crate) fn now() -> Now {
     }
 }
 
-/// Translates the standard library's instants, which stores use, to the milliseconds of the monotonic clock, which the core uses. Both are the
-/// same clock; only their zeros differ.
+/// A translation of the standard library's instants, which stores use, to the milliseconds of the
+/// monotonic clock, which the core uses. Both are the same clock; only their zeros differ.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Instants {
     instant: Instant,
@@ -58,7 +58,8 @@ impl Instants {
         Instants { instant, mono: (before, read(ClockId::Monotonic)) }
     }
 
-    /// Returns the store's time as the core takes it. Rounded outward: a request was sent no earlier, and its answer came no later, than it says.
+    /// Returns the store's time in the core's terms, rounded outward: the request was sent no
+    /// earlier, and its answer came no later, than the result says.
     pub(crate) fn store_time(&self, heard: &TimeHeard) -> StoreTime {
         let (earliest, latest) = self.mono;
         let at = |zero: Duration, instant: Instant| match instant.checked_duration_since(self.instant) {
@@ -72,7 +73,8 @@ impl Instants {
     }
 }
 
-/// The end of an open transaction's time, by every clock: what is sent for it is sent before the first of them has come.
+/// The deadline of an open transaction, by every clock. Calls for the transaction are sent only
+/// before the first clock has reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadline {
     from: Now,
@@ -85,7 +87,7 @@ impl Deadline {
         Deadline { from, ms: remaining_ms }
     }
 
-    /// Returns the milliseconds that are left, by whichever clock went furthest.
+    /// Returns the milliseconds that are left, by the clock that went furthest.
     pub(crate) fn remaining_ms(&self, now: Now) -> u64 {
         let mono = now.mono_ms.saturating_sub(self.from.mono_ms);
         let boot = now.boot_ms.saturating_sub(self.from.boot_ms);
@@ -99,14 +101,14 @@ pub fn fresh_attempt() -> AttemptId {
     AttemptId(Uuid::now_v7().into_bytes())
 }
 
-/// Makes the opening of a transaction whose request has no name: a fresh attempt, the defaults, nothing to run at once. What is to differ is
-/// replaced: `Begin { batch, ..fresh_begin() }`.
+/// Makes the opening of a transaction whose request has no name: a fresh attempt, the defaults, no
+/// batch. Replace single fields as in `Begin { batch, ..fresh_begin() }`.
 pub fn fresh_begin() -> Begin {
     let attempt = fresh_attempt();
     Begin::new(attempt, own_hash(attempt))
 }
 
-/// Makes a name for a node's life: the random half of a fresh UUIDv7.
+/// Makes a name for one run of a node: the random half of a fresh UUIDv7.
 pub(crate) fn fresh_node() -> NodeId {
     NodeId(Uuid::now_v7().as_u64_pair().1)
 }
@@ -145,7 +147,6 @@ mod tests {
         check(999, 1_001);
     }
 
-    /// Whichever clock went furthest counts.
     #[test]
     fn a_deadline_passes_by_any_clock() {
         let from = Now { mono_ms: 10, boot_ms: 20, wall_ms: 30 };

@@ -1,14 +1,18 @@
-//! The event loop: one task, one owner of the state machine.
+//! The event loop: one task that owns the state machine.
 //!
 //! ```text
 //!   turn:  answers that are ready ─┐
-//!          store calls that landed ├─► step ─► outputs ─► replies · notes · calls: cached? ready at once? else under way
-//!          verbs in the queue ─────┘                              └────────► answers that are ready ◄────────┘
+//!          store calls that ended ─┼─► step ─► outputs ─► replies · notes · calls
+//!          verbs in the queue ─────┘                                          │
+//!                 answers that are ready ◄── cached, or ready at once ◄───────┤
+//!                 store calls that ended ◄── in flight ◄──────────────────────┘
 //! ```
 //!
-//! It is a hand-written future, so that a store call is first polled in the step that made it: a store that answers at once (memory, an
-//! adapter's own cache) costs no allocation in the set of calls under way, no time-out and no wake-up. The three sources take turns, each
-//! a bounded streak, so none starves another. The clocks are read before every step: an answer must not look younger than it is.
+//! It is a hand-written future, so that a store call is first polled in the step that made it: a
+//! store that answers at once (memory, an adapter's own cache) costs no allocation in the set of
+//! calls in flight, no timeout and no wake-up. The three sources take turns, each with a bounded
+//! number of events, so that none starves another. The clocks are read before every step, after the
+//! answer arrived: an answer must not look younger than it is.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -41,29 +45,31 @@ use crate::stats::CallKind;
 use crate::waiters::{Outcome, Waiters};
 use crate::{calls, clock};
 
-/// Events of one source before the next source has its turn: long enough to amortise the change, short enough (some 50 µs) to be fair.
+/// The most events of one source in a row: long enough to amortise the change of source, short
+/// enough (some 50 µs) to be fair.
 const STREAK_LEN_MAX: usize = 32;
-/// Steps before other tasks of the runtime have their turn: about a millisecond.
+/// The most steps before other tasks of the runtime have their turn: about a millisecond.
 const TURN_STEPS_MAX: usize = 1_024;
-/// The longest sleep: the levels that are shown are not older than this.
+/// The longest sleep. It bounds the age of the gauges that the node exports.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
-/// What stands in the queue.
+/// An entry of the loop's queue.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// A verb, and who waits for its reply.
+    /// A verb, with the sender of its reply and the time at which it was sent.
     Ask { verb: Verb, reply: oneshot::Sender<Outcome>, since: Instant },
-    /// Nobody heard of this transaction.
+    /// A transaction to abort, since no caller knows of it.
     Forget(AttemptId),
-    /// Until when is this transaction open? No answer if it is not.
+    /// A query for the deadline of an open transaction. If it is not open, `reply` is dropped.
     OpenUntil { attempt: AttemptId, reply: oneshot::Sender<Deadline> },
-    /// Another node of this process tells of a commit.
+    /// A tell about a commit, from another node of this process.
     Heard(NodeId, Tell),
-    /// Another node of this process has written this, and is about to tell of it: its values may be asked for here.
+    /// A record that another node of this process has written, before its tell: it fills the cache,
+    /// since its values may be read here.
     Wrote(Arc<Record>),
-    /// Start sweeping, or stop.
+    /// An order to start sweeping (`true`) or to stop.
     Upkeep(bool),
-    /// Finish, and stop at this time.
+    /// An order to finish the open transactions, and to stop at `until` at the latest.
     Drain { until: tokio::time::Instant },
 }
 
@@ -72,50 +78,53 @@ struct Landed {
     id: CallId,
     kind: CallKind,
     since: Instant,
-    /// The record that it made, if it made one.
+    /// The record that the call creates, if it creates one.
     record: Option<Arc<Record>>,
-    /// The key whose value it fetches, if it fetches one.
+    /// The key whose value the call fetches, if it fetches one.
     read: Option<Key>,
     outcome: Result<Answer, Error>,
 }
 
 type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
 
-/// The loop.
+/// The loop, as a future that ends when the node stops.
 pub(crate) struct EventLoop {
     node: Node,
     shared: Arc<Shared>,
     cache: ValueCache,
-    /// The record that the step under way is told of: the core may want one of its values.
+    /// The record in the input of the current step, if it carries one: the core may fetch one of
+    /// its values in the same step.
     got: Option<Arc<Record>>,
     queue: mpsc::Receiver<Item>,
     waiters: Waiters,
-    /// To be stepped next, in order.
+    /// Inputs for the next steps, in order.
     ready: VecDeque<Input>,
-    /// Store calls under way; at most `store_calls_max`.
+    /// Store calls in flight; at most `store_calls_max`.
     flights: FuturesUnordered<Flight>,
-    /// Store calls that wait for a place, in order; bounded by what the core asks for at once.
+    /// Store calls that wait for a place in `flights`, in order. The core's own bounds on its calls
+    /// bound this queue.
     waiting: VecDeque<(CallId, Call)>,
-    /// Empty between steps; keeps its room.
+    /// The outputs of a step. Empty between steps; kept for its allocation.
     outputs: Vec<Output>,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends, by the runtime's clock.
+    /// The end of `sleep`, by the runtime's clock.
     sleep_until: tokio::time::Instant,
     drain_until: Option<tokio::time::Instant>,
-    /// Every handle is gone.
+    /// True once every handle was dropped.
     abandoned: bool,
-    /// The clocks of the last step.
+    /// The clocks at the last step.
     now: Now,
     instants: Instants,
-    /// The store can hold writes to a deadline.
+    /// True if the store can hold writes to a deadline.
     holds_deadlines: bool,
-    /// The newest commit time by which the mark is known to lie, in milliseconds; 0 where it is lost.
+    /// A lower bound of the mark from the opening, in milliseconds since the epoch: the mark as it
+    /// was read, or the time at which the store was made. 0 if the mark is lost.
     mark_ms: u64,
     /// The store's description of itself, as it was seen last.
     about: Option<Box<About>>,
-    /// Damage that was logged.
+    /// The descriptions of damage that were logged.
     damage: Descriptions,
-    /// Versions ahead of the store's time are met.
+    /// The state of meeting versions ahead of the store's time.
     ahead: Spell,
 }
 
@@ -162,6 +171,7 @@ impl EventLoop {
         self.node.open_transactions()
     }
 
+    /// Feeds one input to the core and carries out its outputs.
     fn step(&mut self, input: Input, cx: &mut Context<'_>) {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.got = match &input {
@@ -182,7 +192,7 @@ impl EventLoop {
         self.got = None;
     }
 
-    // The three sources. Each says how many steps it took.
+    // The three sources. Each returns the number of steps that it took.
 
     fn take_ready(&mut self, cx: &mut Context<'_>) -> usize {
         let streak = self.ready.len().min(STREAK_LEN_MAX);
@@ -217,7 +227,7 @@ impl EventLoop {
                 }
                 Poll::Ready(Some(Item::OpenUntil { attempt, reply })) => {
                     if let Some(deadline) = self.waiters.deadline(attempt) {
-                        // Who asked may have left.
+                        // The caller may have gone.
                         let _ = reply.send(deadline);
                     }
                 }
@@ -230,8 +240,9 @@ impl EventLoop {
         STREAK_LEN_MAX
     }
 
-    /// Tells the other nodes of this process of a commit, before its client hears of it: what the client asks next, they answer later. One
-    /// whose queue is full goes without, and reads what it would have read without peers.
+    /// Sends a tell about a commit to the other nodes of this process, before the client gets its
+    /// reply: the client's next verb comes behind the tell in their queues. A node whose queue is
+    /// full does not get the tell; it reads from the store, as it would without peers.
     fn tell(&self, tell: &Tell) {
         self.send_peers(|| Item::Heard(self.shared.id, tell.clone()));
     }
@@ -243,7 +254,8 @@ impl EventLoop {
         }
     }
 
-    /// Keeps the values of a record that this node has written.
+    /// Caches the values of a record that this node has written, here and in the other nodes of
+    /// this process.
     fn keep(&mut self, record: &Arc<Record>) {
         self.cache.keep(record);
         self.send_peers(|| Item::Wrote(record.clone()));
@@ -274,7 +286,7 @@ impl EventLoop {
                 Some(*attempt)
             }
             Err(Refusal::Unknown(hash) | Refusal::UnknownDamaged(hash, _)) => {
-                warn!(request = %hash, verb = waiter.kind.as_str(), "whether the transaction committed is not known");
+                warn!(request = %hash, verb = waiter.kind.as_str(), "the outcome of a transaction is not known");
                 None
             }
             Ok(_) | Err(_) => None,
@@ -284,7 +296,7 @@ impl EventLoop {
         }
         let unheard = waiter.reply.is_some_and(|reply| reply.send(outcome).is_err());
         if let (true, Some(attempt)) = (unheard, opened) {
-            // Nobody knows of this transaction: give its place free instead of keeping it to its deadline.
+            // No caller knows of this transaction. Free its place now instead of at its deadline.
             let verb = Verb::Abort(attempt);
             let ticket = self.waiters.enter(&verb, None, Instant::now());
             self.ready.push_back(Input::Verb(ticket, verb));
@@ -293,6 +305,7 @@ impl EventLoop {
 
     // Store calls and answers.
 
+    /// Answers a call from the cache, sends it, or queues it behind the calls that wait.
     fn call(&mut self, id: CallId, call: Call, cx: &mut Context<'_>) {
         if let Call::Fetch { at: _, txn, key } = &call {
             if let Some(write) = self.cached(*txn, key) {
@@ -309,7 +322,8 @@ impl EventLoop {
         }
     }
 
-    /// A value from the cache, or from the record that was got just now to choose this version.
+    /// Returns a value from the cache, or from the record in the current step's input, with which
+    /// the core has just chosen this version.
     fn cached(&mut self, txn: TxnId, key: &Key) -> Option<Write> {
         if let Some(write) = self.cache.get(txn.attempt, key) {
             return Some(write);
@@ -323,7 +337,8 @@ impl EventLoop {
     fn launch_waiting(&mut self, cx: &mut Context<'_>) {
         while self.flights.len() < self.shared.settings.store_calls_max {
             let Some((id, call)) = self.waiting.pop_front() else { return };
-            // Its time may have passed while it waited: nothing is sent after a deadline.
+            // The call's deadline may have passed while it waited, and nothing is sent after a
+            // deadline.
             if self.node.may_send(clock::now(), id) {
                 self.launch(id, call, cx);
             } else {
@@ -341,6 +356,7 @@ impl EventLoop {
         };
         let store = if call.is_write() { self.store_until(id) } else { self.shared.store.clone() };
         let mut future = Box::pin(calls::perform(store.clone(), call));
+        // A store that answers at once needs no place in `flights` and no timeout.
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
             let answer = self.landed(Landed { id, kind, since, record, read, outcome });
             self.ready.push_back(answer);
@@ -353,7 +369,8 @@ impl EventLoop {
         }));
     }
 
-    /// Returns the store for one write: held to the call's limit, where the store can.
+    /// Returns the store for one write, with the write's deadline attached if the store can hold
+    /// writes to a deadline.
     fn store_until(&self, id: CallId) -> Arc<dyn Store> {
         let shared = &self.shared.store;
         if !self.holds_deadlines {
@@ -364,6 +381,7 @@ impl EventLoop {
         shared.until(until).expect("a store that holds writes to deadlines does so always")
     }
 
+    /// Counts, caches and logs the outcome of a store call, and returns it as an input of the core.
     fn landed(&mut self, landed: Landed) -> Input {
         let Landed { id, kind, since, record, read, outcome } = landed;
         self.shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
@@ -371,7 +389,8 @@ impl EventLoop {
             (Ok(Answer::Committed(pieces)), Some(record)) if pieces.record == Some(Ok(Created::Created)) => {
                 self.keep(record);
             }
-            // A whole entry is the commit; a record whose entries are locks comes by itself.
+            // The write of a whole entry is a commit too; and a record whose entries are locks is
+            // created by a call of its own, after the locks.
             (Ok(Answer::Done | Answer::Created(Created::Created) | Answer::Replaced), Some(record)) => {
                 self.keep(record);
             }
@@ -382,7 +401,7 @@ impl EventLoop {
             }
             (Ok(Answer::Got(Some((Body::Format(format), _)))), _) => self.look_at_description(&format.about),
             (Err(Error::Damaged(what)), _) => self.log_damage(what),
-            (Err(Error::Refused(why)), _) => warn!(why, "the store refused a call"),
+            (Err(Error::Refused(why)), _) => warn!(why, "the store rejected a call"),
             (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
             (Ok(_), _) => {}
         }
@@ -390,10 +409,12 @@ impl EventLoop {
         Input::Answer(id, answer, self.time_heard())
     }
 
-    /// Says so if the store's description of itself is not as it was: somebody changed what its nodes share, or put another store in its place.
+    /// Compares the store's description of itself with the one seen before, and logs a difference:
+    /// an operator has changed settings that its nodes share, or has replaced the store by another
+    /// one. Changed levels stop the node.
     fn look_at_description(&mut self, bytes: &Bytes) {
         let Some(before) = &self.about else { return };
-        // What cannot be read is damage, of which the next start speaks.
+        // A description that cannot be read is damage, which the next start reports.
         let Ok(now) = About::decode(bytes) else { return };
         if **before == now {
             return;
@@ -405,13 +426,13 @@ impl EventLoop {
             levels_before = %before.levels,
             levels_now = %now.levels,
             is_same_store = before.identity == now.identity,
-            "the store's description of itself has changed since this node started: restart the node with the settings \
-             of the others"
+            "the store's description of itself has changed since this node started: restart the node with the same \
+             settings as the other nodes"
         );
         if before.levels != now.levels && !self.shared.settings.core.exclusive {
-            // What it writes at a level that its keys had before would be checked by nobody.
+            // Writes at a key's old level would not be checked against those at its new one.
             error!(
-                "the levels of this store's keys have changed since this node started, so it stops: start it again"
+                "the levels of this store's keys have changed since this node started, so it stops: restart it"
             );
             self.drain_until = Some(tokio::time::Instant::now());
             self.shared.state.send_replace(State::Draining);
@@ -419,13 +440,15 @@ impl EventLoop {
         self.about = Some(Box::new(now));
     }
 
-    /// Returns the newest time that answers of the store carried since this was last asked. Older ones say less: they have drifted for longer.
+    /// Returns the newest time that the store's answers carried since the last call of this method.
+    /// Older times are dropped: they have drifted for longer, so they say less.
     fn time_heard(&self) -> Option<StoreTime> {
         self.shared.store.times_heard().last().map(|heard| self.instants.store_time(heard))
     }
 
     // Notes, times, the end.
 
+    /// Counts an event that the core reports, and logs it.
     fn note(&mut self, note: &Note) {
         let meters = &self.shared.meters;
         match note {
@@ -441,7 +464,10 @@ impl EventLoop {
             }
             Note::Thawed { gap_ms } => {
                 meters.thaws.add();
-                warn!(gap_ms, "the process did not run for a while: what it knew of time is dropped");
+                warn!(
+                    gap_ms,
+                    "the process did not run for a while: it drops what it knew of the store's time"
+                );
             }
             Note::ClocksDisagree { apart_ms } => {
                 meters.clocks_disagree.add();
@@ -449,7 +475,8 @@ impl EventLoop {
             }
             Note::AheadOfTime(txn) => {
                 meters.ahead_of_time.add();
-                // A clock that was wrong for an hour wrote a version for each commit of it.
+                // A clock that was wrong for an hour leaves a version for each commit of that hour,
+                // so only the first one of a spell is logged.
                 if self.ahead.begins(self.now.mono_ms) {
                     warn!(
                         version = %txn,
@@ -472,7 +499,7 @@ impl EventLoop {
             Note::BytesReclaimed(bytes) => meters.bytes_reclaimed.add_all(*bytes),
             Note::EntriesRepaired(count) => {
                 meters.entries_repaired.add_all(*count);
-                info!(count, "put the entries of commits whose nodes had not put them");
+                info!(count, "put version entries that the nodes of their commits had not put");
             }
             Note::Swept { whole } => {
                 meters.sweeps.add();
@@ -485,9 +512,9 @@ impl EventLoop {
     }
 
     fn log_damage(&mut self, what: &str) {
-        // Every sweep meets it again, and so does every read beside it.
+        // Every sweep and every read that passes it reports the same damage again.
         if self.damage.is_news(what) {
-            error!(what, "something in the store cannot be read and is left alone");
+            error!(what, "an object in the store cannot be read; it is left as it is");
         }
     }
 
@@ -498,7 +525,8 @@ impl EventLoop {
         self.step(Input::Drain, cx);
     }
 
-    /// Steps the core if its time has come; else sees to it that this task wakes then. Whether it stepped.
+    /// Steps the core if its next timer is due; else sets this task's own timer for it. Returns
+    /// true if it stepped, or if the task's timer has fired.
     fn wake(&mut self, cx: &mut Context<'_>) -> bool {
         let (now, mono_ms) = (tokio::time::Instant::now(), clock::now().mono_ms);
         let pause = match self.node.next_wake() {
@@ -510,7 +538,8 @@ impl EventLoop {
             None => SLEEP_MAX,
         };
         let until = self.drain_until.map_or(now + pause, |drain| drain.min(now + pause));
-        // A sleep that ends too early does no harm, and setting it anew costs: only an earlier end is set.
+        // A sleep that ends too early does no harm, and a reset costs: reset only for an earlier
+        // end.
         if until < self.sleep_until || self.sleep_until <= now {
             self.sleep_until = until;
             self.sleep.as_mut().reset(until);
@@ -528,6 +557,7 @@ impl EventLoop {
         self.abandoned || idle || tokio::time::Instant::now() >= until
     }
 
+    /// Sets the gauges.
     fn show_levels(&self) {
         let meters = &self.shared.meters;
         meters.queue_len.set(self.queue.len() as u64);
@@ -549,7 +579,7 @@ impl EventLoop {
 impl Future for EventLoop {
     type Output = ();
 
-    /// One turn.
+    /// Runs one turn: all events that are there, up to [`TURN_STEPS_MAX`] steps.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let mut steps = 0;
@@ -566,6 +596,7 @@ impl Future for EventLoop {
             }
             steps += usize::from(taken == 0);
         }
+        // More may be waiting: yield to the runtime's other tasks, and ask to be polled again.
         this.show_levels();
         cx.waker().wake_by_ref();
         Poll::Pending

@@ -1,4 +1,4 @@
-//! A running node, as the doors see it.
+//! Starting nodes, and [`NodeHandle`], through which the doors use them.
 
 use std::any::Any;
 use std::hash::BuildHasher as _;
@@ -26,38 +26,39 @@ use crate::settings::{NodeSettings, core_shared_by};
 use crate::stats::Stats;
 use crate::waiters::Outcome;
 
-/// Nodes of one process: a byte of an attempt tells them apart, and leaves each a fair share.
+/// The most nodes in one process. The last byte of an attempt's UUID picks the node; up to this
+/// number, each node gets nearly the same share of the 256 values.
 const NODES_MAX: usize = 64;
 
-/// Why a node does not start.
+/// The reason why a node does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// The settings break a relation; the text names it and the remedy.
+    /// The settings contradict each other; the text names the settings and the remedy.
     #[error("settings: {0}")]
     Settings(String),
-    /// The store cannot be used by this program; the text says why, and the remedy.
+    /// This program cannot use the store; the text says why, and names the remedy.
     #[error("{0}")]
     Refused(String),
-    /// The store does not answer, or refuses; the text names it.
+    /// The store does not answer, or rejects the calls; the text names the store.
     #[error("the store cannot be opened: {0}")]
     Unavailable(String),
 }
 
-/// What a node is doing.
+/// The state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It serves.
+    /// The node serves all verbs.
     Serving,
-    /// It opens no new transactions, and finishes those that are open.
+    /// The node opens no new transactions, and finishes those that are open.
     Draining,
-    /// It has ended: drained, or broken.
+    /// The node has ended: it was drained, or an invariant was broken.
     Stopped,
 }
 
-/// How a drain ended.
+/// The outcome of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Transactions that were open at the deadline, and are lost.
+    /// The number of transactions that were still open at the deadline, and are lost.
     pub cut_off: usize,
 }
 
@@ -69,15 +70,16 @@ pub(crate) struct Shared {
     pub(crate) settings: NodeSettings,
     pub(crate) meters: Meters,
     pub(crate) state: watch::Sender<State>,
-    /// Set once by the loop's end: transactions that were still open.
+    /// The number of transactions that were open when the loop ended; set once, at its end.
     cut_off: watch::Sender<usize>,
-    /// The store as it was found at the start.
+    /// The store's description of itself, as it was found at the start.
     pub(crate) opened: Opened,
-    /// The largest error of the store's time with which the core commits.
+    /// The largest error of the store's time at which the core still commits.
     skew_max_ms: u64,
-    /// The reason why this node must not sweep.
+    /// The reason why this node must not sweep, if there is one.
     no_sweeps: Option<String>,
-    /// The queues of the other nodes of this process. They end with their handles.
+    /// The queues of the other nodes of this process. The references are weak, so that a node still
+    /// stops when its last handle is dropped.
     pub(crate) peers: OnceLock<Vec<mpsc::WeakSender<Item>>>,
 }
 
@@ -88,27 +90,34 @@ struct Member {
     shared: Arc<Shared>,
 }
 
-/// A running node, or several of one process on one store. Clones name the same; when the last one is dropped, it stops.
+/// A running node, or several nodes of one process on one store. Clones refer to the same nodes;
+/// when the last clone is dropped, the nodes stop.
 ///
-/// A transaction is its node's from begin to end: the last byte of its attempt says which one that is ([`NodeHandle::is_near`]).
+/// A transaction stays on one node from begin to end: the last byte of its attempt picks the node
+/// ([`NodeHandle::is_near`]).
 #[derive(Debug, Clone)]
 pub struct NodeHandle {
     members: Arc<[Member]>,
 }
 
-/// Opens the store and starts a node on this runtime, as one task. A store that is empty is made.
+/// Opens the store and starts a node on the current runtime, as one task. An empty store gets its
+/// description first.
 ///
 /// # Errors
-/// If the settings break a relation, or the store cannot be used or does not answer.
+/// Returns [`StartError::Settings`] if the settings contradict each other, [`StartError::Refused`]
+/// if this program cannot use the store, and [`StartError::Unavailable`] if the store does not
+/// answer.
 pub async fn start(store: Arc<dyn Store>, settings: NodeSettings) -> Result<NodeHandle, StartError> {
     start_several(store, settings, NonZeroUsize::MIN).await
 }
 
-/// Opens the store and starts so many nodes on this runtime, each as a task, behind one handle. They are peers, as nodes on other machines
-/// are, and hear of each other's commits at once. They share the bounds on memory, calls and transactions; the first one sweeps.
+/// Opens the store and starts `count` nodes on the current runtime, each as a task, behind one
+/// handle. They are peers, as nodes on other machines are, and hear of each other's commits at
+/// once. They share the bounds on memory, calls and transactions; the first one sweeps.
 ///
 /// # Errors
-/// As [`start`]; and if there is to be more than one on a store that one process holds: there a single node must know of every commit.
+/// Returns the errors of [`start`]; also [`StartError::Settings`] if `count` is above 64, or above
+/// one on a store that one process holds, where a single node must know of every commit.
 pub async fn start_several(
     store: Arc<dyn Store>,
     settings: NodeSettings,
@@ -117,19 +126,22 @@ pub async fn start_several(
     let count = count.get();
     if count > 1 && settings.core.exclusive {
         return Err(StartError::Settings(format!(
-            "{count} nodes on {}, which one process holds: a single node must know of every commit there",
+            "cannot start {count} nodes on {}: one process holds this store, and a single node must know of every \
+             commit there; start one node",
             store.url()
         )));
     }
     if count > NODES_MAX {
         return Err(StartError::Settings(format!(
-            "{count} nodes in one process: at most {NODES_MAX} are possible"
+            "cannot start {count} nodes in one process: the most is {NODES_MAX}"
         )));
     }
     let mut core = settings.scaled_core()?;
     let times = Times::of(&core);
     let new = NewStore { race: settings.race, times, levels: core.levels.clone() };
     let opened = open_store(&*store, &new, settings.timeouts.read).await?;
+    // A node whose times differ from the store's must not work on it, or must at least not sweep:
+    // the nodes of a store rely on each other's deadlines.
     let mut no_sweeps = None;
     let mark_ms = match &opened {
         Opened::Marked { mark, about, .. } => {
@@ -137,22 +149,26 @@ pub async fn start_several(
                 return Err(StartError::Refused(format!("{}: {why}", store.url())));
             }
             no_sweeps = times_refusal(about, &times, true);
+            // The levels of an existing store count, not those of the settings.
             core.levels = about.levels.clone();
             mark.time.ms().max(about.made_ms)
         }
         Opened::Unmarked(why) => {
+            // The levels of keys are lost together with the mark. On a store that one process holds
+            // there are none.
             core.levels_known = core.exclusive;
             match core.levels_known {
-                true => warn!(why, "the store has no mark: it is served, and nothing is collected"),
+                true => warn!(why, "the store has no mark: the node serves it, but collects nothing"),
                 false => warn!(
                     why,
-                    "the store has no mark, and the levels of its keys are not known: it is read, and nothing is \
-                     written or collected"
+                    "the store has no mark, and the levels of its keys are not known: the node serves reads, but writes \
+                     and collects nothing"
                 ),
             }
             0
         }
     };
+    // The first node alone sweeps, and exports the costs of the store, which all nodes share.
     let share = settings.shared_by(count);
     let core = core_shared_by(core, count);
     let started = (0..count).map(|at| {
@@ -175,6 +191,7 @@ pub async fn start_several(
         (Member { queue, shared }, event_loop)
     });
     let (members, loops): (Vec<Member>, Vec<EventLoop>) = started.unzip();
+    // Each node gets the queues of the others before its loop runs.
     for (at, (member, event_loop)) in members.iter().zip(loops).enumerate() {
         let others = members.iter().enumerate().filter(|(other, _)| *other != at);
         let peers = others.map(|(_, peer)| peer.queue.downgrade()).collect();
@@ -188,7 +205,8 @@ pub async fn start_several(
     Ok(NodeHandle { members: members.into() })
 }
 
-/// Runs the loop; if it breaks, says so and turns everybody away instead of hanging.
+/// Runs the loop. If it panics, logs the panic and marks the node as stopped, so that callers get
+/// an answer instead of hanging.
 async fn guard(mut event_loop: EventLoop, shared: Arc<Shared>) {
     let ended = AssertUnwindSafe(&mut event_loop).catch_unwind().await;
     let open = event_loop.open_transactions();
@@ -230,15 +248,16 @@ impl Member {
         }
     }
 
-    /// A verb is refused that the loop never sees.
+    /// Counts a verb that is rejected before it reaches the loop, and returns `refusal`.
     fn turned_away(&self, refusal: Refusal) -> Refusal {
         self.shared.meters.turned_away(&refusal);
         refusal
     }
 
-    /// Opens no new transactions, finishes those that are open, and stops. Returns how many were cut off.
+    /// Opens no new transactions, finishes those that are open, and stops at the latest at `until`.
+    /// Returns the number of transactions that were cut off.
     async fn drain(&self, until: tokio::time::Instant) -> usize {
-        // A stopped node is drained.
+        // The queue of a node that has stopped is closed; it is drained already.
         let _ = self.queue.send(Item::Drain { until }).await;
         self.wait_for(|state| *state == State::Stopped).await;
         *self.shared.cut_off.borrow()
@@ -246,12 +265,14 @@ impl Member {
 }
 
 impl NodeHandle {
-    /// The identity of the process's first node, which stands for all of them; fresh at every start.
+    /// Returns the identity of the process's first node, which is used for all of them. It is fresh
+    /// at every start.
     pub fn id(&self) -> NodeId {
         self.shared().id
     }
 
-    /// Returns the state of the nodes: stopped, as soon as one of them is.
+    /// Returns the state of the nodes: the furthest of them all, so `Stopped` as soon as one node
+    /// has stopped.
     pub fn ready(&self) -> State {
         let states = self.members.iter().map(Member::state);
         let furthest = states.max_by_key(|state| match state {
@@ -262,8 +283,9 @@ impl NodeHandle {
         furthest.expect("a handle has a node")
     }
 
-    /// Returns true if a transaction with this attempt runs where others run that were opened for the same text, such as a request or a key:
-    /// those meet in one node's memory, and not in the store. With a single node, always.
+    /// Returns true if the node that `attempt` is pinned to is the preferred node for `text`, such
+    /// as a request ID or a key. Transactions that are opened for the same text on the same node
+    /// meet in that node's memory, and not in the store. With a single node, always true.
     pub fn is_near(&self, attempt: AttemptId, text: &[u8]) -> bool {
         let place = FixedState::default().hash_one(text) % self.members.len() as u64;
         self.place(attempt) as u64 == place
@@ -277,22 +299,24 @@ impl NodeHandle {
         &self.members[self.place(attempt)]
     }
 
-    /// Why the store takes no more writes as long as this process lives, if something has put an end to them ([`aft_store::Store::ended`]).
+    /// Returns the reason why the store takes no more writes for the rest of this process's life,
+    /// if something has ended them ([`aft_store::Store::ended`]).
     pub fn store_ended(&self) -> Option<String> {
         self.shared().store.ended()
     }
 
-    /// Returns the store as it was found at the start.
+    /// Returns the store's description of itself, as it was found at the start.
     pub fn opened(&self) -> &Opened {
         &self.shared().opened
     }
 
-    /// Returns the reason why the node takes no commits for now, if there is one: it does not know the store's time well enough.
+    /// Returns the reason why the node takes no commits for now, if there is one: it does not know
+    /// the store's time well enough.
     pub fn time_unsure(&self) -> Option<String> {
         let errors = self.members.iter().filter_map(|member| member.shared.meters.time_error_ms.get());
         let (error_ms, most_ms) = (errors.max()?, self.shared().skew_max_ms);
         (error_ms > most_ms).then(|| {
-            format!("the store's time is known to {error_ms} ms only, and commits need {most_ms} ms: answers of the store disagree")
+            format!("the store's time is only known to within {error_ms} ms, and commits need {most_ms} ms: answers of the store disagree")
         })
     }
 
@@ -303,11 +327,13 @@ impl NodeHandle {
         }
     }
 
-    /// Asks the node. The future may be dropped: the verb is carried out all the same, but a transaction that nobody heard of is aborted.
+    /// Sends a verb to its node and waits for the reply. If the future is dropped, the verb is
+    /// still carried out, but a transaction that it opened is aborted, since no caller knows of it.
     ///
     /// # Errors
-    /// As the core refuses; [`Bound::VerbQueue`] if the queue is full; [`Refusal::NotServing`] if the node has stopped; and
-    /// [`Refusal::Unknown`] if it stopped while this verb's commit may have been under way.
+    /// Returns the core's refusals; [`Refusal::Overloaded`] with [`Bound::VerbQueue`] if the queue
+    /// is full; [`Refusal::NotServing`] if the node has stopped; and [`Refusal::Unknown`] if it
+    /// stopped while this verb's commit may have been in flight.
     pub(crate) async fn ask(&self, verb: Verb) -> Outcome {
         let member = match &verb {
             Verb::Begin(begin) => self.member(begin.attempt),
@@ -317,27 +343,30 @@ impl NodeHandle {
             Verb::ReserveBlob(attempt) | Verb::Abort(attempt) | Verb::LookUpOf(attempt, _) => {
                 self.member(*attempt)
             }
-            // Any of them may ask the store.
+            // Any node may query the store; the hash spreads the look-ups.
             Verb::LookUp(hash) => &self.members[usize::from(hash.0[0]) % self.members.len()],
         };
         member.ask(verb).await
     }
 
-    /// Aborts a transaction that nobody heard of, or will. Unlike [`Verb::Abort`] it waits for its place in the queue: a full one must not leave
-    /// the transaction open until its deadline. What has ended stays as it ended.
+    /// Aborts a transaction of which no caller knows. Unlike [`Verb::Abort`] it waits for a place
+    /// in the queue: a full queue must not leave the transaction open until its deadline. A
+    /// transaction that has ended already keeps its outcome.
     pub async fn forget(&self, attempt: AttemptId) {
         // A stopped node has no open transactions.
         let _ = self.member(attempt).queue.send(Item::Forget(attempt)).await;
     }
 
-    /// Starts sweeping from time to time, or stops: one node of them. One that does not wait long enough for others on its store does not start.
+    /// Starts or stops the regular sweeps of the first node. A node whose times are shorter than
+    /// the store's description allows does not start: it would not wait long enough for other
+    /// nodes.
     pub async fn maintain(&self, on: bool) {
         let first = &self.members[0];
         if on && let Some(why) = &first.shared.no_sweeps {
             warn!(why, "this node does not sweep");
             return;
         }
-        // A stopped node sweeps nothing.
+        // The queue of a node that has stopped is closed; it sweeps nothing.
         let _ = first.queue.send(Item::Upkeep(on)).await;
     }
 
@@ -348,14 +377,15 @@ impl NodeHandle {
         answer.await.ok()
     }
 
-    /// Opens no new transactions, finishes those that are open, and stops: at the deadline, whatever is left.
+    /// Opens no new transactions, finishes those that are open, and stops all nodes. What is still
+    /// open after `deadline` is cut off.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let until = tokio::time::Instant::now() + deadline;
         let cut_off = join_all(self.members.iter().map(|member| member.drain(until))).await;
         Drained { cut_off: cut_off.into_iter().sum() }
     }
 
-    /// Returns the counts of all nodes, together.
+    /// Returns the summed counts of all nodes.
     pub fn stats(&self) -> Stats {
         let stats = self.members.iter().map(|member| member.shared.meters.stats());
         stats.reduce(|all, more| all.with(&more)).expect("a handle has a node")
@@ -367,7 +397,8 @@ impl NodeHandle {
     }
 }
 
-/// A caller that waits. If it leaves after the reply was sent and before it was read, nobody heard of the transaction that was opened.
+/// A caller that waits for a reply. If it is dropped after the reply was sent and before it was
+/// read, it aborts the transaction that the reply opened, since no caller knows of it.
 struct Asking<'a> {
     member: &'a Member,
     answer: oneshot::Receiver<Outcome>,

@@ -1,4 +1,5 @@
-//! The driver: one event loop that owns the state machine, and everything that the state machine must not touch.
+//! The driver: one event loop that owns the state machine, and everything that the state machine
+//! must not touch.
 //!
 //! ```text
 //!   NodeHandle::run ──► bounded queue ──► event loop ──► Node::step ──► replies, store calls, notes
@@ -7,20 +8,26 @@
 //! ```
 //!
 //! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.
-//! * [`open_store`], [`Opened`], [`change_times`] (`opening`) – a store as it is found, and made where it is empty.
-//! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – what opens a transaction.
-//! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its reason.
+//! * [`open_store`], [`Opened`], [`change_times`] (`opening`) – reading a store's description of
+//!   itself, and creating it where the store is empty.
+//! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – the arguments that open a transaction.
+//! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its
+//!   reason.
 //! * [`NodeHandle::commit`], [`NodeHandle::list`] … (`verbs`) – one typed method for each verb.
-//! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`) – batches with values of any size: what
-//!   has no room in the commit record goes in parts, past the event loop.
-//! * [`NodeHandle::upload`], [`Upload`] (`upload`), [`NodeHandle::read_part`] – large values part by part, as they arrive and as they leave.
-//! * [`Stats`] (`stats`), `meters` – what a node has done, for figures and for Prometheus.
-//! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its rooms.
+//! * [`NodeHandle::begin`], [`NodeHandle::run`] (`batches`), [`NodeHandle::read_value`] (`values`)
+//!   – batches with values of any size: values that do not fit into the commit record are stored in
+//!   parts, without passing through the event loop.
+//! * [`NodeHandle::upload`], [`Upload`] (`upload`), [`NodeHandle::read_part`] – large values,
+//!   written and read part by part.
+//! * [`Stats`] (`stats`), `meters` – counts of a node's work, for figures and for Prometheus.
+//! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its helpers.
 //!
-//! The loop is a task of the runtime on which [`start`] is called. [`start_several`] runs several in one process, behind one handle: each has
-//! its own state and its share of the bounds, a transaction is pinned to one of them, and they tell each other of their commits.
+//! The loop is a task of the runtime on which [`start`] is called. [`start_several`] runs several
+//! loops in one process, behind one handle: each has its own state and its share of the bounds, a
+//! transaction is pinned to one of them, and they notify each other of their commits.
 //!
-//! What is not here: no protocol decision (the core's), no format (aft-format's), no retry of the core's calls (it repeats them itself).
+//! This crate takes no protocol decisions (aft-core does), knows no format (aft-format does), and
+//! does not retry the core's store calls (the core repeats them itself).
 
 mod batches;
 mod cache;

@@ -1,5 +1,6 @@
-//! Counts and times of one node, twice: through the `metrics` facade (for whatever recorder the process has installed) and as plain
-//! numbers for [`Stats`]. All handles are made once; the hot path builds no name.
+//! Counts and times of one node, kept twice: through the `metrics` facade (for the recorder that
+//! the process has installed, if any) and as plain numbers for [`Stats`]. All handles are made
+//! once; the hot path builds no name.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -59,10 +60,10 @@ impl Level {
     }
 }
 
-/// A gauge that can also be read, of something that may not be known: then it shows no number.
+/// A gauge that can also be read, of a number that may not be known: then the gauge is NaN.
 pub(crate) struct MaybeLevel {
     gauge: Gauge,
-    /// [`UNKNOWN`] stands for `None`.
+    /// The number; [`UNKNOWN`] means `None`.
     now: AtomicU64,
 }
 
@@ -98,10 +99,10 @@ struct CallMeters {
     errors: [Count; ERROR_KINDS.len()],
 }
 
-/// Why store calls fail, as labels.
+/// The labels of the reasons why store calls fail.
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
-/// Why verbs are refused, as labels.
+/// The labels of the reasons why verbs are rejected.
 const REFUSALS: [&str; 20] = [
     "snapshot_gone",
     "overloaded_transactions",
@@ -152,7 +153,7 @@ fn refusal_index(refusal: &Refusal) -> usize {
     }
 }
 
-/// How transactions end, as labels.
+/// The labels of the ends of transactions.
 const ENDS: [&str; 6] = ["committed", "aborted", "lost_to_other", "expired", "unknown", "conflicted"];
 
 /// All meters of a node.
@@ -191,7 +192,7 @@ pub(crate) struct Meters {
     costs: Option<CostMeters>,
 }
 
-/// Of a store that charges by request. The store counts; this shows.
+/// The meters of a store that charges by request. The store counts; these meters export its counts.
 struct CostMeters {
     /// In the order of [`Costs::requests`].
     requests: Vec<Counter>,
@@ -210,8 +211,9 @@ impl std::fmt::Debug for Meters {
 }
 
 impl Meters {
-    /// Registers everything. Gauges, and what the store counts, carry the node's name, since a process may run several; counters add up. `costs` are
-    /// those of the store, if it has any.
+    /// Registers all meters. Gauges and the store's own counts carry the node's name, since a
+    /// process may run several nodes; counters without it add up. `costs` are those of the store,
+    /// if it has any.
     pub(crate) fn new(node: NodeId, costs: Option<&Costs>) -> Meters {
         describe();
         let node = node.to_string();
@@ -276,7 +278,7 @@ impl Meters {
         }
     }
 
-    /// A verb was answered.
+    /// Counts a verb that the loop has answered.
     pub(crate) fn answered(&self, kind: VerbKind, time: Duration, outcome: &Outcome) {
         let verb = &self.verbs[kind as usize];
         verb.asked.add();
@@ -296,12 +298,12 @@ impl Meters {
         }
     }
 
-    /// A verb was turned away before the loop saw it.
+    /// Counts a verb that was rejected before it reached the loop.
     pub(crate) fn turned_away(&self, refusal: &Refusal) {
         self.refusals[refusal_index(refusal)].add();
     }
 
-    /// A store call ended.
+    /// Counts a store call that has ended.
     pub(crate) fn called(&self, kind: CallKind, time: Duration, error: Option<&Error>) {
         let call = &self.calls[kind as usize];
         call.made.add();
@@ -317,7 +319,7 @@ impl Meters {
         }
     }
 
-    /// What the store has cost by now.
+    /// Sets the meters of the store's costs.
     pub(crate) fn show_costs(&self, now: Option<&Costs>) {
         let (Some(meters), Some(now)) = (&self.costs, now) else { return };
         assert!(meters.requests.len() == now.requests.len(), "a store keeps its classes");
@@ -333,12 +335,12 @@ impl Meters {
         meters.dollars.set(now.dollars);
     }
 
-    /// A transaction ended.
+    /// Counts a transaction that has ended.
     pub(crate) fn ended(&self, end: End) {
         self.ends[end_index(end)].add();
     }
 
-    /// The numbers.
+    /// Returns all counts and levels.
     pub(crate) fn stats(&self) -> Stats {
         let calls = |kind: CallKind| &self.calls[kind as usize];
         let errors = |kind: CallKind| calls(kind).errors.iter().map(Count::get).sum::<u64>();
@@ -397,7 +399,7 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("aft_verbs_total", "Verbs answered, by verb");
     describe_histogram!("aft_verb_seconds", Unit::Seconds, "From the queue to the reply, by verb");
-    describe_counter!("aft_refusals_total", "Verbs refused, by kind");
+    describe_counter!("aft_refusals_total", "Verbs rejected, by kind");
     describe_counter!("aft_replays_total", "Verbs answered with the result of another attempt");
     describe_counter!(
         "aft_replays_after_wait_total",
@@ -418,32 +420,35 @@ fn describe() {
     );
     describe_gauge!(
         "aft_store_consumed",
-        "What those requests consumed of the units by which it charges; it only grows"
+        "Units consumed by those requests, of the kinds by which the store charges; it only grows"
     );
-    describe_gauge!("aft_store_cost_dollars", "What those requests cost, in US dollars; it only grows");
+    describe_gauge!("aft_store_cost_dollars", "Cost of those requests, in US dollars; it only grows");
     describe_counter!("aft_transactions_ended_total", "Transactions that ended, by end");
     describe_counter!("aft_value_cache_hits_total", "Values read from the cache");
     describe_counter!("aft_value_cache_misses_total", "Values that the cache did not hold");
-    describe_gauge!("aft_value_cache_bytes", Unit::Bytes, "Bytes in the value cache, about");
+    describe_gauge!("aft_value_cache_bytes", Unit::Bytes, "Bytes in the value cache, estimated");
     describe_counter!(
         "aft_store_calls_expired_total",
-        "Calls to the store that were not sent, since their time had passed while they waited"
+        "Calls to the store that were not sent, since their deadline had passed while they waited"
     );
-    describe_counter!("aft_damaged_total", "Objects met that cannot be read");
-    describe_counter!("aft_thaws_total", "Pauses of the process after which its times were dropped");
+    describe_counter!("aft_damaged_total", "Objects found that cannot be read");
+    describe_counter!(
+        "aft_thaws_total",
+        "Pauses of the process after which it dropped what it knew of the store's time"
+    );
     describe_counter!("aft_clocks_disagree_total", "Answers of the store that disagreed on its time");
-    describe_counter!("aft_ahead_of_time_total", "Versions met that lie ahead of the store's time");
+    describe_counter!("aft_ahead_of_time_total", "Versions found that lie ahead of the store's time");
     describe_counter!("aft_entries_removed_total", "Superseded version entries removed by sweeps");
     describe_counter!(
         "aft_entries_repaired_total",
-        "Version entries put by sweeps for attempts that had not put them"
+        "Version entries put by sweeps for commits whose nodes had not put them"
     );
     describe_counter!("aft_records_removed_total", "Commit records removed by sweeps");
     describe_counter!("aft_parts_removed_total", "Parts of large values removed by sweeps");
     describe_counter!(
         "aft_reclaimed_bytes_total",
         Unit::Bytes,
-        "Bytes that entries and records took up which sweeps removed, estimated, with the large values of those records"
+        "Bytes of the entries and records removed by sweeps, estimated, with the large values of those records"
     );
     describe_counter!("aft_sweeps_total", "Sweeps that ended");
     describe_counter!("aft_sweeps_whole_total", "Sweeps that covered the whole store");
@@ -451,9 +456,13 @@ fn describe() {
     describe_gauge!(
         "aft_mark_age_seconds",
         Unit::Seconds,
-        "Age of the mark: collecting is behind by as much"
+        "Age of the mark: the time by which collection lags behind"
     );
-    describe_gauge!("aft_time_error_ms", Unit::Milliseconds, "Error of the node about the store's time");
+    describe_gauge!(
+        "aft_time_error_ms",
+        Unit::Milliseconds,
+        "Error of the node's estimate of the store's time"
+    );
     describe_gauge!(
         "aft_time_ahead_ms",
         Unit::Milliseconds,
@@ -463,7 +472,7 @@ fn describe() {
     describe_gauge!("aft_transactions_bytes", Unit::Bytes, "Bytes of open transactions, estimated");
     describe_gauge!("aft_queue_len", "Verbs that wait for the event loop");
     describe_gauge!("aft_open_transactions", "Open transactions");
-    describe_gauge!("aft_store_calls_open", "Calls to the store under way");
+    describe_gauge!("aft_store_calls_open", "Calls to the store in flight");
     describe_gauge!("aft_store_calls_waiting", "Calls to the store that wait for their turn");
 }
 

@@ -1,17 +1,21 @@
-//! Opening a store: `store/format` is read before anything else, and made where nothing of this project lies (protocol, section 14).
+//! Opening a store: `store/format` is read before anything else, and created where the store holds
+//! nothing of this project (protocol, section 14).
 //!
 //! ```text
 //!   read ─► readable ─► serve
-//!     ├───► damaged ─► serve without the mark, and say so: nothing is collected until somebody has
-//!     │                mended it; nor is anything written where several processes share the store,
-//!     │                since the levels of its keys are not known
-//!     ├───► another version's ─► refuse
-//!     └───► missing ─► look ─► nothing ─► create it ─► read again: of several nodes that make it at once, one has
-//!                        ├───► data without a mark ─► read again, since another node may have made it since ─► serve without the mark
-//!                        └───► another version's data ─► refuse
+//!     ├───► damaged ─► serve without the mark, and log it: nothing is collected until somebody has
+//!     │                restored it; nor is anything written where several processes share the
+//!     │                store, since the levels of its keys are not known
+//!     ├───► another version's ─► reject
+//!     └───► missing ─► look ─► nothing ─► create it ─► read it again: if several nodes create
+//!                        │                it at once, one of them succeeds
+//!                        ├───► data without a mark ─► read it again, since another node may have
+//!                        │                   created it meanwhile ─► serve without the mark
+//!                        └───► another version's data ─► reject
 //! ```
 //!
-//! The mark is not handed to the core from here: it reads it by itself when it needs it, and learns the store's time by the same answer.
+//! The mark is not handed to the core from here: the core reads it by itself when it needs it, and
+//! learns the store's time by the same answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,23 +37,24 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::handle::StartError;
 
-/// Tries of each call before the caller hears that the store is not available: with the pauses some seconds.
+/// The number of tries of each call before the store counts as unavailable. The pauses between them
+/// add up to 2.5 s.
 const TRIES: u32 = 8;
-/// Keys asked for in one page, when their levels are compared: a page of S3.
+/// The number of keys in one page, when their levels are compared: a page of S3.
 const KEYS_PAGE_LEN: usize = 1_000;
-/// The pause after a first failure; it doubles.
+/// The pause after the first failure; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The program that makes a store, as `store/format` names it.
+/// The name and version of the program that makes a store, as `store/format` holds them.
 const PROGRAM: &str = concat!("aft ", env!("CARGO_PKG_VERSION"));
 
-/// The description that a store gets which is made now.
+/// The description that a new store gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewStore {
-    /// The verdict of the race probe, if there was one.
+    /// The verdict of the race probe, if one was made.
     pub race: Race,
-    /// The times that its nodes are to share.
+    /// The times that the store's nodes must share.
     pub times: Times,
-    /// The levels of its keys; not kept where one process holds the store.
+    /// The levels of the store's keys; not stored where one process holds the store.
     pub levels: Levels,
 }
 
@@ -58,24 +63,26 @@ pub struct NewStore {
 pub enum Opened {
     /// The store has a mark.
     Marked {
-        /// The mark when it was read.
+        /// The mark, as it was read.
         mark: TxnId,
-        /// All else that the store says of itself.
+        /// The rest of the description.
         about: Box<About>,
-        /// It was made just now: the store was empty.
+        /// True if this call created the description, because the store was empty.
         is_new: bool,
     },
-    /// The mark is lost or damaged; the text says so, and what to do. Reading goes on, sweeps do not;
-    /// nor do commits where several processes share the store, since the levels of its keys are lost
-    /// as well.
+    /// The mark is lost or damaged; the text says which, and names the remedy. Such a store is
+    /// read, but not swept. Where several processes share it, it takes no commits either, since the
+    /// levels of its keys are lost as well.
     Unmarked(String),
 }
 
-/// Reads the store's description of itself, and makes it where the store is empty. A store that is
-/// there may say something else than `new`: a node looks whether it may work on it.
+/// Reads the store's description of itself, and creates it from `new` if the store is empty. The
+/// description of an existing store may differ from `new`: the caller decides if it can work with
+/// it. Each call of the store may take `limit`, and is repeated up to seven times.
 ///
 /// # Errors
-/// [`StartError::Refused`] if the store cannot be used; [`StartError::Unavailable`] if it does not answer. Both texts name the remedy.
+/// Returns [`StartError::Refused`] if this program cannot use the store, with the remedy, and
+/// [`StartError::Unavailable`] if the store does not answer or rejects a call.
 pub async fn open_store(store: &dyn Store, new: &NewStore, limit: Duration) -> Result<Opened, StartError> {
     let call = Patient { store, limit };
     let name = encode_name(&Name::Format);
@@ -96,11 +103,10 @@ pub async fn open_store(store: &dyn Store, new: &NewStore, limit: Duration) -> R
         if holds == Holds::Nothing {
             is_new = make(&call, new).await?;
         }
-        // Another node may have made the store since.
+        // Read it again in any case: another node may have created it meanwhile.
         found = read().await?;
         if found == FormatFound::Missing {
-            let lost =
-                "store/format was made and is not there: another program deletes what lies in this store";
+            let lost = "store/format is missing right after it was created: another program deletes objects of this store";
             let why = holds.warning().unwrap_or_else(|| lost.to_owned());
             return Ok(Opened::Unmarked(format!("{}: {why}", store.url())));
         }
@@ -112,8 +118,8 @@ pub async fn open_store(store: &dyn Store, new: &NewStore, limit: Duration) -> R
             }
             if about.times.is_none() {
                 warn!(
-                    "the store says nothing of the times that its nodes must share, so they are not compared: run aft \
-                     store init URL --change-times once, with the settings of the nodes"
+                    "the store's description lacks the times that its nodes must share, so they are not compared: run \
+                     aft store init URL --change-times once, with the settings of the nodes"
                 );
             }
             Ok(Opened::Marked { mark: format.mark, about, is_new })
@@ -124,18 +130,20 @@ pub async fn open_store(store: &dyn Store, new: &NewStore, limit: Duration) -> R
     }
 }
 
-/// Returns the reason why a node with the times `own` must not work on a store that says this of itself, with both values and the remedy. A store
-/// that one process holds at a time has no other nodes.
+/// Returns the reason why a node with the times `own` must not work on (or, if `sweeps`, must not
+/// sweep) a store with the description `about`, with both values and the remedy. A store that one
+/// process holds has no other nodes, so it never gives a reason.
 pub(crate) fn times_refusal(about: &About, own: &Times, sweeps: bool) -> Option<String> {
     let of_store = about.times.filter(|_| !about.abilities.exclusive)?;
     of_store.refusal(own, sweeps)
 }
 
-/// Reads the store's description of itself, and makes nothing: `None` if there is none.
+/// Reads the store's description of itself, and creates nothing: returns `None` if there is none.
+/// Each call of the store may take `limit`, and is repeated up to seven times.
 ///
 /// # Errors
-/// [`StartError::Refused`] if the description cannot be read, [`StartError::Unavailable`] if the
-/// store does not answer. Both texts name the remedy.
+/// Returns [`StartError::Refused`] if the description cannot be read, with the remedy, and
+/// [`StartError::Unavailable`] if the store does not answer or rejects a call.
 pub async fn read_description(
     store: &dyn Store,
     limit: Duration,
@@ -144,11 +152,13 @@ pub async fn read_description(
     Ok(found.map(|Description { format, about, .. }| (format, about)))
 }
 
-/// Writes other times into the store's description of itself, for nodes that start from now on; returns those that it had. Nodes that run must be
-/// stopped before, since they do not change theirs.
+/// Replaces the times in the store's description of itself, for nodes that start from now on, and
+/// returns the former ones (`None` if there were none). Stop all nodes first: a running node keeps
+/// its own times. Each call of the store may take `limit`, and is repeated up to seven times.
 ///
 /// # Errors
-/// [`StartError::Refused`] if there is no description that could be changed; [`StartError::Unavailable`] if the store does not answer.
+/// Returns [`StartError::Refused`] if there is no description, or it cannot be read;
+/// [`StartError::Unavailable`] if the store does not answer or rejects a call.
 pub async fn change_times(
     store: &dyn Store,
     times: Times,
@@ -166,13 +176,14 @@ pub async fn change_times(
 }
 
 /// Sets the levels of prefixes in the store's description of itself, for nodes that start from now
-/// on; returns all levels that it has then. Nodes that run must be stopped before, since they do not
-/// change theirs.
+/// on, and returns all levels of the store after the change. Stop all nodes first: a running node
+/// keeps the levels that it started with. Each call of the store may take `limit`, and is repeated
+/// up to seven times.
 ///
 /// # Errors
-/// [`StartError::Refused`] if one process holds the store, if there is no description that could be
-/// changed, or if a key that has versions would get another level, with the key's name;
-/// [`StartError::Unavailable`] if the store does not answer.
+/// Returns [`StartError::Refused`] if one process holds the store, if there is no description or it
+/// cannot be read, or if a key that has versions would get another level (the text names the key);
+/// [`StartError::Unavailable`] if the store does not answer or rejects a call.
 pub async fn change_levels(
     store: &dyn Store,
     changes: &[(String, Isolation)],
@@ -181,7 +192,8 @@ pub async fn change_levels(
     let call = Patient { store, limit };
     if store.capabilities().exclusive {
         return Err(StartError::Refused(format!(
-            "{}: one process holds this store, and every transaction chooses its level there: no prefix has one",
+            "{}: cannot give a level to a prefix: one process holds this store, and every transaction chooses its level \
+             there",
             store.url()
         )));
     }
@@ -192,6 +204,8 @@ pub async fn change_levels(
         if after == *before.about {
             return Ok(after.levels);
         }
+        // Look at the keys under every prefix that changes before anything is written. The nodes
+        // are stopped, so no key appears meanwhile.
         for (prefix, _) in changes {
             keep_levels(&call, prefix, &before.about.levels, &after.levels).await?;
         }
@@ -201,8 +215,8 @@ pub async fn change_levels(
     }
 }
 
-/// Refuses levels by which a key that has versions would get another one: entries of the two levels
-/// have different names.
+/// Rejects the levels `after` if a key under `prefix` that has versions would get another level by
+/// them: the version entries of the two levels have different names.
 async fn keep_levels(
     call: &Patient<'_>,
     prefix: &str,
@@ -215,13 +229,13 @@ async fn keep_levels(
         let groups = || store.groups(Space::Version, prefix.as_bytes(), last.as_deref(), KEYS_PAGE_LEN);
         let page = call.until_answered(groups).await.map_err(|error| unavailable(&error))?;
         for group in &page.groups {
-            // What is no UTF-8 is damage, and counts as it reads.
+            // A group that is not UTF-8 is damage; its level is that of its lossy text.
             let key = String::from_utf8_lossy(group);
             let (was, would_be) = (before.of(&key).1, after.of(&key).1);
             if was != would_be {
                 return Err(StartError::Refused(format!(
-                    "{}: the level of the prefix {prefix:?} stays as it is, since a key that is {} has versions: \
-                     {key:?}. Give the level to a prefix that holds no keys, or copy the keys to a new store",
+                    "{}: cannot change the level of the prefix {prefix:?}: the key {key:?}, whose level is {}, has \
+                     versions; give the level to a prefix that holds no keys, or copy the keys to a new store",
                     store.url(),
                     was.as_str(),
                 )));
@@ -235,7 +249,8 @@ async fn keep_levels(
     }
 }
 
-/// Looks at what the store holds. Each call is repeated by itself.
+/// Returns what kind of objects the store holds. A call that fails is repeated alone, not the whole
+/// look.
 async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
     let mut looking = Looking::new();
     loop {
@@ -247,7 +262,7 @@ async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
     }
 }
 
-/// Makes `store/format`. Returns false if another node was faster.
+/// Creates `store/format`. Returns false if another node was faster.
 async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
     let store = call.store;
     let identity = clock::fresh_identity();
@@ -260,7 +275,8 @@ async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
     let (name, body) = encode_object(&Name::Format, &Body::Format(about.to_format().into()));
     let created = call.until_answered(|| store.create(&name, body.clone())).await;
     let created = created.map_err(|error| unavailable(&error))?;
-    // After a try without an answer it may be this node's own: then another one is said to have made it.
+    // If an earlier try got no answer, the object that is found may be this node's own. Then the
+    // result names another maker, which does no harm.
     let is_ours = created == Created::Created;
     if is_ours {
         info!(store = store.url(), "made a new store");
@@ -268,14 +284,14 @@ async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
     Ok(is_ours)
 }
 
-/// Calls that are repeated until the store answers.
+/// A store whose calls are repeated until it answers, [`TRIES`] times in all.
 struct Patient<'a> {
     store: &'a dyn Store,
-    /// Of one try.
+    /// The longest time of one try.
     limit: Duration,
 }
 
-/// A description that was read, with the tag that it had.
+/// A description that was read, with the tag of its object.
 struct Description {
     format: Arc<Format>,
     about: Box<About>,
@@ -303,12 +319,17 @@ impl Patient<'_> {
     }
 
     async fn description_to_change(&self) -> Result<Description, StartError> {
-        let missing = || format!("{}: there is no store/format to be changed", self.store.url());
+        let missing = || {
+            format!(
+                "{}: there is no store/format to change; make the store with aft store init URL",
+                self.store.url()
+            )
+        };
         self.description().await?.ok_or_else(|| StartError::Refused(missing()))
     }
 
-    /// Replaces a description. Returns false if it is not as it was read: a sweep may have moved the
-    /// mark.
+    /// Replaces the description `before` by `after`. Returns false if the object has changed since
+    /// it was read, for instance because a sweep moved the mark: read it again then.
     async fn change(&self, before: Description, after: &About) -> Result<bool, StartError> {
         let Description { format, tag, .. } = before;
         let format = Format { about: after.encode(), ..(*format).clone() };

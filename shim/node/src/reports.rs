@@ -1,20 +1,22 @@
-//! Reports that come again and again: each is logged when it begins to hold.
+//! Bookkeeping for conditions that are reported again and again, so that each is logged only when
+//! it begins.
 
 use std::collections::BTreeSet;
 
-/// Descriptions of damage that are kept so that each is logged once: some hundred bytes each.
+/// The most descriptions of damage that are remembered, of some hundred bytes each. Beyond it all
+/// are forgotten, and logged again.
 const DESCRIPTIONS_MAX: usize = 1_000;
-/// A state that nothing showed for this long has ended.
+/// The time without an event after which a state has ended.
 const QUIET_MS: u64 = 600_000;
 
-/// Descriptions that were logged; at most [`DESCRIPTIONS_MAX`].
+/// The descriptions that were logged; at most [`DESCRIPTIONS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Descriptions {
     logged: BTreeSet<String>,
 }
 
 impl Descriptions {
-    /// Returns true if this one was not logged yet, as far as is remembered.
+    /// Returns true if `what` is not among the remembered descriptions, and remembers it.
     pub(crate) fn is_news(&mut self, what: &str) -> bool {
         if self.logged.contains(what) {
             return false;
@@ -26,14 +28,14 @@ impl Descriptions {
     }
 }
 
-/// A state that events show: it holds from the first one until none has come for [`QUIET_MS`].
+/// A state that lasts from a first event until none has come for [`QUIET_MS`].
 #[derive(Debug, Default)]
 pub(crate) struct Spell {
     last_ms: Option<u64>,
 }
 
 impl Spell {
-    /// Takes an event. Returns true if the state begins with it.
+    /// Takes an event at `now_ms`. Returns true if the state begins with it.
     pub(crate) fn begins(&mut self, now_ms: u64) -> bool {
         let last_ms = self.last_ms.replace(now_ms);
         last_ms.is_none_or(|last_ms| now_ms.saturating_sub(last_ms) > QUIET_MS)

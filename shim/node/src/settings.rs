@@ -8,41 +8,47 @@ use aft_store::Capabilities;
 
 use crate::handle::StartError;
 
-/// Verbs that wait for the event loop. It takes some hundred thousand a second, so a full queue is some ten milliseconds of work;
-/// whoever comes then is better told so at once.
+/// The most verbs that wait for the event loop. The loop takes some hundred thousand a second, so a
+/// full queue is some ten milliseconds of work; beyond that a caller is better rejected at once.
 const QUEUE_LEN_MAX: usize = 4_096;
-/// Store calls under way at once: enough to keep a store 20 ms away busy at 50,000 calls a second; each holds a connection's place.
+/// The most store calls in flight at once: enough for 50,000 calls a second to a store 20 ms away;
+/// each takes a connection.
 const STORE_CALLS_MAX: usize = 1_024;
-/// Bytes of values in the cache.
+/// The most bytes of values in the cache.
 const VALUE_CACHE_BYTES_MAX: u64 = 256 << 20;
 /// The largest value within a commit record: reading one key's value reads the whole record.
 const INLINE_VALUE_BYTES_MAX: usize = 256 << 10;
-/// Of a store's largest body, the share that one inline value may have, and the share that all of a record may have. The rest is for
-/// keys, attributes and the result.
+/// The shares of a store's largest body, as divisors, that one inline value may take, and that all
+/// inline values of a record may take. The rest is for keys, attributes and the result.
 const INLINE_SHARES: (usize, usize) = (4, 2);
 
-/// A read answers with at most a record of a few MiB: on a slow link a second or two. Then the store is asked again.
+/// The timeout of a read. Its answer is at most a record of a few MiB, which takes a second or two
+/// on a slow link.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// A write may wait for a store's own replication and retries. Far below any store's `grace`.
+/// The timeout of a write, which may wait for a store's own replication and retries. It is far
+/// below any store's `grace`.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A part of a large value is up to 8 MiB: half a minute is a link of 2 Mbit/s.
+/// The timeout of a part of a large value. A part is up to 8 MiB, which takes half a minute on a
+/// link of 2 Mbit/s.
 const PART_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest deadline on a store that others write to and that holds writes to their deadlines: it keeps everything in memory, where superseded
-/// versions stay for two such deadlines (protocol, section 9).
+/// The longest deadline of transactions on a store that several processes share and that holds
+/// writes to their deadlines. Such a store keeps everything in memory, where superseded versions
+/// stay for two such deadlines (protocol, section 9).
 const TIMEOUT_MAX_MS_IN_MEMORY: u64 = 60_000;
-/// The pause between two sweeps there. A mark settles after 72 s, so that each sweep moves one: of what is overwritten all the time, about three and a
-/// half minutes are kept, where hourly sweeps keep three hours.
+/// The pause between two sweeps of such a store. A mark settles after 72 s, so that each sweep
+/// moves one: of a key that is overwritten all the time, the versions of about three and a half
+/// minutes are kept, where hourly sweeps keep those of three hours.
 const SWEEP_INTERVAL_MS_IN_MEMORY: u64 = 60_000;
 
-/// How long a store call may take before it counts as unanswered.
+/// The timeouts of store calls: a call that takes longer counts as unanswered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreTimeouts {
-    /// Of gets and listings.
+    /// The timeout of gets and listings; 5 s by default.
     pub read: Duration,
-    /// Of puts, creates, replaces and deletes.
+    /// The timeout of commits, puts, creates, replaces and deletes; 10 s by default.
     pub write: Duration,
-    /// Of parts of large values, either way.
+    /// The timeout of a read or write of one part of a large value; 30 s by default.
     pub part: Duration,
 }
 
@@ -52,31 +58,36 @@ impl Default for StoreTimeouts {
     }
 }
 
-/// What a node is told at its start.
+/// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
-    /// The core's. Its levels are those of a store that is made now; where there is one, its own count.
+    /// The settings of the core. Their levels are for a store that is made now; an existing store
+    /// has its own.
     pub core: Settings,
-    /// Divides all times of `core`. For tests: a process that is open to others must refuse it.
+    /// A divisor of all times of `core` but one, `break_after_ms`; 1 by default. It is for tests: a
+    /// process that serves others must reject it.
     pub time_divisor: u64,
-    /// Sweeps the store from time to time. Any number of nodes may; one is enough.
+    /// True if the node sweeps the store from time to time; false by default. Any number of nodes
+    /// may sweep a store, and one is enough.
     pub maintain: bool,
-    /// The verdict of a race probe, if one was made: a store that is new is made with it.
+    /// The verdict of a race probe, if one was made; it goes into the description of a new store.
     pub race: Race,
-    /// Verbs that may wait for the event loop; more are answered `Overloaded`.
+    /// The most verbs that wait for the event loop; 4,096 by default. Further ones are rejected
+    /// with `Overloaded`.
     pub queue_len_max: usize,
-    /// Store calls under way at once; more wait in order.
+    /// The most store calls in flight at once; 1,024 by default. Further ones wait in order.
     pub store_calls_max: usize,
-    /// Bytes of values in the cache; 0 switches it off.
+    /// The most bytes of values in the cache; 256 MiB by default, and 0 switches the cache off.
     pub value_cache_bytes_max: u64,
-    /// The largest value that [`NodeHandle::run`](crate::NodeHandle::run) leaves inline.
+    /// The largest value, in bytes, that [`NodeHandle::run`](crate::NodeHandle::run) leaves inline;
+    /// by default 256 KiB, or a quarter of the store's largest body if that is less.
     pub inline_value_bytes_max: usize,
-    /// How long a store call may take.
+    /// The timeouts of store calls.
     pub timeouts: StoreTimeouts,
 }
 
 impl NodeSettings {
-    /// The defaults for a store with these capabilities.
+    /// Returns the default settings for a store with these capabilities.
     pub fn new(store: &Capabilities) -> NodeSettings {
         let mut core = Settings::new(store.exclusive, store.grace_ms, store.delete_if);
         if !store.exclusive && store.grace_ms == 0 {
@@ -99,7 +110,7 @@ impl NodeSettings {
         }
     }
 
-    /// Returns one node's share of the bounds, where a process runs so many.
+    /// Returns one node's share of the bounds in a process that runs `count` nodes.
     pub(crate) fn shared_by(&self, count: usize) -> NodeSettings {
         assert!(count > 0, "somebody has a share");
         NodeSettings {
@@ -110,15 +121,15 @@ impl NodeSettings {
         }
     }
 
-    /// Returns the times that all nodes on a store share, as this node has them.
+    /// Returns this node's values of the times that all nodes on a store share.
     ///
     /// # Errors
-    /// [`StartError::Settings`] if the settings break a relation.
+    /// Returns [`StartError::Settings`] if the settings contradict each other.
     pub fn times(&self) -> Result<Times, StartError> {
         self.scaled_core().map(|core| Times::of(&core))
     }
 
-    /// The core's settings with the divisor applied, checked.
+    /// Returns the core's settings with the divisor applied, after checking them.
     pub(crate) fn scaled_core(&self) -> Result<Settings, StartError> {
         if self.time_divisor == 0 || self.queue_len_max == 0 || self.store_calls_max == 0 {
             return Err(StartError::Settings(
@@ -126,8 +137,9 @@ impl NodeSettings {
             ));
         }
         let mut core = self.core.clone();
-        // Not `break_after_ms`: it is for what a store takes, and stores are no faster in tests. A
-        // lock that is broken while its commit is under way only makes more conflicts.
+        // `break_after_ms` is left out: it allows for the time that a store takes, and stores are
+        // no faster in tests. A lock that is broken while its commit is in flight only causes
+        // conflicts.
         let times = [
             &mut core.timeout_default_ms,
             &mut core.timeout_max_ms,
@@ -146,7 +158,7 @@ impl NodeSettings {
             &mut core.commit_wait_max_ms,
         ];
         for time in times {
-            // What was not nothing stays at least the clock's unit.
+            // A time above zero stays at least at one millisecond, the clock's unit.
             *time = (*time).min(1).max(*time / self.time_divisor);
         }
         core.check().map_err(StartError::Settings)?;
@@ -154,7 +166,7 @@ impl NodeSettings {
     }
 }
 
-/// Returns one node's share of the core's bounds, where a process runs so many.
+/// Returns one node's share of the core's bounds in a process that runs `count` nodes.
 pub(crate) fn core_shared_by(core: Settings, count: usize) -> Settings {
     assert!(count > 0, "somebody has a share");
     Settings {
@@ -187,7 +199,7 @@ mod tests {
         NodeSettings::new(&capabilities())
     }
 
-    /// The fields called `…_ms`, whatever their number, by way of the debug form.
+    /// Returns all fields that are called `…_ms`, taken from the debug form.
     fn times(core: &Settings) -> Vec<(String, u64)> {
         let text = format!("{core:?}");
         let fields = text.split(['{', ',', '}']).filter_map(|field| field.trim().split_once(": "));
@@ -209,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_great_divisor_leaves_no_time_at_nothing() {
+    fn a_large_divisor_leaves_no_time_at_zero() {
         let settings = NodeSettings { time_divisor: 1_000, ..settings() };
         let core = settings.scaled_core().unwrap();
         assert_eq!((core.retry_min_ms, core.commit_wait_max_ms), (1, 1));
@@ -225,7 +237,7 @@ mod tests {
         assert_eq!(settings.core.record_bytes_max, 400_000);
     }
 
-    /// Where everything lies in memory, superseded versions must not stay for hours.
+    /// A store that keeps everything in memory must not keep superseded versions for hours.
     #[test]
     fn a_shared_store_without_grace_has_short_deadlines_and_frequent_sweeps() {
         let with = |exclusive, grace_ms| {
@@ -239,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn contradictory_settings_are_rejected() {
         assert!(NodeSettings { time_divisor: 0, ..settings() }.scaled_core().is_err());
         assert!(NodeSettings { store_calls_max: 0, ..settings() }.scaled_core().is_err());
         let mut broken = settings();

@@ -1,4 +1,5 @@
-//! What a node has done since its start, as plain numbers: for figures, tests and the command line.
+//! Counts of a node's work since its start, as plain numbers: for figures, tests and the command
+//! line.
 
 /// The kinds of calls to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,7 +47,7 @@ impl CallKind {
         CallKind::GetPart,
     ];
 
-    /// The kind's name in metrics and figures.
+    /// Returns the kind's name in metrics and figures.
     pub const fn as_str(self) -> &'static str {
         match self {
             CallKind::Get => "get",
@@ -72,23 +73,23 @@ pub struct Stats {
     pub open_transactions: u64,
     /// Verbs that wait for the event loop, now.
     pub queue_len: u64,
-    /// Store calls under way, now.
+    /// Store calls in flight, now.
     pub store_calls_open: u64,
     /// Store calls that wait for their turn, now.
     pub store_calls_waiting: u64,
-    /// Bytes in the value cache, now, about.
+    /// Bytes in the value cache, now, estimated.
     pub value_cache_bytes: u64,
     /// Bytes of the index, now, estimated.
     pub index_bytes: u64,
     /// Bytes of open transactions, now, estimated.
     pub transactions_bytes: u64,
-    /// Verbs asked.
+    /// Verbs that the event loop answered.
     pub verbs: u64,
-    /// Verbs refused because the queue was full.
+    /// Verbs rejected because the queue was full.
     pub queue_full: u64,
     /// Calls to the store by kind, in the order of [`CallKind::ALL`].
     pub store_calls: [u64; CallKind::ALL.len()],
-    /// Store calls that failed, for whatever reason.
+    /// Store calls that failed, for any reason.
     pub store_errors: u64,
     /// Values answered from the cache.
     pub value_cache_hits: u64,
@@ -100,47 +101,52 @@ pub struct Stats {
     pub aborted: u64,
     /// Attempts that found another attempt of their request committed.
     pub lost_to_other: u64,
-    /// Transactions that were overtaken: another one had written what they read.
+    /// Transactions that failed with a conflict: another one had written keys that they read.
     pub conflicted: u64,
-    /// Transactions whose time ran out before a commit was sent.
+    /// Transactions whose deadline passed before a commit was sent.
     pub expired: u64,
-    /// Transactions whose outcome could not be told.
+    /// Transactions whose outcome could not be determined.
     pub unknown: u64,
     /// Verbs answered with another attempt's result.
     pub replayed: u64,
-    /// Of these, duplicates that came while that attempt was open here, and waited for it.
+    /// The part of `replayed` whose verbs came while that attempt was open on this node, and waited
+    /// for it.
     pub replayed_after_wait: u64,
-    /// Verbs refused because another attempt of the request was open.
+    /// Verbs rejected because another attempt of the request was open.
     pub in_progress: u64,
     /// Superseded version entries that sweeps removed.
     pub entries_removed: u64,
-    /// Version entries that sweeps put for attempts that had not.
+    /// Version entries that sweeps put for commits whose nodes had not put them.
     pub entries_repaired: u64,
     /// Commit records that sweeps removed.
     pub records_removed: u64,
     /// Parts of large values that sweeps removed.
     pub parts_removed: u64,
-    /// Bytes that entries and records took up which sweeps removed, about: names, bodies, and the large values of a record, whose parts follow
-    /// it in a later sweep. Parts of attempts that did not commit are not in it.
+    /// Bytes of the entries and records that sweeps removed, estimated: names, bodies, and the
+    /// large values of a record, although a later sweep removes their parts. Parts of attempts that
+    /// did not commit are not counted.
     pub bytes_reclaimed: u64,
     /// Sweeps that ended.
     pub sweeps: u64,
-    /// Of these, those that covered the whole store.
+    /// The part of `sweeps` that covered the whole store.
     pub sweeps_whole: u64,
     /// Moves of the mark by this node.
     pub marks_moved: u64,
-    /// Pauses of the process after which nothing that it knew of time was believed.
+    /// Pauses of the process after which it dropped what it knew of the store's time.
     pub thaws: u64,
-    /// Age of the mark, now, in seconds: collecting is behind by as much. `None` where the mark is lost.
+    /// Age of the mark, now, in seconds: the time by which collection lags behind. `None` if the
+    /// mark is lost.
     pub mark_age_s: Option<u64>,
-    /// Error about the store's time, now, in milliseconds; `None` while the time is not known.
+    /// Error of the node's estimate of the store's time, now, in milliseconds; `None` while the
+    /// time is not known.
     pub time_error_ms: Option<u64>,
-    /// Lead of commit times over the store's time, now, in milliseconds.
+    /// Lead of the node's commit times over the store's time, now, in milliseconds.
     pub time_ahead_ms: u64,
 }
 
 impl Stats {
-    /// Returns the sums with another node's, and of what is known to a degree the worse.
+    /// Returns the sums of this node's and `other`'s counts. Of the mark's age, and of the error
+    /// and the lead of times, it takes the larger value; an unknown one stays unknown.
     pub(crate) fn with(self, other: &Stats) -> Stats {
         let mut store_calls = self.store_calls;
         store_calls.iter_mut().zip(other.store_calls).for_each(|(calls, more)| *calls += more);
@@ -183,12 +189,12 @@ impl Stats {
         }
     }
 
-    /// Calls to the store of one kind.
+    /// Returns the number of calls to the store of one kind.
     pub fn calls(&self, kind: CallKind) -> u64 {
         self.store_calls[kind as usize]
     }
 
-    /// Calls to the store of all kinds.
+    /// Returns the number of calls to the store of all kinds.
     pub fn calls_total(&self) -> u64 {
         self.store_calls.iter().sum()
     }

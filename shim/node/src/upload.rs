@@ -1,11 +1,11 @@
-//! A large value that is stored as its bytes arrive: bounded memory, whatever its size.
+//! Uploads: large values that are stored as their bytes arrive, in bounded memory for any size.
 //!
 //! ```text
-//!   body ──► pieces of a part ──► sealed ──► put, some at once ──► … ──► finish: the blob's place, to be written to a key
+//!   body ──► pieces of a part ──► sealed ──► put, some at once ──► … ──► finish: the blob's place
 //! ```
 //!
-//! Nothing is written before the end: a body that breaks off leaves parts that nobody names, and a sweep removes them once the attempt
-//! is over.
+//! The place is then written to a key. No key is written before the end: a body that breaks off
+//! leaves parts that no record refers to, and a sweep removes them once the attempt is over.
 
 use aft_core::ids::AttemptId;
 use aft_core::message::Refusal;
@@ -16,13 +16,16 @@ use tokio::task::JoinSet;
 
 use crate::handle::NodeHandle;
 
-/// Parts of one value that are stored at once: one hides the time in which the next one arrives, two a slow one.
+/// The number of parts of one value that are stored at once: one is stored while the next one
+/// arrives, and a second covers a slow put.
 const PARTS_AT_ONCE: usize = 2;
 
-/// Parts that an upload holds at most: those that are stored, one that arrives, and the copy that is made of it at its end.
+/// The most parts that an upload holds in memory: those that are being stored, one that arrives,
+/// and the copy that is made of it when it is complete.
 pub const UPLOAD_PARTS_HELD: usize = PARTS_AT_ONCE + 2;
 
-/// A value that is being stored. Dropped before its end, it stores nothing more.
+/// A value that is being stored. An upload that is dropped before [`Upload::finish`] stores nothing
+/// more.
 #[derive(Debug)]
 pub struct Upload {
     node: NodeHandle,
@@ -37,12 +40,12 @@ pub struct Upload {
 }
 
 impl NodeHandle {
-    /// The size of a part of a large value, in bytes.
+    /// Returns the size of a part of a large value, in bytes.
     pub fn part_bytes(&self) -> usize {
         self.shared().store.capabilities().blob_part_bytes
     }
 
-    /// Values of up to this size are best put as they are.
+    /// Returns the size, in bytes, up to which a value is best put in a batch instead of uploaded.
     pub fn inline_value_bytes_max(&self) -> usize {
         self.shared().settings.inline_value_bytes_max
     }
@@ -50,7 +53,8 @@ impl NodeHandle {
     /// Begins to store a large value of an open transaction.
     ///
     /// # Errors
-    /// As [`NodeHandle::list`]; [`Refusal::StoreUnavailable`] if the store's time is not known.
+    /// Returns the errors of [`NodeHandle::list`]; and [`Refusal::StoreUnavailable`] if the store's
+    /// time is not known: retry later.
     pub async fn upload(&self, attempt: AttemptId) -> Result<Upload, Refusal> {
         let (group, number) = self.reserve_blob(attempt).await?;
         Ok(Upload {
@@ -68,10 +72,12 @@ impl NodeHandle {
 }
 
 impl Upload {
-    /// Takes the next bytes. Waits while as many parts are being stored as may be.
+    /// Takes the next bytes of the value. Waits while the most parts allowed are being stored.
     ///
     /// # Errors
-    /// Why a part could not be stored, this one or an earlier one: [`Refusal::StoreUnavailable`], or that the transaction has ended.
+    /// Returns the reason why this part or an earlier one could not be stored:
+    /// [`Refusal::StoreUnavailable`], or a refusal that says that the transaction has ended. Drop
+    /// the upload then.
     pub async fn push(&mut self, mut bytes: Bytes) -> Result<(), Refusal> {
         while self.pieces_bytes + bytes.len() >= self.part_bytes {
             let rest = bytes.split_off(self.part_bytes - self.pieces_bytes);
@@ -111,10 +117,11 @@ impl Upload {
         }
     }
 
-    /// The place of the whole value, and its size in bytes. It is durable, and not written to any key yet.
+    /// Stores the rest, and returns the place of the whole value and its size in bytes. The value
+    /// is durable then, and not written to any key yet. An empty value has one empty part.
     ///
     /// # Errors
-    /// As [`Upload::push`].
+    /// Returns the errors of [`Upload::push`].
     pub async fn finish(mut self) -> Result<(BlobRef, u64), Refusal> {
         if !self.pieces.is_empty() || self.parts == 0 {
             self.store().await?;

@@ -1,9 +1,11 @@
-//! Large values: stored in parts before the commit, read in parts after the choice. They go past the event loop, which sees only places.
+//! Large values: stored in parts before the commit, read in parts after the version is chosen.
+//! Their bytes do not pass through the event loop, which only sees where they are stored.
 //!
-//! Parts are put only while the transaction is open, and never after its deadline: the loop is asked for it before each, and the clocks are looked at
-//! as it is sent. A sweep rests on that (protocol, section 4): once an attempt is over, no part of it can appear any more.
+//! Parts are put only while the transaction is open, and never after its deadline: each put first
+//! asks the loop for the deadline, and reads the clocks when it is sent. Sweeps rely on that
+//! (protocol, section 4): once an attempt is over, no part of it can appear any more.
 //!
-//! Cost: one put a part and one question to the loop (microseconds).
+//! Cost: for each part one put, and one query to the loop (microseconds).
 
 use std::time::{Duration, Instant};
 
@@ -20,21 +22,23 @@ use crate::handle::NodeHandle;
 use crate::stats::CallKind;
 use crate::{calls, clock};
 
-/// Parts of one value that are read at once: two hide the store's latency, four a part that is slow; each holds up to 8 MiB.
+/// The number of parts of one value that are read at once: two hide the store's latency, four also
+/// hide a slow part. Each holds up to 8 MiB.
 const PARTS_AT_ONCE: usize = 4;
-/// Bytes of parts that are under way at once for one value that is read, and for one batch that is stored: four large parts. They are copies of
-/// the value's bytes, and come on top of it.
+/// The most bytes of parts in flight at once, for one value that is read or one batch that is
+/// stored: four large parts. They are copies, and come on top of the value's own bytes.
 pub const PARTS_BYTES_AT_ONCE: usize = 32 << 20;
-/// Parts that one batch stores at once, however small: a batch of many small values waits for few rounds, and takes a small share of the
-/// store's connections.
+/// The most parts that one batch stores at once, however small they are: enough that a batch of
+/// many small values waits for few rounds, and a small share of the store's connections.
 const PARTS_AT_ONCE_MAX: usize = 16;
-/// Tries of one part before the caller is told.
+/// The number of tries of one part before the caller gets an error.
 const PART_TRIES: u32 = 4;
-/// The pause after a part's first failure; it doubles.
+/// The pause after a part's first failure; it doubles with each further one.
 const PART_PAUSE: Duration = Duration::from_millis(50);
 
 impl NodeHandle {
-    /// Stores values in parts. They are durable when this returns, and not written to any key yet.
+    /// Stores values in parts, and returns their places in the order of `values`. They are durable
+    /// when this returns, and not written to any key yet.
     pub(crate) async fn store_values(
         &self,
         attempt: AttemptId,
@@ -44,7 +48,8 @@ impl NodeHandle {
         let mut blobs = Vec::new();
         let mut parts = Vec::new();
         for bytes in values {
-            // One by one: the first may wait for the store's time, the others find it known.
+            // Reserve one by one: the first may wait for the store's time, which the others find
+            // known.
             let (group, number) = self.reserve_blob(attempt).await?;
             let too_large =
                 |_| Refusal::Invalid(format!("a value of {} bytes has too many parts", bytes.len()));
@@ -61,6 +66,7 @@ impl NodeHandle {
             }
             blobs.push(blob);
         }
+        // Parts of all values are put side by side, within the bounds on bytes and on their number.
         let largest = parts.iter().map(|(_, slice)| slice.len()).max().unwrap_or(1);
         let at_once = (PARTS_BYTES_AT_ONCE / largest.max(1)).clamp(1, PARTS_AT_ONCE_MAX);
         iter(parts)
@@ -71,14 +77,14 @@ impl NodeHandle {
         Ok(blobs)
     }
 
-    /// Stores a part, whose bytes come in pieces, while its transaction is open.
+    /// Stores the part `name`, whose bytes come in pieces, if its transaction is open.
     pub(crate) async fn store_part(&self, name: Name, pieces: Vec<Bytes>) -> Result<(), Refusal> {
         let Name::Blob { group, .. } = name else { panic!("{name:?} is no part of a blob") };
         let (at, body) = encode_part(&name, &pieces);
         drop(pieces);
         for again in 0..PART_TRIES {
             let Some(deadline) = self.open_until(group.attempt).await else {
-                // An empty batch is refused with the reason.
+                // The transaction is not open. An empty batch is rejected with the reason.
                 return Err(match self.run_inline(group.attempt, Batch::default()).await {
                     Ok(_) => Refusal::Lost,
                     Err(refusal) => refusal,
@@ -88,6 +94,7 @@ impl NodeHandle {
             if remaining_ms == 0 {
                 return Err(Refusal::Lost);
             }
+            // The store drops a put at the transaction's deadline, if it can.
             let store = &self.shared().store;
             let held = store.until(Instant::now() + Duration::from_millis(remaining_ms));
             let store = held.unwrap_or_else(|| store.clone());
@@ -99,12 +106,13 @@ impl NodeHandle {
         panic!("the last try gives up");
     }
 
-    /// The bytes of a value that a read of this key found.
+    /// Returns the bytes of `value`, which a read of `key` found.
     ///
     /// # Errors
-    /// [`Refusal::SnapshotGone`] if a part is gone with its record: the version was collected meanwhile, run the request again.
-    /// [`Refusal::StoreUnavailable`] if the store does not answer; [`Refusal::Damaged`] if what it holds is not what was written, or a part is
-    /// missing while its record is there.
+    /// Returns [`Refusal::SnapshotGone`] if a part and its record are gone: the version was
+    /// collected meanwhile, so run the request again. Returns [`Refusal::StoreUnavailable`] if the
+    /// store does not answer, and [`Refusal::Damaged`] if the stored bytes are not those that were
+    /// written, or if a part is missing while its record is there.
     pub async fn read_value(&self, key: &Key, value: &Value) -> Result<Bytes, Refusal> {
         let blob = match &value.location {
             Location::Inline(bytes) => return Ok(bytes.clone()),
@@ -112,12 +120,13 @@ impl NodeHandle {
         };
         let part = |part| self.read_part(key, blob, value.size, part);
         let mut parts = iter(0..blob.parts).map(part).buffered(PARTS_AT_ONCE);
-        // The first part alone is most of what most blobs are: it needs no copy.
+        // Most blobs have one part: it is returned without a copy.
         let first = parts.try_next().await?.unwrap_or_default();
         let mut whole = BytesMut::new();
         while let Some(part) = parts.try_next().await? {
             if whole.is_empty() {
-                // All of it at once: a buffer that grows holds twice as much while it does.
+                // Reserve the whole size at once: a buffer that grows needs twice the bytes
+                // meanwhile. A damaged size must not reserve more than the parts can hold.
                 let bytes_max = blob.parts as usize * blob.part_bytes as usize;
                 whole.reserve(usize::try_from(value.size).unwrap_or(bytes_max).min(bytes_max));
                 whole.extend_from_slice(&first);
@@ -125,24 +134,25 @@ impl NodeHandle {
             whole.extend_from_slice(&part);
         }
         let whole = if whole.is_empty() { first } else { whole.freeze() };
-        // Each part has said that it ends where the record says; of none, nobody has.
+        // Every part was checked against its length in the record. A record without parts was not.
         assert!(
             blob.parts == 0 || whole.len() as u64 == value.size,
-            "parts that are right make a whole that is"
+            "parts of the right lengths add up to the value's size"
         );
         if whole.len() as u64 != value.size {
             let (number, attempt, size) = (blob.number, blob.group.attempt, value.size);
             return Err(Refusal::Damaged(format!(
-                "blob {number} of transaction {attempt} has no part; the record says {size} bytes"
+                "blob {number} of transaction {attempt} has no parts, and its record says that it holds {size} bytes"
             )));
         }
         Ok(whole)
     }
 
-    /// One part of a large value of so many bytes, which a read of this key found.
+    /// Returns part number `part`, from 0, of a large value of `size` bytes, which a read of `key`
+    /// found.
     ///
     /// # Errors
-    /// As [`NodeHandle::read_value`].
+    /// Returns the errors of [`NodeHandle::read_value`].
     pub async fn read_part(&self, key: &Key, blob: &BlobRef, size: u64, part: u32) -> Result<Bytes, Refusal> {
         let name = Name::Blob { group: blob.group, number: blob.number, part };
         let Some(bytes) = self.get_part(&name).await? else { return Err(self.missing(key, &name).await) };
@@ -152,11 +162,12 @@ impl NodeHandle {
         Ok(bytes)
     }
 
-    /// The same, piece by piece as it arrives, in order. The last piece is given only when the whole part has been found right; whatever was given before an error
-    /// need not be.
+    /// Reads a part as [`NodeHandle::read_part`] does, and calls `take` with its pieces in order as
+    /// they arrive. The last piece is only passed on once the checksum of the whole part was found
+    /// right; pieces that were passed on before an error may be wrong.
     ///
     /// # Errors
-    /// As [`NodeHandle::read_value`].
+    /// Returns the errors of [`NodeHandle::read_value`].
     pub async fn read_part_in_pieces(
         &self,
         key: &Key,
@@ -169,18 +180,22 @@ impl NodeHandle {
         let at = encode_name(&name);
         let store = &*self.shared().store;
         let expected = part_bytes(blob, size, part);
+        // The pieces that were passed on already: a further try skips them, and checks that they
+        // are the same.
         let mut gone = Gone::default();
         for again in 0..PART_TRIES {
             let mut opening = PartInPieces::new(name.clone(), gone);
             let got = self.timed(CallKind::GetPart, async {
                 let mut right = Ok(());
                 let mut push = |piece| {
+                    // After the first error the rest of the body is ignored.
                     if right.is_err() {
                         return;
                     }
                     match opening.push(piece) {
                         Ok(bytes) if bytes.is_empty() => {}
-                        // With a piece that is held back behind these bytes there are more of them than there should be.
+                        // A piece is held back behind these bytes, so the part is longer than it
+                        // should be.
                         Ok(_) if expected.is_none_or(|expected| opening.gone().bytes >= expected) => {
                             right = Err(wrong_length(blob, size, part, opening.gone().bytes));
                         }
@@ -236,13 +251,14 @@ impl NodeHandle {
         panic!("the last try gives up");
     }
 
-    /// Returns the reason why a part is missing: its record went before it, or stands still (protocol, section 11).
+    /// Returns the reason why `part` is missing: its record was collected before it, or is still
+    /// there, which makes it damage (protocol, section 11).
     async fn missing(&self, key: &Key, part: &Name) -> Refusal {
         let Name::Blob { group, .. } = part else { panic!("{part:?} is no part of a blob") };
         match self.get_body(CallKind::Get, &Name::Commit(group.hash)).await {
             Ok(Some(Body::Record(record))) if record.txn.attempt == group.attempt => {
                 Refusal::Damaged(format!(
-                    "{} is missing, and the record of its transaction stands: restore it, or write {key} again",
+                    "{} is missing, but the record of its transaction is there: restore it, or write {key} again",
                     describe(part)
                 ))
             }
@@ -251,7 +267,8 @@ impl NodeHandle {
         }
     }
 
-    /// A store call of this handle's own, counted and within its time.
+    /// Runs a store call that does not pass through the loop: within its kind's timeout, and
+    /// counted.
     async fn timed<T>(
         &self,
         kind: CallKind,
@@ -266,7 +283,8 @@ impl NodeHandle {
     }
 }
 
-/// The bytes of a part of a blob, if a value of this size has such a part: all but the last are full.
+/// Returns the length in bytes of a part of a blob, if a value of `size` bytes has that part. All
+/// parts but the last are full.
 fn part_bytes(blob: &BlobRef, size: u64, part: u32) -> Option<usize> {
     let from = u64::from(part) * u64::from(blob.part_bytes);
     let bytes = size.checked_sub(from)?.min(blob.part_bytes.into());
@@ -281,7 +299,8 @@ fn wrong_length(blob: &BlobRef, size: u64, part: u32, found: usize) -> Error {
     ))
 }
 
-/// After a failed try: waits if another is worth it, else says why not.
+/// Waits after the failed try number `again`, from 0, if another try is worth it; else returns the
+/// reason why not.
 async fn give_up_or_pause(again: u32, error: Error) -> Result<(), Refusal> {
     match error {
         Error::Damaged(what) => Err(Refusal::Damaged(what)),

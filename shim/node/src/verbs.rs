@@ -1,4 +1,4 @@
-//! The verbs of a node, one typed method each: the one way in for doors and for drivers of load.
+//! The verbs of a node, with one typed method each: the only way in for doors and load generators.
 //!
 //! The core answers every verb with one [`Reply`], of which a verb has only a few. The methods here
 //! narrow it down, so that no caller has to say what the node cannot answer. [`NodeHandle::begin`]
@@ -14,14 +14,14 @@ use aft_core::record::{BlobGroup, Record};
 
 use crate::handle::NodeHandle;
 
-/// The outcome of an opening.
+/// The outcome of opening a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
     /// The transaction is open.
     Open {
-        /// Its attempt.
+        /// The transaction's attempt.
         attempt: AttemptId,
-        /// The rest of its time, in milliseconds.
+        /// The time until the transaction's deadline, in milliseconds.
         remaining_ms: u64,
         /// One for every `Get` and `Add` of the batch, in order.
         reads: Vec<Read>,
@@ -72,7 +72,7 @@ pub struct Page {
     pub keys: Vec<ListedKey>,
     /// Common prefixes under which a key exists, in order.
     pub prefixes: Vec<String>,
-    /// Continue after this text, exclusive; `None` at the end.
+    /// The text after which the next page begins, exclusive; `None` at the end.
     pub next: Option<String>,
 }
 
@@ -89,11 +89,11 @@ impl NodeHandle {
         }
     }
 
-    /// Commits an open transaction. A commit that is repeated returns the outcome of the first.
+    /// Commits an open transaction. A repeated commit returns the outcome of the first.
     ///
     /// # Errors
-    /// As [`NodeHandle::list`]; and [`Refusal::Unknown`] if the node stopped while the commit may
-    /// have been in flight: look the request up, or commit again.
+    /// Returns the errors of [`NodeHandle::list`]; and [`Refusal::Unknown`] if the node stopped
+    /// while the commit may have been in flight: look the request up, or commit again.
     pub async fn commit(&self, attempt: AttemptId, args: CommitArgs) -> Result<Ended, Refusal> {
         match self.ask(Verb::Commit(attempt, args)).await? {
             Reply::Committed(committed) => Ok(Ended::Committed(committed)),
@@ -102,10 +102,11 @@ impl NodeHandle {
         }
     }
 
-    /// Aborts an open transaction: nothing of it takes effect.
+    /// Aborts an open transaction: none of its writes takes effect.
     ///
     /// # Errors
-    /// As [`NodeHandle::list`]; [`Refusal::Ended`] if the transaction has committed or is committing.
+    /// Returns the errors of [`NodeHandle::list`]; and [`Refusal::Ended`] if the transaction has
+    /// committed or is committing.
     pub async fn abort(&self, attempt: AttemptId) -> Result<(), Refusal> {
         match self.ask(Verb::Abort(attempt)).await? {
             Reply::Aborted => Ok(()),
@@ -116,16 +117,17 @@ impl NodeHandle {
     /// Returns the commit record of a request.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] if no commit of the request is known; else as [`NodeHandle::list`].
+    /// Returns [`Refusal::NotFound`] if no commit of the request is known, and the errors of
+    /// [`NodeHandle::list`].
     pub async fn look_up(&self, request: RequestHash) -> Result<Arc<Record>, Refusal> {
         self.found(Verb::LookUp(request)).await
     }
 
-    /// Returns the commit record of an attempt's request; of `request` if the node does not
-    /// remember the attempt.
+    /// Returns the commit record of the request of `attempt`. If the node does not remember the
+    /// attempt, looks up `request` instead.
     ///
     /// # Errors
-    /// As [`NodeHandle::look_up`].
+    /// Returns the errors of [`NodeHandle::look_up`].
     pub async fn look_up_of(&self, attempt: AttemptId, request: RequestHash) -> Result<Arc<Record>, Refusal> {
         self.found(Verb::LookUpOf(attempt, request)).await
     }
@@ -137,7 +139,7 @@ impl NodeHandle {
         }
     }
 
-    /// Reserves the place of the attempt's next blob: its group, and its number there.
+    /// Reserves the place of the attempt's next blob, and returns its group and its number there.
     pub(crate) async fn reserve_blob(&self, attempt: AttemptId) -> Result<(BlobGroup, u32), Refusal> {
         match self.ask(Verb::ReserveBlob(attempt)).await? {
             Reply::Reserved { group, number } => Ok((group, number)),
@@ -145,7 +147,7 @@ impl NodeHandle {
         }
     }
 
-    /// Opens a transaction and runs its batch, whose values the core takes as they are.
+    /// Opens a transaction and runs its batch, without moving large values into parts.
     pub(crate) async fn begin_inline(&self, begin: Box<Begin>) -> Result<Begun, Refusal> {
         Ok(match self.ask(Verb::Begin(begin)).await? {
             Reply::Begun { reads, committed: Some(committed), .. } => Begun::Committed { committed, reads },
@@ -157,7 +159,7 @@ impl NodeHandle {
         })
     }
 
-    /// Runs a batch, whose values the core takes as they are.
+    /// Runs a batch, without moving large values into parts.
     pub(crate) async fn run_inline(&self, attempt: AttemptId, batch: Batch) -> Result<Ran, Refusal> {
         Ok(match self.ask(Verb::Run(attempt, batch)).await? {
             Reply::Ran { reads, committed: Some(committed) } => Ran::Committed { committed, reads },

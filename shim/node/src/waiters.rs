@@ -1,7 +1,8 @@
-//! Who waits for a reply, and what they are told when none will come.
+//! Waiters: the callers that wait for a reply, and their answers when none will come.
 //!
-//! If the loop ends with waiters (a broken invariant, a drain's deadline, a runtime that is shut down), each gets an answer. A verb that
-//! may have sent a commit is answered *unknown*: its record may be there. Every other had no effect.
+//! If the loop ends with waiters (a broken invariant, a drain's deadline, a runtime that is shut
+//! down), each gets an answer. A verb that may have sent a commit is answered *unknown*, since its
+//! record may be in the store. Every other verb had no effect.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Deadline;
 
-/// What a verb is answered.
+/// The answer to a verb.
 pub(crate) type Outcome = Result<Reply, Refusal>;
 
 /// The kinds of verbs.
@@ -68,21 +69,23 @@ impl VerbKind {
 /// One waiter.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    /// `None`: nobody wants to know.
+    /// The sender of the reply; `None` if no caller waits for it.
     pub(crate) reply: Option<oneshot::Sender<Outcome>>,
     pub(crate) kind: VerbKind,
-    /// When it was asked.
+    /// The time at which the verb was sent.
     pub(crate) since: Instant,
     /// The attempt that this verb opens.
     pub(crate) opens: Option<AttemptId>,
     /// The request whose commit this verb may send.
     doubt: Option<RequestHash>,
-    /// Of a duplicate that waits: the attempts of its request that were under way here when it came.
+    /// The attempts of the same request that were open here when this verb came, if it is an
+    /// opening that waits for them.
     beside: Vec<AttemptId>,
 }
 
 impl Waiter {
-    /// Whether it waited for another attempt and is now told that attempt's result.
+    /// Returns true if this verb waited for another attempt, and `outcome` is that attempt's
+    /// result.
     pub(crate) fn waited_for(&self, outcome: &Outcome) -> bool {
         matches!(outcome, Ok(Reply::Replayed(replayed)) if self.beside.contains(&replayed.txn.attempt))
     }
@@ -92,17 +95,17 @@ impl Waiter {
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     waiting: HashMap<Ticket, Waiter>,
-    /// Of transactions that were begun and have not ended.
+    /// The requests of transactions that were begun and have not ended.
     requests: HashMap<AttemptId, RequestHash>,
-    /// Of transactions whose begin was answered and that have not ended.
+    /// The deadlines of transactions whose begin was answered and that have not ended.
     deadlines: HashMap<AttemptId, Deadline>,
-    /// The same, the other way round; of named requests, for only these have several attempts.
+    /// The inverse of `requests`, for named requests only: an unnamed one has a single attempt.
     attempts: HashMap<RequestHash, Vec<AttemptId>>,
     tickets: u64,
 }
 
 impl Waiters {
-    /// Enters a verb; its reply will come under the ticket.
+    /// Adds a verb, and returns the ticket under which its reply will come.
     pub(crate) fn enter(
         &mut self,
         verb: &Verb,
@@ -111,6 +114,7 @@ impl Waiters {
     ) -> Ticket {
         let mut opens = None;
         let mut beside = Vec::new();
+        // A verb may send a commit if it is one, or if its batch ends with one.
         let doubt = match verb {
             Verb::Begin(begin) => {
                 opens = Some(begin.attempt);
@@ -142,24 +146,24 @@ impl Waiters {
     /// Takes the waiter of a ticket.
     ///
     /// # Panics
-    /// If there is none: every verb gets exactly one reply.
+    /// Panics if there is none: every verb gets exactly one reply.
     pub(crate) fn take(&mut self, ticket: Ticket) -> Waiter {
         self.waiting.remove(&ticket).expect("every reply has a waiter, and every waiter one reply")
     }
 
-    /// A transaction is open until a deadline.
+    /// Notes that a transaction is open until `deadline`.
     pub(crate) fn opened(&mut self, attempt: AttemptId, deadline: Deadline) {
         if self.requests.contains_key(&attempt) {
             self.deadlines.insert(attempt, deadline);
         }
     }
 
-    /// Returns the end of a transaction's time, if it is open.
+    /// Returns the deadline of a transaction, if it is open.
     pub(crate) fn deadline(&self, attempt: AttemptId) -> Option<Deadline> {
         self.deadlines.get(&attempt).copied()
     }
 
-    /// A transaction is no more, or never was.
+    /// Removes a transaction that has ended, or was not opened.
     pub(crate) fn ended(&mut self, attempt: AttemptId) {
         self.deadlines.remove(&attempt);
         let Some(hash) = self.requests.remove(&attempt) else { return };

@@ -1,6 +1,6 @@
-//! Goal: the driver keeps the core's promises in the real world of tasks, queues, time-outs and faulty stores (rung 4 of the ladder).
-//! Method: real nodes on the memory store, with faults, hangs, panics and cancelled callers around it. Each test that draws at random
-//! prints its seed first.
+//! Goal: the driver keeps the core's promises in the real world of tasks, queues, timeouts and
+//! faulty stores. Method: real nodes on the memory store, with faults, hangs, panics and cancelled
+//! callers. Each test that draws random numbers prints its seed first.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
 

@@ -1,6 +1,7 @@
-//! Goal: the value cache takes no more than its bound. Method: an allocator that counts, and a node over a store that keeps nothing; what the cache
-//! takes is the difference between two nodes with the same past, of which one has no cache. One test, since the allocator counts for the
-//! whole process.
+//! Goal: the value cache takes no more memory than its bound. Method: an allocator that counts, and
+//! nodes on a store that keeps nothing. The cache's memory is the difference between two nodes with
+//! the same load, one of them without a cache. This file has one test, since the allocator counts
+//! for the whole process.
 
 #![expect(clippy::unwrap_used, reason = "a failed test says where")]
 
@@ -24,7 +25,7 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 const CACHE_BYTES_MAX: u64 = 4 << 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Acknowledges everything and keeps nothing.
+/// A store that acknowledges everything and keeps nothing.
 #[derive(Debug)]
 struct Nowhere;
 
@@ -78,7 +79,8 @@ impl Store for Nowhere {
     }
 }
 
-/// Allocated bytes of a node after so many commits of one value each, and what its cache says that it takes.
+/// Returns the allocated bytes of a node after `commits` commits of one value each, and the bytes
+/// that its cache reports.
 async fn taken(cache_bytes_max: u64, commits: usize, value_bytes: usize) -> (usize, u64) {
     let before = ALLOCATOR.allocated();
     let store = Arc::new(Nowhere);
@@ -99,12 +101,12 @@ async fn taken(cache_bytes_max: u64, commits: usize, value_bytes: usize) -> (usi
         let begin = Begin { batch: Batch { ops, commit: Some(CommitArgs::default()) }, ..fresh_begin() };
         node.begin(Box::new(begin)).await.unwrap();
     }
-    // Everything has landed, and the levels are told.
+    // Wait until all calls have ended and the gauges are set.
     tokio::time::sleep(PAUSE).await;
     let taken = (ALLOCATOR.allocated().saturating_sub(before), node.stats().value_cache_bytes);
     node.drain(Duration::ZERO).await;
     drop(node);
-    // The cache frees what it held a little later.
+    // The cache frees its memory a little later.
     tokio::time::sleep(PAUSE).await;
     taken
 }
@@ -115,11 +117,11 @@ async fn the_value_cache_stays_within_its_bound() {
         let (with, says) = taken(CACHE_BYTES_MAX, commits, value_bytes).await;
         let (without, _) = taken(0, commits, value_bytes).await;
         let takes = with.saturating_sub(without);
-        println!("{value_bytes} bytes a value: takes {takes}, says {says}");
+        println!("{value_bytes} bytes a value: takes {takes}, reports {says}");
         assert!(says <= CACHE_BYTES_MAX);
-        // What was displaced last may not be freed yet.
+        // The value that was evicted last may not be freed yet.
         let most = CACHE_BYTES_MAX as usize + value_bytes;
         assert!(takes <= most, "{value_bytes} bytes a value: takes {takes}");
-        assert!(2 * takes as u64 >= says, "{value_bytes} bytes a value: takes {takes}, says {says}");
+        assert!(2 * takes as u64 >= says, "{value_bytes} bytes a value: takes {takes}, reports {says}");
     }
 }

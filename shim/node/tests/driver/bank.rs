@@ -1,7 +1,9 @@
-//! Transfers between pairs of accounts, under faults. Each pair has one client, so no update is lost by the level's own nature; each
-//! transfer is a request that its client repeats until it is answered, and now and then before: attempts that were given up on go on as
-//! zombies beside the next one, and commands that were sent are dropped. Then exactly once means: the balances are exact, to the unit.
-//! And read atomic means: whoever reads a pair, at any time, sees its sum unchanged.
+//! Goal: requests take effect exactly once, and reads are atomic, under faults of the store.
+//! Method: transfers between pairs of accounts. Each pair has one client, so that the read-atomic
+//! level loses no update. Each transfer is a request that its client repeats until it is answered,
+//! and sometimes earlier: abandoned attempts go on as zombies beside the next one, and calls in
+//! flight are dropped. Exactly once then means that the balances are exact; read atomic means that
+//! every read of a pair, at any time, sees its sum unchanged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,7 @@ fn encoded(balance: i64) -> Bytes {
     Bytes::copy_from_slice(&balance.to_be_bytes())
 }
 
-/// One attempt. `Ok`: this attempt or an earlier one committed.
+/// Runs one attempt of a transfer. Returns `Ok` if this attempt or an earlier one has committed.
 async fn attempt(
     node: NodeHandle,
     id: String,
@@ -50,14 +52,15 @@ async fn attempt(
     let [a, b] = names(pair);
     let reads = client::run(node, attempt, vec![Op::Get(key(&a)), Op::Get(key(&b))]).await?;
     let (from, to) = (number(&inline(&reads[0])), number(&inline(&reads[1])));
-    assert_eq!(from + to, 2 * BALANCE, "pair {pair} was read in halves");
+    assert_eq!(from + to, 2 * BALANCE, "the read of pair {pair} was not atomic");
     let puts = vec![put(&a, encoded(from - amount)), put(&b, encoded(to + amount))];
     client::run(node, attempt, puts).await?;
     tokio::time::sleep(pause).await;
     client::commit(node, attempt, id).await.map(|_| ())
 }
 
-/// Repeats a request until it is answered. Some attempts are left to themselves, some are cut off wherever they are.
+/// Repeats a request until it has committed. One attempt in ten is left running as a zombie, and
+/// one in ten is cancelled at a random moment.
 async fn transfer(node: &NodeHandle, id: &str, pair: usize, amount: i64, rng: &mut StdRng) {
     loop {
         let pause = Duration::from_micros(if rng.random_bool(0.1) { rng.random_range(0..20_000) } else { 0 });
@@ -102,7 +105,7 @@ async fn watch(node: NodeHandle, seed: u64) {
     loop {
         let pair = rng.random_range(0..PAIRS);
         if let Ok((a, b)) = balances(&node, pair).await {
-            assert_eq!(a + b, 2 * BALANCE, "pair {pair} was read in halves");
+            assert_eq!(a + b, 2 * BALANCE, "the read of pair {pair} was not atomic");
         }
         tokio::task::yield_now().await;
     }
@@ -138,19 +141,19 @@ async fn check(faults: Faults, seed: u64) {
     }
     for watcher in watchers {
         watcher.abort();
-        assert!(watcher.await.unwrap_err().is_cancelled(), "a watcher saw a half");
+        assert!(watcher.await.unwrap_err().is_cancelled(), "a watcher panicked");
     }
     store.heal();
     store.quiesce().await;
     let stats = serving.stats();
     println!("{stats:?}");
-    assert!(stats.replayed > 0, "the zombies never won");
+    assert!(stats.replayed > 0, "no zombie ever committed first");
     exact(&serving, &moved).await;
     let since = std::time::Instant::now();
     let drained = serving.drain(Duration::from_secs(20)).await;
     println!("drained in {:?}", since.elapsed());
     assert_eq!(drained.cut_off, 0);
-    // A node that has seen nothing of it reads the same from the store.
+    // A new node, with nothing cached, reads the same balances from the store.
     let cold = node(Arc::new(store.clone()), |settings| settings.core.grace_ms = 3_600_000).await;
     exact(&cold, &moved).await;
 }

@@ -1,4 +1,4 @@
-//! A caller as short as can be.
+//! Short forms of the calls that the tests make.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) fn put(at: &str, bytes: impl Into<Bytes>) -> Op {
     Op::Put(key(at), value)
 }
 
-/// A started node.
+/// Starts a node with the default settings of `store`, changed by `change`.
 pub(crate) async fn node(store: Arc<dyn Store>, change: impl FnOnce(&mut NodeSettings)) -> NodeHandle {
     let mut settings = NodeSettings::new(&store.capabilities());
     change(&mut settings);
@@ -35,12 +35,12 @@ pub(crate) async fn node(store: Arc<dyn Store>, change: impl FnOnce(&mut NodeSet
     node
 }
 
-/// A new attempt of a named request.
+/// Makes the opening of a new attempt of a named request.
 pub(crate) fn begin_named(id: &str) -> Begin {
     Begin { hash: hash(id), named: true, fingerprint: Some(Fingerprint([1; 32])), ..fresh_begin() }
 }
 
-/// Opens a transaction; a replay is not expected.
+/// Opens a transaction; panics on a replay.
 pub(crate) async fn open(node: &NodeHandle, begin: Begin) -> Result<AttemptId, Refusal> {
     match node.begin(Box::new(begin)).await? {
         Begun::Open { attempt, .. } => Ok(attempt),
@@ -70,7 +70,7 @@ pub(crate) async fn commit(node: &NodeHandle, attempt: AttemptId, result: &str) 
     node.commit(attempt, args).await
 }
 
-/// Reads keys in a transaction of their own.
+/// Reads keys in a new transaction.
 pub(crate) async fn read(node: &NodeHandle, keys: &[&str]) -> Result<Vec<Option<Bytes>>, Refusal> {
     let attempt = open(node, fresh_begin()).await?;
     let reads = run(node, attempt, keys.iter().map(|at| Op::Get(key(at))).collect()).await;
@@ -78,7 +78,7 @@ pub(crate) async fn read(node: &NodeHandle, keys: &[&str]) -> Result<Vec<Option<
     Ok(reads?.iter().map(inline).collect())
 }
 
-/// Writes keys in a transaction of their own.
+/// Writes keys in a new transaction, and commits it.
 pub(crate) async fn write(node: &NodeHandle, puts: Vec<Op>) -> Result<Ended, Refusal> {
     let attempt = open(node, fresh_begin()).await?;
     run(node, attempt, puts).await?;

@@ -1,5 +1,6 @@
-//! Garbage goes: a node that sweeps, with all times divided, leaves one version of a key that was written fifty times, and no record of it but
-//! the newest.
+//! Goal: sweeps remove superseded versions and their records. Method: two keys are written fifty
+//! times by a node that sweeps, with all times divided; one version of each and one record must
+//! remain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +18,12 @@ fn count(store: &MemoryStore, space: Space) -> usize {
 }
 
 #[tokio::test]
-async fn superseded_versions_go() {
+async fn superseded_versions_are_removed() {
     let store = MemoryStore::new();
     let node = node(Arc::new(store.clone()), |settings| {
         settings.maintain = true;
         settings.time_divisor = 1_000;
-        // The longest there is: a machine that is busy may let a write stand for a while.
+        // The longest timeout, since a busy machine may delay a write for a while.
         settings.core.timeout_default_ms = settings.core.timeout_max_ms;
         settings.core.sweep_interval_ms = 50_000;
         settings.core.retention_default_ms = 0;
@@ -42,7 +43,7 @@ async fn superseded_versions_go() {
     assert!(in_time.is_ok(), "{left:?} {:?}", node.stats());
     let stats = node.stats();
     assert!(stats.entries_removed >= 2 * (WRITES as u64 - 1), "{stats:?}");
-    // Names alone are longer than that, and so are records.
+    // A lower bound: the names of entries alone, and records, are longer than these sizes.
     assert!(stats.bytes_reclaimed > 70 * stats.entries_removed + 160 * stats.records_removed, "{stats:?}");
     assert!(stats.records_removed >= WRITES as u64 - 1 && stats.marks_moved > 0, "{stats:?}");
     let last = (WRITES - 1).to_string();

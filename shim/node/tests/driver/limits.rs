@@ -1,4 +1,5 @@
-//! Bounds: the queue, store calls at once, callers that went away.
+//! Goal: the bounds on the queue and on store calls hold, and callers that go away leave nothing
+//! behind. Method: nodes with small bounds on slow memory stores, and callers that are cancelled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use rand::{RngExt, SeedableRng};
 
 use crate::client::{node, open, put, read, run, write};
 
-/// Nothing runs between the asks of one poll, so all but the queue's length are refused; and afterwards the node is as before.
+/// The loop does not run between the calls of one poll, so all calls beyond the queue's length are
+/// rejected. Afterwards the node serves as before.
 #[tokio::test]
-async fn a_full_queue_is_an_answer() {
+async fn calls_beyond_a_full_queue_are_rejected() {
     let node = node(Arc::new(MemoryStore::new()), |settings| settings.queue_len_max = 8).await;
     let outcomes = join_all((0..100).map(|_| open(&node, fresh_begin()))).await;
     let refused = outcomes
@@ -53,9 +55,10 @@ async fn store_calls_beyond_the_bound_wait_in_order() {
     assert!(waiting > 10, "{waiting} calls waited");
 }
 
-/// Callers go away at any moment. No transaction is left open by one that never heard of it, and none of it harms the node.
+/// Callers go away at any moment. A transaction whose caller never got the reply is not left open,
+/// and the node is not harmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelled_asks_leave_nothing() {
+async fn cancelled_calls_leave_no_transaction_open() {
     let seed = 7;
     println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
@@ -75,7 +78,7 @@ async fn cancelled_asks_leave_nothing() {
             let _ = tokio::time::timeout(patience, whole).await;
         }));
     }
-    // Begins whose caller is gone before the loop runs.
+    // These begins are dropped before the loop runs.
     let mut unheard = 0;
     for _ in 0..100 {
         let ask = node.begin(Box::new(fresh_begin()));
@@ -84,7 +87,8 @@ async fn cancelled_asks_leave_nothing() {
     for caller in callers {
         caller.await.unwrap();
     }
-    // Those who heard of their transaction and left may have left it open; it ends at its deadline. The unheard must be gone.
+    // Callers that got their transaction and left may have left it open; it ends at its deadline.
+    // The transactions whose reply was never read must be gone.
     let gone = async {
         while node.stats().aborted < unheard {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -94,9 +98,9 @@ async fn cancelled_asks_leave_nothing() {
     write(&node, vec![put("k", "v")]).await.unwrap();
 }
 
-/// A begin that nobody heard of is aborted at once, not at its deadline.
+/// A begin whose reply is never read is aborted at once, not at its deadline.
 #[tokio::test]
-async fn an_unheard_begin_is_aborted() {
+async fn a_begin_whose_caller_is_gone_is_aborted() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
     assert!(futures::FutureExt::now_or_never(node.begin(Box::new(fresh_begin()))).is_none());
     write(&node, vec![put("k", "v")]).await.unwrap();

@@ -1,4 +1,5 @@
-//! What a recorder sees: every name is `aft_…`, described, with its unit; and the hot path registers nothing.
+//! Goal: every metric is called `aft_…` and is described, histograms have the unit of seconds, and
+//! the hot path registers nothing. Method: a recorder that keeps the names.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 
 use crate::client::{node, put, read, write};
 
-/// Remembers names.
+/// A recorder that keeps the names it gets.
 #[derive(Debug, Default)]
 struct Names {
     described: Mutex<BTreeSet<String>>,

@@ -1,4 +1,6 @@
-//! Opening: a store is made where nothing lies, and is refused or served without its mark where it cannot be read.
+//! Goal: an empty store is made once; a store that cannot be read is rejected, or served without
+//! its mark; times and levels belong to the store. Method: nodes on memory stores that are empty,
+//! damaged, slow, or hold foreign objects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ async fn open(store: &dyn Store) -> Result<Opened, StartError> {
     open_store(store, &new(store), LIMIT).await
 }
 
+/// Returns the names in the space `store`, which hold the description and the mark.
 fn of_store(store: &MemoryStore) -> Vec<Name> {
     let names = store.objects().into_iter().map(|(name, _)| name);
     names.filter(|name| name.space == Space::Store).collect()
@@ -48,9 +51,10 @@ async fn an_empty_store_is_made_once() {
     assert_eq!(of_store(&store).len(), 1);
 }
 
-/// Of many nodes that start at once on an empty store, one makes it, and all agree on what it is.
+/// Sixteen nodes start at once on an empty store: at most one makes it (the call of the maker may
+/// have lost its answer), and all agree on its identity.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_race_of_makers_has_one_winner() {
+async fn nodes_that_start_at_once_make_one_store() {
     let latency = Latency::Uniform { min_us: 0, max_us: 2_000 };
     let store = FaultyStore::new(Arc::new(MemoryStore::shared()), 1, Faults::all(0.005, latency, latency));
     let makers = (0..16).map(|_| {
@@ -72,7 +76,7 @@ async fn a_race_of_makers_has_one_winner() {
 }
 
 #[tokio::test]
-async fn a_store_of_the_first_version_is_refused() {
+async fn a_store_of_the_first_version_is_rejected() {
     let store = MemoryStore::new();
     store.put(&Name::new(Space::Intent, "28333", "x"), Bytes::new()).await.unwrap();
     let Err(StartError::Refused(why)) = open(&store).await else { panic!("it was opened") };
@@ -90,7 +94,8 @@ async fn harm(store: &MemoryStore, mark: &Name, damage: Option<&Bytes>) {
     }
 }
 
-/// Damage of the mark ends collecting, not service: what is young is read and written.
+/// A damaged mark ends the collection of garbage, but not the service: young versions are read, and
+/// keys are written.
 #[tokio::test]
 async fn a_store_without_its_mark_is_served() {
     let store = MemoryStore::new();
@@ -108,8 +113,8 @@ async fn a_store_without_its_mark_is_served() {
     }
 }
 
-/// The levels of the keys stand in the description that is lost, where several processes write: what
-/// is there is read, and nothing is written.
+/// Where several processes write, the levels of the keys are lost with the description: keys are
+/// read, and nothing is written.
 #[tokio::test]
 async fn a_shared_store_without_its_levels_is_read_and_not_written() {
     let store = MemoryStore::shared();
@@ -123,12 +128,12 @@ async fn a_shared_store_without_its_levels_is_read_and_not_written() {
         let outcome = write(&node, vec![put("k", "w")]).await;
         let Err(Refusal::Damaged(why)) = outcome else { panic!("{damage:?}: {outcome:?}") };
         assert!(why.contains("store/format") && why.contains("restore it"), "{why}");
-        // Nor can a transaction be checked.
+        // A serializable transaction cannot be checked, so it is not opened.
         let serializable = Begin { isolation: Some(Isolation::Serializable), ..fresh_begin() };
         let outcome = begin(&node, serializable).await;
         assert!(matches!(outcome, Err(Refusal::Damaged(_))), "{damage:?}: {outcome:?}");
     }
-    // A node that knew them goes on.
+    // A node that started before still knows the levels, and goes on.
     write(&node, vec![put("k", "w")]).await.unwrap();
 }
 
@@ -138,7 +143,7 @@ async fn levels_of(store: &MemoryStore) -> Levels {
 
 /// A node takes the levels from the store; those of its settings are for a store that it makes.
 #[tokio::test]
-async fn levels_are_the_stores() {
+async fn a_node_takes_the_levels_of_an_existing_store() {
     let store = MemoryStore::shared();
     assert_eq!(read_description(&store, LIMIT).await, Ok(None));
     let with = async |levels: &Levels| {
@@ -158,7 +163,7 @@ async fn levels_are_the_stores() {
     }
 }
 
-/// The level of a prefix changes while it holds no keys.
+/// The level of a prefix can only be changed while no key under it has versions.
 #[tokio::test]
 async fn a_prefix_that_holds_keys_keeps_its_level() {
     let store = MemoryStore::shared();
@@ -173,7 +178,7 @@ async fn a_prefix_that_holds_keys_keeps_its_level() {
     let node = crate::client::node(Arc::new(store.clone()), |_| {}).await;
     write(&node, vec![put("shop/stock", "v")]).await.unwrap();
     change(&[("cart/", serializable)]).await.expect("it holds nothing");
-    // A name that sorts before it, and one that only begins alike, are others.
+    // Other prefixes: one that sorts before the key, and one that the key is a prefix of.
     change(&[("shop/a", serializable), ("shop/stock2", serializable)]).await.expect("they hold nothing");
     for prefix in ["", "shop", "shop/stock"] {
         let before = levels_of(&store).await;
@@ -183,7 +188,7 @@ async fn a_prefix_that_holds_keys_keeps_its_level() {
         assert!(why.contains("\"shop/stock\"") && why.contains("read_atomic"), "{why}");
         assert_eq!(levels_of(&store).await, before);
     }
-    // What changes the level of no key may be said.
+    // A change that leaves the level of every key as it is is accepted.
     let mut levels = levels_of(&store).await;
     for prefix in ["shop/", "shop/stock"] {
         levels.set(prefix.to_owned(), read_atomic);
@@ -205,9 +210,9 @@ async fn a_prefix_that_holds_keys_keeps_its_level() {
     );
 }
 
-/// A store that does not answer is asked again for a while; one that refuses is not.
+/// A call that is not answered is repeated for a while; one that is rejected is not.
 #[tokio::test]
-async fn a_store_that_does_not_answer() {
+async fn opening_repeats_calls_without_an_answer() {
     let store = TroubledStore::new(MemoryStore::new());
     store.set(Trouble::Refuse);
     let Err(StartError::Unavailable(why)) = open(&store).await else { panic!("it was opened") };
@@ -226,18 +231,20 @@ async fn a_store_that_does_not_answer() {
     assert!(matches!(later.await.unwrap(), Ok(Opened::Marked { is_new: true, .. })));
 }
 
-/// A look goes through eight spaces; a scan that is not answered is repeated, and no other.
+/// Looking for data takes one scan of each of eight spaces. Only a scan without an answer is
+/// repeated.
 #[tokio::test]
 async fn a_look_repeats_the_call_that_failed_and_no_other() {
     let store = TroubledStore::new(MemoryStore::new());
     store.set(Trouble::EveryOtherScan);
     let opened = open(&store).await;
     assert!(matches!(opened, Ok(Opened::Marked { is_new: true, .. })), "{opened:?}");
-    // Each of the eight but the first is asked for twice.
+    // Each of the eight scans but the first is sent twice.
     assert_eq!(store.scans(), 15);
 }
 
-/// A node whose times differ from the store's in a way that harms is refused, until the store has them.
+/// A node whose times differ from the store's in a harmful way does not start, until the store's
+/// times are changed.
 #[tokio::test]
 async fn nodes_on_a_store_share_their_times() {
     let store = MemoryStore::shared();
@@ -268,7 +275,7 @@ async fn nodes_on_a_store_share_their_times() {
     refused(60_000, 10_000, false, &both).await;
     refused(40_000, 10_000, false, &["40000 ms on this node", "not wait"]).await;
     refused(50_000, 20_000, false, &["node.recheck_after_ms", "outlast"]).await;
-    // Who looks more often than others need not wait for them, unless it sweeps.
+    // A node that lists more often than the others need not wait for them, unless it sweeps.
     refused(50_000, 5_000, true, &["node.recheck_after_ms", "not wait"]).await;
     let eager = with(50_000, 5_000, false).await.expect("it sweeps nothing");
     eager.maintain(true).await;
@@ -282,7 +289,7 @@ async fn nodes_on_a_store_share_their_times() {
     drop((first, eager));
 }
 
-/// The process that holds a store alone has no other nodes to agree with.
+/// A process that holds a store alone shares no times with other nodes, so it may change its own.
 #[tokio::test]
 async fn an_exclusive_store_takes_other_times() {
     let store = MemoryStore::new();

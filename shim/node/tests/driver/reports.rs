@@ -1,4 +1,5 @@
-//! Reports: what holds for long is logged once, and counted each time.
+//! Goal: a condition that lasts is logged once, although it is counted each time.
+//! Method: a subscriber that keeps warnings and errors, and stores with such conditions.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -21,7 +22,7 @@ use crate::client::{key, node, open, read};
 
 const DAY_MS: u64 = 86_400_000;
 
-/// Keeps warnings and errors as text.
+/// A subscriber that keeps warnings and errors as text.
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -60,7 +61,8 @@ impl Subscriber for Lines {
     fn exit(&self, _: &Id) {}
 }
 
-/// Puts a version of each key, and of one beside it, as a program whose clock is a day ahead would.
+/// Writes a version of each key, and of one more key beside it, as a program whose clock is a day
+/// ahead would.
 async fn write_ahead(store: &MemoryStore, keys: &[&str]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let time = Hlc::from_ms(now.as_millis() as u64 + DAY_MS);
@@ -89,7 +91,7 @@ async fn write_ahead(store: &MemoryStore, keys: &[&str]) {
 }
 
 #[tokio::test]
-async fn versions_ahead_of_time_are_one_line() {
+async fn versions_ahead_of_time_are_logged_once() {
     let lines = Lines::default();
     let _guard = tracing::subscriber::set_default(lines.clone());
     let keys = ["a", "b", "c", "d", "e", "f"];
@@ -102,9 +104,9 @@ async fn versions_ahead_of_time_are_one_line() {
     assert_eq!(lines.with("ahead of the store's time"), 1, "{lines:?}");
 }
 
-/// A record that cannot be read is met by every read of its keys.
+/// Every read of the keys of a record that cannot be read reports the same damage.
 #[tokio::test]
-async fn damage_that_calls_meet_is_one_line_each() {
+async fn each_damaged_object_is_logged_once() {
     let lines = Lines::default();
     let _guard = tracing::subscriber::set_default(lines.clone());
     let store = MemoryStore::new();
@@ -121,16 +123,16 @@ async fn damage_that_calls_meet_is_one_line_each() {
     assert_eq!(lines.with("cannot be read"), 2, "{lines:?}");
 }
 
-/// The levels are part of what the nodes share: one that started with others stops.
+/// All nodes of a store must know the same levels: a node that started with others stops.
 #[tokio::test]
-async fn changed_levels_are_in_the_line_and_stop_the_node() {
+async fn changed_levels_are_logged_and_stop_the_node() {
     let lines = Lines::default();
     let _guard = tracing::subscriber::set_default(lines.clone());
     let store = MemoryStore::shared();
     let node = node(Arc::new(store.clone()), |settings| {
         settings.maintain = true;
         settings.core.sweep_interval_ms = 1;
-        // A sweep waits for a mark to settle, 72 s.
+        // A sweep waits for 72 s until a mark settles.
         settings.time_divisor = 100;
     })
     .await;
@@ -148,9 +150,9 @@ async fn changed_levels_are_in_the_line_and_stop_the_node() {
     assert!(matches!(open(&node, fresh_begin()).await, Err(Refusal::NotServing)));
 }
 
-/// A node that works on is warned once of each change of what the nodes share.
+/// A node that goes on logs one warning for each change of the store's description.
 #[tokio::test]
-async fn a_changed_description_is_one_line() {
+async fn each_change_of_the_description_is_logged_once() {
     let lines = Lines::default();
     let _guard = tracing::subscriber::set_default(lines.clone());
     let store = MemoryStore::new();

@@ -1,4 +1,5 @@
-//! Requests: replays, duplicates, look-ups, and a life after a crash.
+//! Goal: a named request takes effect once, and its duplicates, look-ups and a restarted node see
+//! its result. Method: nodes on memory stores.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use futures::future::join_all;
 
 use crate::client::{begin_named, commit, hash, node, open, put, read, run, write};
 
-/// A whole request in one call.
+/// Makes an opening that is a whole request: it writes and commits.
 fn whole(id: &str, value: &str) -> Box<Begin> {
     let commit = Some(CommitArgs { result: Some(Bytes::copy_from_slice(value.as_bytes())), request: None });
     let batch = Batch { ops: vec![put("k", value.to_owned())], commit };
@@ -33,7 +34,7 @@ async fn a_repeated_request_is_replayed() {
 }
 
 #[tokio::test]
-async fn of_many_duplicates_at_once_one_runs() {
+async fn one_of_many_duplicates_runs_and_the_others_are_replayed() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
     let outcomes = join_all((0..20).map(|n| node.begin(whole("r", &n.to_string())))).await;
     let ran = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Begun::Committed { .. }))).count();
@@ -43,7 +44,7 @@ async fn of_many_duplicates_at_once_one_runs() {
 }
 
 #[tokio::test]
-async fn a_duplicate_waits_and_then_is_told_that_one_is_in_progress() {
+async fn a_duplicate_waits_and_is_then_answered_in_progress() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
     let first = open(&node, begin_named("r")).await.unwrap();
     let second = Begin { wait_ms: 20, ..begin_named("r") };
@@ -54,7 +55,7 @@ async fn a_duplicate_waits_and_then_is_told_that_one_is_in_progress() {
     assert!(matches!(commit(&node, first, "done").await, Ok(Ended::Committed(_))));
 }
 
-/// What waiting spared is counted apart from what a record that was there spared.
+/// Replays after waiting for an open attempt are counted apart from replays of an existing record.
 #[tokio::test]
 async fn duplicates_that_waited_are_counted() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;
@@ -89,7 +90,7 @@ async fn requests_are_looked_up() {
     assert_eq!(record.result, Some(Bytes::from_static(b"one")));
 }
 
-/// A node that dies right after a commit has published nothing; the next one on the store recovers it before it serves.
+/// A node that dies right after its commits leaves all of them readable for the next node.
 #[tokio::test]
 async fn a_commit_survives_its_node() {
     let store = MemoryStore::new();
@@ -106,7 +107,7 @@ async fn a_commit_survives_its_node() {
     assert_eq!(read(&second, &["last"]).await, Ok(vec![Some(Bytes::from_static(b"9"))]));
 }
 
-/// What was just committed is read from the cache, without a store call.
+/// Values that this node has just committed are read from the cache, without a store call.
 #[tokio::test]
 async fn own_commits_are_read_from_the_cache() {
     let node = node(Arc::new(MemoryStore::new()), |_| {}).await;

@@ -1,4 +1,6 @@
-//! Several nodes of one process behind one handle.
+//! Goal: several nodes of one process behind one handle act as one: they hear of each other's
+//! commits, a request takes effect once, and they drain together. Method: three nodes on one memory
+//! store.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ async fn nodes() -> NodeHandle {
     nodes_at(Isolation::ReadAtomic).await
 }
 
-/// Nodes on a store whose keys are all of one level.
+/// Starts nodes on a store whose keys are all of one level.
 async fn nodes_at(level: Isolation) -> NodeHandle {
     let store = Arc::new(MemoryStore::shared());
     let mut settings = NodeSettings::new(&store.capabilities());
@@ -30,9 +32,9 @@ async fn nodes_at(level: Isolation) -> NodeHandle {
 }
 
 #[tokio::test]
-async fn a_commit_of_one_is_read_by_all_at_once() {
+async fn a_commit_on_one_node_is_read_on_all_at_once() {
     let nodes = nodes().await;
-    // Each node has listed the key, and would believe that for ten seconds.
+    // Each node has listed the key, and would use that listing for ten seconds.
     for _ in 0..10 * COUNT {
         assert_eq!(read(&nodes, &["k"]).await.unwrap(), [None]);
     }
@@ -47,11 +49,15 @@ async fn a_commit_of_one_is_read_by_all_at_once() {
     let after = nodes.stats();
     let listed = after.calls(CallKind::List) - before.calls(CallKind::List);
     let fetched = after.calls(CallKind::Fetch) - before.calls(CallKind::Fetch);
-    assert_eq!((listed, fetched), (0, 0), "nobody asks the store for what another one has written");
+    assert_eq!(
+        (listed, fetched),
+        (0, 0),
+        "no node asks the store for a version that another one has written"
+    );
 }
 
 #[tokio::test]
-async fn what_belongs_together_runs_on_one_node() {
+async fn attempts_near_one_text_run_on_one_node() {
     let nodes = nodes().await;
     let places = |text: &str| {
         let attempts = std::iter::repeat_with(|| fresh_begin().attempt);
@@ -90,7 +96,7 @@ async fn a_request_takes_effect_once_wherever_its_attempts_run() {
 }
 
 #[tokio::test]
-async fn a_count_loses_nothing() {
+async fn serializable_sums_on_several_nodes_lose_no_update() {
     let nodes = nodes_at(Isolation::Serializable).await;
     let clients = (0..8).map(|_| async {
         let mut added = 0;
@@ -110,9 +116,9 @@ async fn a_count_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_all_of_them() {
+async fn a_drain_ends_all_nodes() {
     let nodes = nodes().await;
-    // As many as make it likely that each node has one; those that are left are counted together.
+    // Enough that each node probably has one; the result counts them together.
     for _ in 0..10 {
         open(&nodes, fresh_begin()).await.unwrap();
     }
@@ -123,7 +129,7 @@ async fn a_drain_ends_all_of_them() {
 }
 
 #[tokio::test]
-async fn an_exclusive_store_has_one_node() {
+async fn an_exclusive_store_rejects_a_second_node() {
     let store = Arc::new(MemoryStore::new());
     let settings = NodeSettings::new(&store.capabilities());
     let refused = start_several(store, settings, NonZeroUsize::new(2).unwrap()).await;

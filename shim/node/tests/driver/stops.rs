@@ -1,4 +1,5 @@
-//! How a node ends: drained, abandoned, broken.
+//! Goal: a node that is drained, abandoned or broken stops, and every caller gets a correct answer.
+//! Method: nodes on memory stores, some of which hang or panic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,8 @@ async fn a_drain_ends_at_its_deadline() {
     assert_eq!(drained, Ok(Drained { cut_off: 1 }));
 }
 
-/// The commit that hangs when its node is cut off may have been done: its caller is told that nobody knows.
+/// A commit that is in flight at the drain's deadline may have taken effect: it is answered
+/// *unknown*.
 #[tokio::test]
 async fn a_commit_that_is_cut_off_is_unknown() {
     let store = TroubledStore::new(MemoryStore::new());
@@ -54,9 +56,9 @@ async fn a_commit_that_is_cut_off_is_unknown() {
     assert_eq!(outcome, Err(Refusal::Unknown(hash("r"))));
 }
 
-/// The loop breaks in the middle of everything: nobody hangs, and a commit is not called undone.
+/// The loop panics with verbs in flight: no caller hangs, and commits are answered *unknown*.
 #[tokio::test]
-async fn a_broken_node_turns_everybody_away() {
+async fn a_node_that_panics_answers_every_caller() {
     let store = TroubledStore::new(MemoryStore::new());
     let node = node(Arc::new(store.clone()), |_| {}).await;
     write(&node, vec![put("k", "v")]).await.unwrap();
@@ -78,7 +80,7 @@ async fn a_broken_node_turns_everybody_away() {
     node.drain(Duration::from_secs(1)).await;
 }
 
-/// When the last handle goes, so does the node.
+/// A node stops when its last handle is dropped.
 #[tokio::test]
 async fn an_abandoned_node_stops() {
     let store = TroubledStore::new(MemoryStore::new());

@@ -1,4 +1,5 @@
-//! A store that hangs, panics or fails on command; and what a node does about it.
+//! Goal: a node survives a store that hangs, rejects calls or is damaged, and its callers get
+//! answers in time. Method: a store that hangs, panics or fails on command.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use bytes::Bytes;
 
 use crate::client::{begin_named, commit, hash, key, node, open, put, read, run, write};
 
-/// What every call meets.
+/// The trouble that every call of the store meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Trouble {
@@ -25,16 +26,16 @@ pub(crate) enum Trouble {
     Panic,
     Refuse,
     Damage,
-    /// Every other scan is not answered.
+    /// Every second scan gets no answer; other calls work.
     EveryOtherScan,
 }
 
-/// A memory store in trouble. A clone shares everything.
+/// A memory store that fails on command. Clones share everything.
 #[derive(Debug, Clone)]
 pub(crate) struct TroubledStore {
     inner: MemoryStore,
     trouble: Arc<AtomicU8>,
-    /// How many of the next bodies that are read in pieces break off.
+    /// The number of further reads in pieces that break off.
     breaks: Arc<AtomicUsize>,
     scans: Arc<AtomicUsize>,
 }
@@ -48,17 +49,17 @@ impl TroubledStore {
         self.trouble.store(trouble as u8, Ordering::SeqCst);
     }
 
-    /// The next so many bodies that are read in pieces break off.
+    /// Makes the next `times` reads in pieces break off.
     pub(crate) fn break_off(&self, times: usize) {
         self.breaks.store(times, Ordering::SeqCst);
     }
 
-    /// The number of scans that were asked for.
+    /// Returns the number of scans so far.
     pub(crate) fn scans(&self) -> usize {
         self.scans.load(Ordering::SeqCst)
     }
 
-    /// How many clones there are.
+    /// Returns the number of clones that exist.
     pub(crate) fn holders(&self) -> usize {
         Arc::strong_count(&self.trouble)
     }
@@ -120,7 +121,7 @@ impl Store for TroubledStore {
         self.meet().await?;
         let Some((body, tag)) = self.inner.get(name).await? else { return Ok(None) };
         let left = self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        // Other pieces each time, and an end that is not always further on.
+        // The sizes of the pieces differ at each try, and a later try does not always come further.
         let (piece_bytes, most) = match left {
             Ok(left) => (700 * (left - 1) + 3, body.len() / (1 + left % 2) - 1),
             Err(_) => (1_500, body.len()),
@@ -179,9 +180,10 @@ const QUICK: StoreTimeouts = StoreTimeouts {
     part: Duration::from_millis(30),
 };
 
-/// A store that hangs costs the caller its time, and no more; the node serves on when it answers again.
+/// A store that hangs costs callers their timeouts, and no more. The node serves when the store
+/// answers again.
 #[tokio::test]
-async fn a_store_that_hangs() {
+async fn a_store_that_hangs_costs_only_time() {
     let store = TroubledStore::new(MemoryStore::new());
     let node = node(Arc::new(store.clone()), |settings| settings.timeouts = QUICK).await;
     write(&node, vec![put("k", "v")]).await.unwrap();
@@ -206,7 +208,7 @@ async fn a_store_that_hangs() {
 }
 
 #[tokio::test]
-async fn a_store_that_refuses_and_one_that_is_damaged() {
+async fn rejected_calls_and_damage_are_answered_and_counted() {
     let store = TroubledStore::new(MemoryStore::new());
     let node = node(Arc::new(store.clone()), |_| {}).await;
     for (trouble, n) in [(Trouble::Refuse, 1), (Trouble::Damage, 2)] {

@@ -1,4 +1,6 @@
-//! Large values: in parts, with faults, collected, and when the transaction has ended.
+//! Goal: large values are stored and read in parts, and missing or damaged parts are reported for
+//! what they are. Method: nodes on memory stores with small parts, with faults, damage and
+//! deletions.
 
 use std::sync::Arc;
 
@@ -48,7 +50,8 @@ async fn get(node: &NodeHandle, at: &str) -> Value {
     value.clone()
 }
 
-/// Writes one value, and looks how many parts it has (`None`: it is inline) and whether it comes back.
+/// Writes a value of `len` bytes, and checks that it is read back and has `expect_parts` parts
+/// (`None`: it is inline).
 async fn check(node: &NodeHandle, len: usize, expect_parts: Option<u32>) {
     let attempt = open(node, fresh_begin()).await.unwrap();
     let batch = Batch { ops: vec![Op::Put(key("k"), value(len))], commit: None };
@@ -63,7 +66,7 @@ async fn check(node: &NodeHandle, len: usize, expect_parts: Option<u32>) {
     assert_eq!(available(async || node.read_value(&key("k"), &found).await).await, Ok(bytes(len)));
 }
 
-/// A part in the pieces in which it came, and how that ended.
+/// Reads a part in pieces, and returns the bytes that were passed on, and the outcome.
 async fn pieces(node: &NodeHandle, value: &Value, part: u32) -> (Vec<u8>, Result<(), Refusal>) {
     let Location::Blob(blob) = &value.location else { panic!("{value:?} is inline") };
     let mut bytes = Vec::new();
@@ -72,7 +75,8 @@ async fn pieces(node: &NodeHandle, value: &Value, part: u32) -> (Vec<u8>, Result
     (bytes, outcome)
 }
 
-/// The outcome, once the store is available: after a few failed tries of one part the node says that it is not.
+/// Repeats a call until the store is available, and returns its outcome. After a few failed tries
+/// of one part a node answers that the store is unavailable.
 async fn available<T>(call: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Refusal> {
     for _ in 0..20 {
         match call().await {
@@ -84,7 +88,7 @@ async fn available<T>(call: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, R
 }
 
 #[tokio::test]
-async fn values_of_every_size() {
+async fn values_of_every_size_are_read_back() {
     let node = node(Arc::new(store()), |settings| settings.inline_value_bytes_max = 50_000).await;
     for (len, parts) in [
         (0, None),
@@ -99,9 +103,10 @@ async fn values_of_every_size() {
     assert_eq!(node.stats().calls(CallKind::PutPart), 6 + 100 + 200);
 }
 
-/// Values that are small one by one and too much together: as many as fit stay inline, the largest of the others go in parts.
+/// Values that are small each, and too large together: the largest are stored in parts, and the
+/// others stay inline.
 #[tokio::test]
-async fn values_that_do_not_fit_together() {
+async fn values_that_do_not_fit_together_are_spilled_largest_first() {
     let node = node(Arc::new(store()), |settings| {
         settings.inline_value_bytes_max = 50_000;
         settings.core.write_buffer_bytes_max = 100_000;
@@ -116,7 +121,7 @@ async fn values_that_do_not_fit_together() {
             assert_eq!(node.read_value(&at, &found).await, Ok(bytes(len)));
         }
     };
-    // With the opening, in one batch, one by one, and all at once.
+    // Four ways to write them: with the opening, in one batch, one by one, and all at once.
     let lens = [40_000, 9_000, 45_000, 9_000, 30_000];
     let ops: Vec<Op> = lens.iter().enumerate().map(|(n, len)| put(n, *len)).collect();
     let spilled = [None, None, Some(5), None, None];
@@ -145,7 +150,7 @@ async fn values_that_do_not_fit_together() {
     check(attempt, &[9_000; 50], &inline).await;
 }
 
-/// Values of parts and their batch take effect together, or not at all.
+/// Large values and the rest of their batch take effect together, or not at all.
 #[tokio::test]
 async fn a_batch_whose_values_cannot_be_stored_leaves_nothing() {
     let store = store();
@@ -159,9 +164,10 @@ async fn a_batch_whose_values_cannot_be_stored_leaves_nothing() {
     assert!(reads.iter().all(|read| read.found == Found::Absent), "{reads:?}");
 }
 
-/// An opening that is refused after its large values were stored leaves no transaction, not even one that waits for its deadline.
+/// An opening that is rejected after its large values were stored leaves no transaction open, not
+/// even until its deadline.
 #[tokio::test]
-async fn a_refused_opening_leaves_nothing_open() {
+async fn a_rejected_opening_leaves_nothing_open() {
     let node = node(Arc::new(store()), |settings| settings.core.write_buffer_bytes_max = 10_000).await;
     let long = Value { etag: Bytes::from(vec![b'e'; 49]), ..value(100) };
     let batch = Batch {
@@ -170,8 +176,8 @@ async fn a_refused_opening_leaves_nothing_open() {
     };
     let outcome = node.begin(Box::new(Begin { batch, ..fresh_begin() })).await;
     assert!(matches!(outcome, Err(Refusal::Invalid(_))), "{outcome:?}");
-    assert_eq!(node.stats().calls(CallKind::PutPart), 30, "the values were stored before the refusal");
-    // Behind what the refusal left to do.
+    assert_eq!(node.stats().calls(CallKind::PutPart), 30, "the values were stored before the rejection");
+    // This opening comes behind the abort of the first one in the queue.
     open(&node, fresh_begin()).await.unwrap();
     assert_eq!(node.stats().open_transactions, 1);
 }
@@ -186,9 +192,10 @@ async fn parts_are_stored_under_faults() {
     check(&node, 300_000, Some(30)).await;
 }
 
-/// A part in pieces is the part: also when the store breaks off in its middle, and goes on in other pieces the next time.
+/// A part that is read in pieces is complete and in order, also when the store breaks off in its
+/// middle and sends other pieces at the next try.
 #[tokio::test]
-async fn a_part_comes_in_pieces() {
+async fn a_part_in_pieces_survives_broken_reads() {
     let store = TroubledStore::new(store());
     let node = node(Arc::new(store.clone()), |settings| settings.inline_value_bytes_max = PART_BYTES).await;
     check(&node, 35_000, Some(4)).await;
@@ -204,7 +211,7 @@ async fn a_part_comes_in_pieces() {
             assert_eq!(read, part[..], "{breaks} breaks");
         }
     }
-    // As often as it is tried.
+    // All four tries break off.
     store.break_off(4);
     let (read, outcome) = pieces(&node, &value, 1).await;
     assert!(matches!(outcome, Err(Refusal::StoreUnavailable(_))), "{outcome:?}");
@@ -215,9 +222,9 @@ async fn a_part_comes_in_pieces() {
     assert!(is_missing && read.is_empty(), "{outcome:?}");
 }
 
-/// The end of a part that is not what was written is never given.
+/// The last piece of a damaged part is never passed on.
 #[tokio::test]
-async fn a_damaged_part_does_not_come_to_its_end() {
+async fn the_end_of_a_damaged_part_is_not_passed_on() {
     let objects = store();
     let node = node(Arc::new(TroubledStore::new(objects.clone())), |settings| {
         settings.inline_value_bytes_max = PART_BYTES
@@ -235,7 +242,8 @@ async fn a_damaged_part_does_not_come_to_its_end() {
         assert!(matches!(&outcome, Err(Refusal::Damaged(text)) if text.contains("blob/")), "{outcome:?}");
         assert!(read.len() < PART_BYTES, "{at}");
     }
-    // A body of another length that is right in itself: nothing beyond the part's own length is given.
+    // A sound body that is longer than the part should be: nothing beyond the part's length is
+    // passed on.
     let blob = BlobRef {
         part_bytes: PART_BYTES as u32 / 2,
         parts: 7,
@@ -246,7 +254,8 @@ async fn a_damaged_part_does_not_come_to_its_end() {
     };
     objects.put(&name, body).await.unwrap();
     let shorter = Value { location: Location::Blob(blob), ..value };
-    // One whose first piece ends, behind the 9 bytes of the frame, where the part should end.
+    // The second size makes the first piece end exactly where the part should end: 9 bytes are the
+    // frame.
     for piece_bytes in [100, 9 + PART_BYTES / 2, PART_BYTES] {
         let node = crate::client::node(Arc::new(objects.clone().in_pieces(piece_bytes)), |_| {}).await;
         let (read, outcome) = pieces(&node, &shorter, 1).await;
@@ -258,9 +267,10 @@ async fn a_damaged_part_does_not_come_to_its_end() {
     }
 }
 
-/// A collected version's record goes, then its parts: its reader is told to run again. Parts that are missing while the record stands are damage.
+/// Collection removes the record of a version first and its parts later: a reader must then run again.
+/// A part that is missing while the record is there is damage.
 #[tokio::test]
-async fn a_missing_part_is_gone_or_damaged() {
+async fn a_missing_part_is_snapshot_gone_or_damage() {
     let store = store();
     let node = node(Arc::new(store.clone()), |_| {}).await;
     check(&node, 300_000, Some(30)).await;
@@ -281,7 +291,8 @@ async fn a_missing_part_is_gone_or_damaged() {
     assert!(matches!(&outcome, Err(Refusal::Damaged(text)) if text.contains("blob/")), "{outcome:?}");
 }
 
-/// No part is stored for a transaction that is not open: whoever removes its leavings may have been there already.
+/// No part is stored for a transaction that is not open: the sweep that removes its parts may have
+/// passed already.
 #[tokio::test]
 async fn an_ended_transaction_stores_no_part() {
     let store = store();
