@@ -2,9 +2,9 @@
 //! must not touch.
 //!
 //! ```text
-//!   NodeHandle::run ──► bounded queue ──► event loop ──► Node::step ──► replies, store calls, notes
-//!                                             ▲                              │
-//!                                             └── answers ◄── value cache ◄──┴──► Store
+//!  NodeHandle::run ──► bounded queue ──► event loop ──► Node::step ──► replies, calls, notes
+//!                                            ▲                              │
+//!                                            └── answers ◄── value cache ◄──┴──► Store
 //! ```
 //!
 //! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.

@@ -1,4 +1,4 @@
-//! What an answer means.
+//! Answers of the server, turned into replies and errors.
 
 use aft_api::{Action, Malformed, Problem, header};
 use bytes::Bytes;
@@ -8,19 +8,19 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::transport::{Answer, NoAnswer};
 
-/// Why a call has no reply of its kind.
+/// The reason why a call has no reply of its kind.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
     /// The call had no effect, and will have none.
     NotSent(String),
     /// The call may have had its effect, or may still have it.
     NoAnswer(String),
-    /// The server said no.
+    /// The server rejected the call.
     Refused(Error),
 }
 
 impl Fault {
-    /// As an error of a call that cannot commit.
+    /// Converts this into the error of a call that cannot commit.
     pub(crate) fn harmless(self) -> Error {
         match self {
             Fault::NotSent(why) | Fault::NoAnswer(why) => Error::unavailable(why),
@@ -28,7 +28,7 @@ impl Fault {
         }
     }
 
-    /// As an error of a call that commits.
+    /// Converts this into the error of a call that commits.
     pub(crate) fn committing(self) -> Error {
         match self {
             Fault::NotSent(why) => Error::unavailable(why),
@@ -38,7 +38,7 @@ impl Fault {
     }
 }
 
-/// What a problem says at least, if its code is of a newer server.
+/// The fields that a problem has at least, if its code belongs to a newer server.
 #[derive(Deserialize)]
 struct Newer {
     code: String,
@@ -47,7 +47,7 @@ struct Newer {
     detail: String,
 }
 
-/// A success as it came, or why there is none.
+/// Returns the answer if it is a success, and the reason otherwise.
 pub(crate) fn accepted(answer: Result<Answer, NoAnswer>) -> Result<Answer, Fault> {
     let answer = match answer {
         Ok(answer) => answer,
@@ -66,9 +66,12 @@ pub(crate) fn accepted(answer: Result<Answer, NoAnswer>) -> Result<Answer, Fault
     Err(foreign(&answer))
 }
 
-/// An answer that is not the API's: of a proxy that may have passed the call on, or of the HTTP library, which refuses before it reads.
+/// Converts an error without a problem document. It comes from a proxy, which may have passed the
+/// call on, or from the server's HTTP library, which rejects a call with these three statuses
+/// before it is read.
 fn foreign(answer: &Answer) -> Fault {
-    let text = format!("status {} without a problem document", answer.status);
+    let text =
+        format!("the answer has status {} and no problem document; it may come from a proxy", answer.status);
     match answer.status {
         StatusCode::BAD_REQUEST | StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             Fault::Refused(Error::invalid(text))
@@ -77,22 +80,23 @@ fn foreign(answer: &Answer) -> Fault {
     }
 }
 
-/// A success that is no reply of its call's kind. The call may have had its effect.
+/// Converts a success whose body is not a reply of the call's kind. The call may have had its
+/// effect.
 pub(crate) fn malformed(why: Malformed) -> Fault {
-    Fault::NoAnswer(format!("an answer that is no reply: {why}"))
+    Fault::NoAnswer(format!("the answer is not a valid reply: {why}"))
 }
 
-/// A header of an answer, as text.
+/// Returns a header of an answer, as text.
 pub(crate) fn text(answer: &Answer, name: &str) -> Option<String> {
     answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// The session token of an answer.
+/// Returns the session token of an answer.
 pub(crate) fn session(answer: &Answer) -> Option<String> {
     text(answer, header::SESSION)
 }
 
-/// Bytes that may be left out.
+/// Returns the bytes, or empty bytes if they were left out.
 pub(crate) fn or_empty(bytes: Option<Bytes>) -> Bytes {
     bytes.unwrap_or_default()
 }

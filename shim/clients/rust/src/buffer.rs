@@ -1,7 +1,8 @@
-//! Writes that wait in the client, to go with the commit.
+//! The write buffer: writes that wait in the client until they are sent with the commit.
 //!
-//! Nobody else sees a transaction's writes before its commit, so when they reach the server is the client's own business, as long as the transaction
-//! itself sees them. The last write of a key is the one that counts; the order of different keys means nothing.
+//! Other clients do not see a transaction's writes before its commit, so the client may send them
+//! at any time, as long as the transaction itself sees them. Only the last write of a key matters,
+//! and the order of different keys does not.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +11,22 @@ use aft_api::{Op, OpKind, Put};
 use crate::settings::BUFFERED_WRITES_MAX;
 use crate::value::Value;
 
-/// The writes that wait, by key.
+/// The buffered writes, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    /// `None`: a tombstone.
+    /// The writes; `None` is a tombstone.
     writes: BTreeMap<String, Option<Put>>,
     bytes: usize,
 }
 
 impl Buffer {
-    /// What the transaction sees under a key, if it is here.
+    /// Returns the buffered write of a key as the transaction reads it (`Some(None)` for a
+    /// tombstone); `None` if no write is buffered.
     pub(crate) fn read(&self, key: &str) -> Option<Option<Value>> {
         self.writes.get(key).map(|write| write.as_ref().map(Value::own))
     }
 
-    /// Whether a write fits in beside the others.
+    /// Returns true if a write fits into the buffer beside the others.
     pub(crate) fn has_room(&self, key: &str, put: Option<&Put>, bytes_max: usize) -> bool {
         let replaced = self.writes.get(key).map_or(0, |write| weight(key, write.as_ref()));
         let writes = self.writes.len() + usize::from(!self.writes.contains_key(key));
@@ -38,14 +40,14 @@ impl Buffer {
         }
     }
 
-    /// Forgets the write of a key, because a later one goes to the server.
+    /// Drops the write of a key, because a later one was sent to the server.
     pub(crate) fn remove(&mut self, key: &str) {
         if let Some(write) = self.writes.remove(key) {
             self.bytes -= weight(key, write.as_ref());
         }
     }
 
-    /// All that waits, as operations; nothing waits any more.
+    /// Takes all writes out of the buffer, as operations.
     pub(crate) fn take(&mut self) -> Vec<Op> {
         self.bytes = 0;
         let writes = std::mem::take(&mut self.writes);
@@ -56,9 +58,9 @@ impl Buffer {
     }
 }
 
-/// What a write takes in a call's body, about.
+/// Returns the number of bytes that a write takes in a call's body, estimated.
 fn weight(key: &str, put: Option<&Put>) -> usize {
-    /// Field numbers and lengths.
+    /// The bytes of field numbers and lengths.
     const AROUND: usize = 32;
     let value = put.map_or(0, |put| put.value.len() + put.content_type.as_ref().map_or(0, String::len));
     key.len() + value + AROUND
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_write_counts_and_bytes_are_those_that_wait() {
+    fn the_last_write_of_a_key_replaces_the_earlier_one_and_its_bytes() {
         let mut buffer = Buffer::default();
         buffer.insert("a".into(), put("a", "long value"));
         buffer.insert("b".into(), None);

@@ -1,4 +1,4 @@
-//! The client: a server, a session, settings; and the calls that every other file is made of.
+//! The client: a server, a session and settings, and the basic calls that the other files use.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::transport::{Call, Transport};
 
-/// A client of one server. Cheap to clone; clones share connections and the session.
+/// A client of one server. It is cheap to clone, and clones share connections and the session.
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Transport,
@@ -24,15 +24,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the server at `http://HOST:PORT`, with defaults. Nothing is sent yet.
+    /// Makes a client of the server at `http://HOST:PORT`, with default settings. Nothing is sent
+    /// yet.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the URL has another form.
+    /// Returns [`Error::Invalid`] if the URL has another form.
     pub fn new(url: &str) -> Result<Client, Error> {
         Client::builder(url).build()
     }
 
-    /// The same with settings.
+    /// Returns a builder of a client of the server at `http://HOST:PORT`, to change its settings.
     pub fn builder(url: &str) -> Builder {
         Builder::new(url)
     }
@@ -41,8 +42,9 @@ impl Client {
         Client { transport, session: Arc::default(), settings: Arc::new(settings) }
     }
 
-    /// A client that shares connections, and begins a session of its own. A token names a few commits only: tasks that hop between
-    /// nodes and commit at the same time have each their own.
+    /// Returns a client that shares connections with this one and has a session of its own, which
+    /// continues this one's. A session token names only a few commits, so tasks that switch between
+    /// nodes and commit at the same time should have a session each.
     pub fn with_own_session(&self) -> Client {
         let own = Client { session: Arc::default(), ..self.clone() };
         if let Some(token) = self.session.token() {
@@ -51,27 +53,32 @@ impl Client {
         own
     }
 
-    /// The session's token, to be handed to another process; none before the first commit.
+    /// Returns the session's token, which another process can pass to [`Client::join_session`]. It
+    /// is `None` before the first commit, and if sessions are off.
     pub fn session(&self) -> Option<String> {
         if self.settings.session { self.session.token() } else { None }
     }
 
-    /// Goes on with the session of another process too: what it committed is seen from the next transaction on.
+    /// Merges the session of another process into this one: transactions that begin from now on see
+    /// that session's commits.
     pub fn join_session(&self, token: &str) {
         self.session.add(token);
     }
 
-    /// Notes what a commit gave.
+    /// Merges the session token that a commit returned into the session.
     pub(crate) fn committed(&self, token: Option<&str>) {
         if let (true, Some(token)) = (self.settings.session, token) {
             self.session.add(token);
         }
     }
 
-    /// Did the request commit, when, which keys, with what result? `None`: no commit of it is known.
+    /// Looks a request up: returns its commit with its time, its keys and its result, or `None` if
+    /// no commit of it is known. Failed calls are repeated within
+    /// [`Builder::run_time_max`](crate::Builder::run_time_max).
     ///
     /// # Errors
-    /// Any that a call has, except [`Error::NotFound`].
+    /// Returns [`Error::Invalid`] if the request has no ID; [`Error::Unavailable`] if the server
+    /// does not answer in time; or another refusal of the server, except [`Error::NotFound`].
     pub async fn request(&self, request: impl Into<Request>) -> Result<Option<Found>, Error> {
         let request = request.into();
         let mut pace = Pace::new(self.settings.run_time_max);
@@ -86,10 +93,11 @@ impl Client {
         }
     }
 
-    /// What a committed request has left, whatever its size; `None` if no commit of it is known, or it left nothing.
+    /// Returns the result of a committed request, of any size; `None` if no commit of it is known,
+    /// or if it has no result.
     ///
     /// # Errors
-    /// As [`Client::request`].
+    /// Returns the errors of [`Client::request`].
     pub async fn result(&self, request: impl Into<Request>) -> Result<Option<Bytes>, Error> {
         let request = request.into();
         let path = path_of(&request, "results")?;
@@ -106,7 +114,7 @@ impl Client {
         }
     }
 
-    /// The same as [`Client::request`], asked once.
+    /// Looks a request up as [`Client::request`] does, with a single call.
     pub(crate) async fn look_up(&self, request: &Request) -> Result<Option<Found>, Error> {
         let path = path_of(request, "requests")?;
         let mut call = Call::new(Method::GET, path);
@@ -120,12 +128,12 @@ impl Client {
         }
     }
 
-    /// One call.
+    /// Sends one call, and returns its answer if it is a success.
     pub(crate) async fn send(&self, call: Call) -> Result<crate::transport::Answer, Fault> {
         accepted(self.transport.send(call).await)
     }
 
-    /// A message and its reply, in protobuf.
+    /// Posts a message and returns the reply, both in protobuf.
     pub(crate) async fn post(
         &self,
         path: String,
@@ -141,7 +149,7 @@ impl Client {
         Format::Protobuf.decode(&answer.body).map_err(malformed)
     }
 
-    /// An opening, or a whole transaction.
+    /// Posts an opening, or a whole transaction.
     pub(crate) async fn post_begin(&self, path: &str, begin: &Begin) -> Result<Reply, Fault> {
         self.post(path.to_owned(), Format::Protobuf.encode(begin), None).await
     }
@@ -149,5 +157,5 @@ impl Client {
 
 fn path_of(request: &Request, under: &str) -> Result<String, Error> {
     let path = request.look_up_path(under);
-    path.ok_or_else(|| Error::invalid("a request without an ID cannot be looked up: nobody knows its name"))
+    path.ok_or_else(|| Error::invalid("a request without an ID cannot be looked up: give it an ID"))
 }

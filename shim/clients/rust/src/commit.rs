@@ -1,20 +1,26 @@
-//! Commits, and asks again until the outcome is known.
+//! Commits: sends a commit, and sends it again until its outcome is known.
 //!
 //! ```text
-//!   what waits goes with it:  POST …/batch {ops, commit, result}       nothing waits:  POST …/commit {result}
+//!   with buffered writes:  POST …/batch {ops, commit, result}
+//!   without:               POST …/commit {result}
 //!
-//!   answer                                   without a commit in doubt     with one
-//!   committed, replayed                      done                          done
-//!   none; unknown                            in doubt: the same call again the same call again
-//!   turned away (overloaded, not serving)    the same call again           the same call again: says nothing of the first
-//!   lost, too large, …                       not committed                 not committed: the transaction was still open, or ran out
-//!   ended                                    (a mistake)                   of a batch: it is in; commit without it
-//!   not found                                not committed                 its node has forgotten: unknown
+//!   answer                    no commit in doubt        a commit in doubt
+//!   committed, replayed       done                      done
+//!   none; unknown             in doubt: same call again same call again
+//!   rejected for now          same call again           same call again: says nothing of the first
+//!     (overloaded, not serving)
+//!   lost, too large, …        not committed             not committed: the transaction was still
+//!                                                       open, or has expired
+//!   ended                     (the caller's error)      to a batch: it has arrived; bare commit
+//!   not found                 not committed             the node has forgotten it: unknown
 //! ```
 //!
-//! The same call, not `commit` alone: if the batch that was not answered never arrived, a bare commit would commit the transaction without its last
-//! writes. A batch with the commit that the node has seen is answered with the outcome; while it is under way, `ended`, and by then its writes
-//! are in the transaction, so that a bare commit waits for the same outcome. The batch has no gets: with them a repetition has no answer.
+//! The same call is repeated, and not a bare `commit`: if the batch without an answer never
+//! arrived, a bare commit would commit the transaction without its last writes. A node that has
+//! seen a batch with the commit answers the repeated batch with the outcome. While that commit is
+//! in flight it answers `ended`; by then the batch's writes are in the transaction, so that a bare
+//! commit waits for the same outcome. The batch holds no gets, since a repeated batch with gets has
+//! no answer.
 
 use aft_api::{Batch, Code, Commit, Format, Reply};
 use bytes::Bytes;
@@ -25,26 +31,27 @@ use crate::pace::Pace;
 use crate::run::Ran;
 use crate::transaction::Transaction;
 
-/// What one answer to a commit means.
+/// The meaning of one answer to a commit.
 enum Verdict {
     Done(Reply),
-    /// It did not commit.
+    /// The transaction did not commit.
     Not(Error),
-    /// It may have committed, or may yet.
+    /// The transaction may have committed, or may still commit.
     Doubt(Error),
-    /// This call was turned away.
+    /// The server rejected this call for now.
     TurnedAway(Error),
-    /// The batch is in, and its commit under way or done.
+    /// The batch has arrived, and its commit is in flight or done.
     BatchIsIn,
-    /// Nobody is left to ask.
+    /// The server cannot answer for the commit in doubt any more.
     Forgotten(Error),
 }
 
 impl Transaction {
-    /// Commits; `times_max` calls at most.
+    /// Commits, with at most `times_max` calls (and one more if a batch has arrived).
     pub(crate) async fn settle(&self, result: Bytes, pace: &mut Pace, times_max: u32) -> Result<Ran, Error> {
         let own = result;
-        // Without a request ID nobody comes back for it, and to store it would take the right to write.
+        // Without a request ID no later attempt can ask for the result, and storing it would need
+        // the right to write.
         let result = Some(own.clone()).filter(|result| !result.is_empty() && self.request_id().is_some());
         let ops = self.start_ending()?;
         let alone =
@@ -57,7 +64,8 @@ impl Transaction {
             }
         };
         let outcome = match self.ask(path, body, None, pace, times_max).await {
-            // Counted on: the one call that this takes is not bounded by `times_max`.
+            // The batch has arrived: a bare commit asks for its outcome, with calls
+            // that are counted from zero again.
             Err(Asked::BatchIsIn(doubt)) => {
                 let (path, body) = alone();
                 self.ask(path, body, Some(doubt), pace, times_max).await
@@ -76,15 +84,16 @@ impl Transaction {
         Ok(Ran {
             replayed: reply.replayed,
             result_size: reply.result_size,
-            // The winner's, or this one's own.
+            // A replay returns the result of the attempt that committed.
             result: if reply.replayed { or_empty(reply.result) } else { own },
             version: reply.version,
             attempts: 1,
         })
     }
 
-    /// What became of a transaction whose commit is in doubt and went with another call. Only asks: a node that knows of a commit in doubt, and
-    /// another life of it, take a bare commit for a question.
+    /// Returns the outcome of a transaction whose commit was sent with another call and is in
+    /// doubt. This only asks: for the node that saw that commit, and for a restarted one, a bare
+    /// commit is a query.
     pub(crate) async fn ask_again(&self, doubt: Error, pace: &mut Pace) -> Result<Reply, Error> {
         let body = Format::Protobuf.encode(&Commit::default());
         match self.ask(self.committing_path("/commit"), body, Some(doubt), pace, u32::MAX).await {
@@ -96,6 +105,8 @@ impl Transaction {
         }
     }
 
+    /// Sends a commit until its outcome is known, `times_max` calls were made, or the time is over.
+    /// `doubt` is the error of an earlier commit in doubt.
     async fn ask(
         &self,
         path: String,
@@ -132,7 +143,7 @@ impl Transaction {
     }
 }
 
-/// Why asking has ended without an outcome.
+/// The reason why [`Transaction::ask`] ended without a commit.
 enum Asked {
     Not(Error),
     Doubt(Error),
@@ -142,10 +153,10 @@ enum Asked {
 fn verdict(answer: Result<Reply, Fault>, is_batch: bool, in_doubt: bool) -> Verdict {
     let error = match answer {
         Ok(reply) if reply.committed || reply.replayed => return Verdict::Done(reply),
-        Ok(_) => return Verdict::Doubt(Error::unknown("an answer to a commit that tells of none")),
+        Ok(_) => return Verdict::Doubt(Error::unknown("the answer to a commit reports no commit")),
         Err(Fault::NoAnswer(why)) => return Verdict::Doubt(Error::unknown(why)),
         Err(Fault::NotSent(why)) if in_doubt => return Verdict::TurnedAway(Error::unavailable(why)),
-        // Whoever has opened the transaction is gone, and the transaction with it.
+        // The server that opened the transaction is gone, and the transaction with it.
         Err(Fault::NotSent(why)) => return Verdict::Not(Error::unavailable(why)),
         Err(Fault::Refused(error)) => error,
     };
@@ -155,9 +166,9 @@ fn verdict(answer: Result<Reply, Fault>, is_batch: bool, in_doubt: bool) -> Verd
         Error::Retry(_) if error.code() == Some(Code::BodyTimeout) => Verdict::TurnedAway(error),
         Error::Invalid(_) if is_batch && in_doubt && error.code() == Some(Code::Ended) => Verdict::BatchIsIn,
         Error::NotFound(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
-        // Credentials that no longer hold say nothing of the first call.
+        // Credentials that are rejected now say nothing about the first call.
         Error::Unauthorized(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
-        // Neither does a store that is damaged now.
+        // A store that is damaged now says nothing about the first call either.
         Error::Internal(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
         Error::NotFound(_) => Verdict::Not(error.into_retry()),
         Error::Retry(_)

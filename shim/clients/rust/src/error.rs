@@ -1,57 +1,60 @@
-//! Errors, by what the caller must do.
+//! Errors: one kind for each thing that the caller can do.
 
 use std::fmt;
 
 use aft_api::{Action, Code, Problem};
 
-/// Why there is no result.
+/// The reason why a call has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Nothing was committed, and the transaction is of no use any more: run the request again. [`Client::run`](crate::Client::run)
-    /// has done so until its attempts or its time were used up.
+    /// Nothing was committed, and the transaction cannot continue: run the request again.
+    /// [`Client::run`](crate::Client::run) has done so until its attempts or its time were used up.
     #[error("nothing was committed, run the request again: {0}")]
     Retry(Box<Details>),
-    /// Nothing was committed: the server cannot be reached, starts, drains, or is at a bound. Try again later.
-    #[error("the server is not available, nothing was committed: {0}")]
+    /// Nothing was committed: the server cannot be reached, starts, drains, or is at a bound. Try
+    /// again later.
+    #[error("the server is not available and nothing was committed, try again later: {0}")]
     Unavailable(Box<Details>),
-    /// Whether the transaction committed is not known. With a request ID: run the request again under the same ID, or ask
-    /// [`Client::request`](crate::Client::request). Without one: read what it would have written.
-    #[error("whether it committed is not known: {0}")]
+    /// The outcome of the transaction is not known: it may have committed. With a request ID, run
+    /// the request again under the same ID, or look it up with
+    /// [`Client::request`](crate::Client::request). Without one, read the keys that it would have
+    /// written.
+    #[error("the outcome is not known, the transaction may have committed: {0}")]
     Unknown(Box<Details>),
-    /// Another attempt of the request is open: it is being done. Come back for its result.
-    #[error("another attempt of the request is open: {0}")]
+    /// Another attempt of the request is open. Send the request again later to get its result.
+    #[error("another attempt of the request is open, try again later: {0}")]
     InProgress(Box<Details>),
-    /// The request ID belongs to another payload: a mistake of the caller.
+    /// The request ID was used for another payload: use a new ID for a new request.
     #[error("the request ID belongs to another request: {0}")]
     KeyReused(Box<Details>),
     /// The request committed long ago, and its result is no longer kept. It will not run again.
-    #[error("the request committed, its result is no longer kept: {0}")]
+    #[error("the request committed, but its result is no longer kept: {0}")]
     ResultGone(Box<Details>),
-    /// The call is wrong as it stands. In a transaction, nothing of it took effect.
-    #[error("not valid: {0}")]
+    /// The call is not valid: correct it. In a transaction, nothing of the call took effect.
+    #[error("the call is not valid: {0}")]
     Invalid(Box<Details>),
-    /// What the call names does not exist. A key without a value is no error.
+    /// The thing that the call names does not exist. A key without a value is not an error.
     #[error("not found: {0}")]
     NotFound(Box<Details>),
-    /// Present credentials that allow the call.
+    /// The credentials are missing, or do not allow the call: present others.
     #[error("not authorized: {0}")]
     Unauthorized(Box<Details>),
-    /// Somebody has to mend the server or its store; or what answered is no such server. A commit that may have taken
-    /// effect is [`Error::Unknown`] instead, with the damage named.
-    #[error("the server has to be mended: {0}")]
+    /// The server or its store needs repair; or another kind of server answered. A commit that may
+    /// have taken effect is [`Error::Unknown`] instead, with the damage in its text.
+    #[error("the server or its store needs repair: {0}")]
     Internal(Box<Details>),
 }
 
-/// The story of an error.
+/// The details of an error.
 #[derive(Debug, Clone, Default)]
 pub struct Details {
-    /// What happened.
+    /// The description of the failure.
     pub detail: String,
-    /// The server's own words, if they are the server's.
+    /// The server's problem document, if the server rejected the call.
     pub problem: Option<Problem>,
     /// The request's ID, if it has one.
     pub request_id: Option<String>,
-    /// The transaction's token, if there was one.
+    /// The transaction's token, if it is known.
     pub transaction: Option<String>,
 }
 
@@ -72,7 +75,7 @@ impl fmt::Display for Details {
 }
 
 impl Error {
-    /// The story.
+    /// Returns the details.
     pub fn details(&self) -> &Details {
         match self {
             Error::Retry(details)
@@ -88,12 +91,13 @@ impl Error {
         }
     }
 
-    /// The server's code, if this is a refusal of the server.
+    /// Returns the code of the server's problem document, if the server rejected the call.
     pub fn code(&self) -> Option<Code> {
         self.details().problem.as_ref().map(|problem| problem.code)
     }
 
-    /// When to try again, if the server said so: not before, and of [`Error::InProgress`] at the latest then.
+    /// Returns the pause before the next try, in milliseconds, if the server named one. It is the
+    /// shortest sensible pause; for [`Error::InProgress`] it is the longest.
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.details().problem.as_ref().and_then(|problem| problem.retry_after_ms)
     }
@@ -103,7 +107,7 @@ impl Error {
         self.code() == Some(Code::ConditionFailed)
     }
 
-    /// Whether it is certain that nothing was committed, and another attempt may succeed.
+    /// Returns true if certainly nothing was committed, and another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Error::Retry(_) | Error::Unavailable(_))
     }
@@ -146,17 +150,19 @@ impl Error {
         Error::Unknown(story(detail))
     }
 
-    /// The same story told as a retry: the transaction is gone, and no commit of it was ever sent.
+    /// Converts this into [`Error::Retry`] with the same details: the transaction is gone, and no
+    /// commit of it was ever sent.
     pub(crate) fn into_retry(self) -> Error {
         Error::Retry(Box::new(self.details().clone()))
     }
 
-    /// The same story told as an outcome that is not known.
+    /// Converts this into [`Error::Unknown`] with the same details.
     pub(crate) fn into_unknown(self) -> Error {
         Error::Unknown(Box::new(self.details().clone()))
     }
 
-    /// A refusal of the server.
+    /// Converts a problem document of the server. A few codes decide the kind; otherwise the action
+    /// does.
     pub(crate) fn refused(problem: Problem) -> Error {
         let (code, action) = (problem.code, problem.action);
         let details = Box::new(Details {
@@ -174,7 +180,8 @@ impl Error {
         }
     }
 
-    /// A refusal with a code that this client does not know: of a newer server, whose action still tells what to do.
+    /// Converts a problem whose code this client does not know. It comes from a newer server, and
+    /// its action still decides the kind.
     pub(crate) fn refused_newly(action: Action, code: &str, detail: &str) -> Error {
         of_action(action, story(format!("{code}: {detail}")))
     }
@@ -184,7 +191,8 @@ fn of_action(action: Action, details: Box<Details>) -> Error {
     match action {
         Action::Retry => Error::Retry(details),
         Action::Unknown => Error::Unknown(details),
-        // Known conflicts have kinds of their own; a new one is told as what is wrong with the call.
+        // The known conflicts have kinds of their own; an unknown one counts as a call that is not
+        // valid.
         Action::Conflict | Action::Invalid => Error::Invalid(details),
         Action::NotFound => Error::NotFound(details),
         Action::Unauthorized => Error::Unauthorized(details),

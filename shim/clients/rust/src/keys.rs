@@ -1,4 +1,4 @@
-//! Listings, page by page.
+//! Listings of keys, page by page.
 
 use std::collections::VecDeque;
 
@@ -8,18 +8,19 @@ use crate::error::Error;
 use crate::path::encode;
 use crate::transaction::Transaction;
 
-/// The keys of a transaction's snapshot that begin with a prefix, in the order of their bytes; each page is a call.
+/// A listing of the keys of a transaction's snapshot that begin with a prefix, in the order of
+/// their bytes. Each page is one call.
 #[derive(Debug)]
 pub struct Keys {
     transaction: Transaction,
     prefix: String,
     page_len: u32,
-    /// The next page's start; `None` after the last one.
+    /// The text after which the next page begins; `None` after the last page.
     after: Option<String>,
     page: VecDeque<Listed>,
 }
 
-/// Keys on a page: the most that a server gives.
+/// The most keys on a page, as the server has it.
 const PAGE_LEN_MAX: u32 = 1_000;
 
 impl Keys {
@@ -28,22 +29,23 @@ impl Keys {
         Keys { transaction, prefix, page_len: PAGE_LEN_MAX, after, page: VecDeque::new() }
     }
 
-    /// Keys on a page (1,000, which is the most).
+    /// Sets the number of keys on a page: 1 to 1,000, and 1,000 by default.
     pub fn page_len(mut self, keys: u32) -> Keys {
         self.page_len = keys.clamp(1, PAGE_LEN_MAX);
         self
     }
 
-    /// Only keys after this text.
+    /// Skips the keys up to and including `text`.
     pub fn after(mut self, text: impl Into<String>) -> Keys {
         self.after = Some(text.into());
         self
     }
 
-    /// The next key; `None` after the last one.
+    /// Returns the next key; `None` after the last one.
     ///
     /// # Errors
-    /// Any that a read has. After one, the same page is asked for again.
+    /// Returns the errors of [`Transaction::get`]. A call after an error asks for the same page
+    /// again.
     pub async fn next(&mut self) -> Result<Option<Listed>, Error> {
         while self.page.is_empty() {
             match self.next_page().await? {
@@ -54,10 +56,11 @@ impl Keys {
         Ok(self.page.pop_front())
     }
 
-    /// The next page, or what [`Keys::next`] has left of one; `None` after the last one.
+    /// Returns the next page, or the rest of a page that [`Keys::next`] has begun; `None` after the
+    /// last page.
     ///
     /// # Errors
-    /// As [`Keys::next`].
+    /// Returns the errors of [`Keys::next`].
     pub async fn next_page(&mut self) -> Result<Option<Vec<Listed>>, Error> {
         if !self.page.is_empty() {
             return Ok(Some(self.page.drain(..).collect()));
@@ -70,10 +73,10 @@ impl Keys {
         Ok(Some(page.keys))
     }
 
-    /// All that is left, in memory at once.
+    /// Returns all remaining keys, in memory at once.
     ///
     /// # Errors
-    /// As [`Keys::next`].
+    /// Returns the errors of [`Keys::next`].
     pub async fn all(mut self) -> Result<Vec<Listed>, Error> {
         let mut keys = Vec::new();
         while let Some(page) = self.next_page().await? {

@@ -21,22 +21,26 @@
 //! # }
 //! ```
 //!
-//! * [`Client`], [`Builder`] – the server, the credential, the times; clones share connections and the session.
-//! * [`Client::run`] – the main entry: runs a function in a transaction until its request has committed once, and gives the result of
-//!   the attempt that did. [`Request`] – how the request is named, and its level. [`Ran`] – how it
-//!   went.
-//! * [`Client::begin`], [`Transaction`] – a transaction by hand. [`Client::execute`], [`Client::get`], … – whole transactions in one call.
-//! * [`Error`] – few kinds, by what the caller must do.
+//! * [`Client`], [`Builder`] – the server, the credential and the timeouts; clones share
+//!   connections and the session.
+//! * [`Client::run`] – the main entry: runs a function in a transaction until its request has
+//!   committed once, and returns the result of the attempt that committed. [`Request`] – the
+//!   request's ID and options. [`Ran`] – the outcome.
+//! * [`Client::begin`], [`Transaction`] – a transaction by hand.
+//! * [`Client::execute`], [`Client::get`], … – whole transactions in one call.
+//! * [`Error`] – few kinds, one for each thing that the caller can do.
 //!
-//! # Two runs at once
-//! Runs and whole transactions are serializable: of two that read the same stock and both take one
-//! from it, one commits, and the other runs again. [`Request::isolation`] asks for another level,
-//! which those that list keys on a shared store need ([`Client::run`]).
+//! # Concurrent runs
+//! Runs and whole transactions are serializable: if two read the same stock and both take one from
+//! it, one commits, and the other runs again. [`Request::isolation`] asks for another level, which
+//! runs that list keys on a shared store need (see [`Client::run`]).
 //!
-//! # What is tried again, and why that is safe
-//! Decision 0008 has the whole table. A call that cannot commit is repeated freely, in a new transaction: whatever became of the old one was
-//! only ever in its own buffer. A call that commits is repeated only in a form that cannot commit twice, or commit a part: the same call on the
-//! same transaction, or another attempt under the same request ID. Where neither is left, the answer is [`Error::Unknown`].
+//! # Safe retries
+//! Decision 0008 has the whole table of retries. A call that cannot commit is repeated freely, in a
+//! new transaction: the old transaction's writes were never visible to others. A call that commits
+//! is repeated only in a form that can commit neither twice nor in part: the same call on the same
+//! transaction, or another attempt under the same request ID. Where neither is possible, the call
+//! returns [`Error::Unknown`].
 
 mod answer;
 mod buffer;

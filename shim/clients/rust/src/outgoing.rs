@@ -1,8 +1,9 @@
-//! The body of a call on its way.
+//! The body of a call while it is sent.
 //!
-//! A server may refuse a call before it has all of its body, and close: an answer that has come is then lost if a write fails before it is read. So a large
-//! body is announced (`Expect: 100-continue`) and sent when the server asks for it, or says nothing for a while; and it goes in pieces, between
-//! which the connection reads.
+//! A server may reject a call before it has received the whole body, and close the connection. Its
+//! answer is lost if a write fails before the answer is read. So a large body is announced
+//! (`Expect: 100-continue`), and sent when the server asks for it or stays silent for a while. It
+//! is sent in pieces, between which the connection reads.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,24 +17,27 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// A larger body is announced: a round trip is little beside what it costs.
+/// The largest body that is sent without an announcement. For a larger one the extra round trip
+/// costs little compared to the body.
 const UNANNOUNCED_BYTES_MAX: usize = 256 << 10;
-/// A server that does not know announcements says nothing.
+/// The longest wait for the server's answer to the announcement: a server that does not know
+/// announcements does not answer it.
 const ANNOUNCED_TIME_MAX: Duration = Duration::from_secs(1);
-/// Some round trips of a near server's window.
+/// The size of a piece: a few round trips of a nearby server's window.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// A body on its way.
+/// A body while it is sent.
 pub(crate) struct Outgoing {
     rest: Bytes,
-    /// Over when the body may be sent.
+    /// A future that ends when the body may be sent.
     waits: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
-    /// All of it has been handed to the connection.
+    /// True once the whole body has been handed to the connection.
     pub(crate) sent: Arc<AtomicBool>,
 }
 
 impl Outgoing {
-    /// A body; and, if it is to be announced, what to notify when the server asks for it.
+    /// Makes a body; and, if it has to be announced, also returns the handle to notify when the
+    /// server asks for the body.
     pub(crate) fn new(bytes: Bytes) -> (Outgoing, Option<Arc<Notify>>) {
         let sent = Arc::new(AtomicBool::new(bytes.is_empty()));
         if bytes.len() <= UNANNOUNCED_BYTES_MAX {
@@ -42,7 +46,7 @@ impl Outgoing {
         let asked_for = Arc::new(Notify::new());
         let notified = asked_for.clone();
         let waits = Box::pin(async move {
-            // Asked for or not: then it is sent.
+            // After the timeout the body is sent without having been asked for.
             let _ = tokio::time::timeout(ANNOUNCED_TIME_MAX, notified.notified()).await;
         });
         (Outgoing { rest: bytes, waits: Some(waits), sent }, Some(asked_for))

@@ -1,4 +1,4 @@
-//! When to try again: exponential back-off with jitter, within a total time.
+//! The pauses between tries: exponential back-off with jitter, within a total time.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 
-/// The first pause: some store round trips.
+/// The first pause: a few round trips to a store.
 const FIRST_MS: u64 = 10;
-/// The longest pause of our own: what a person would not call broken.
+/// The longest pause that the client chooses: short enough that a person who waits does not notice
+/// a stall.
 const LONGEST_MS: u64 = 1_000;
-/// The longest pause that a server may ask for: longer than its own figures, far below a run's time.
+/// The longest pause that a server may ask for: above the values that servers send, far below a
+/// run's time.
 const ASKED_MS_MAX: u64 = 5_000;
 
 /// The pauses of one run.
@@ -27,12 +29,13 @@ impl Pace {
         Pace { nth: 0, until: Instant::now() + time_max }
     }
 
-    /// What is left of the time.
+    /// Returns the time that is left.
     pub(crate) fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Pauses after a failure; `false`, without a pause, if the time would be over after it.
+    /// Pauses after a failure. Returns false at once, without a pause, if the time would be over
+    /// after it.
     pub(crate) async fn pause(&mut self, after: &Error) -> bool {
         let range = range(self.nth, matches!(after, Error::InProgress(_)), after.retry_after_ms());
         self.nth += 1;
@@ -45,14 +48,15 @@ impl Pace {
     }
 }
 
-/// The pause after so many failures before, in milliseconds, if the server asked for one.
+/// Returns the shortest and the longest pause in milliseconds after `nth` earlier failures. `asked`
+/// is the pause that the server asked for, in milliseconds.
 fn range(nth: u32, in_progress: bool, asked: Option<u64>) -> RangeInclusive<u64> {
     let own = FIRST_MS.saturating_mul(1 << nth.min(20)).min(LONGEST_MS);
     match asked {
         None => own / 2..=own,
-        // When the other attempt ends at the latest: it is likely to end before.
+        // The server named the latest end of the other attempt, which is likely to end earlier.
         Some(asked) if in_progress => own.min(asked) / 2..=own.min(asked),
-        // Before that it is no use. Those who were told the same do not come back at once.
+        // An earlier try is useless. The random part spreads the clients that got the same answer.
         Some(asked) => {
             let least = asked.min(ASKED_MS_MAX);
             least.max(own / 2)..=least + own

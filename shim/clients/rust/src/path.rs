@@ -1,18 +1,19 @@
-//! Keys and names inside paths and queries.
+//! Encoding of keys and names in paths and queries.
 
 use crate::error::Error;
 use crate::settings::KEY_BYTES_MAX;
 
-/// Checks a key, where what is wrong with it would otherwise be told only by the commit.
+/// Checks a key at once; otherwise only the commit would report a key that is not valid.
 pub(crate) fn check_key(key: &str) -> Result<(), Error> {
     match key.len() {
-        0 => Err(Error::invalid("a key has at least one byte")),
+        0 => Err(Error::invalid("a key has at least 1 byte; this one is empty")),
         1..=KEY_BYTES_MAX => Ok(()),
         len => Err(Error::invalid(format!("a key has at most {KEY_BYTES_MAX} bytes; this one has {len}"))),
     }
 }
 
-/// Percent-encodes all but what a path and a query both take as it is; `/` stays, being an ordinary byte of keys.
+/// Percent-encodes all bytes but those that are allowed in a path and in a query. `/` stays, since
+/// it is an ordinary byte of keys.
 pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,13 +1,14 @@
-//! What is asked for once, and how its attempts are opened.
+//! Requests: the ID and the options with which attempts are opened.
 
 use std::time::Duration;
 
 use aft_api::{Begin, IfOpen, Isolation, Op};
 
-/// A request. Text is a request ID: `client.run("order-17", …)`.
+/// A request. A text converts into a request with that ID: `client.run("order-17", …)`.
 ///
-/// A request ID names what the outside asked for (a message's ID, an order's number); never use one for two different requests. Without an ID, no later
-/// call can find the outcome: draw one (a UUID) where there is none to take over.
+/// A request ID identifies what the outside asked for once (a message's ID, an order's number);
+/// never use one ID for two different requests. Without an ID no later call can find the outcome:
+/// draw one (a UUID) if there is none to take over.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub(crate) id: Option<String>,
@@ -22,79 +23,86 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with an ID.
+    /// Makes a request with an ID.
     pub fn named(id: impl Into<String>) -> Request {
         Request { id: Some(id.into()), ..Request::default() }
     }
 
-    /// A request without an ID: not found again by later calls.
+    /// Makes a request without an ID, whose outcome later calls cannot find.
     pub fn unnamed() -> Request {
         Request::default()
     }
 
-    /// Keeps IDs of different functions apart.
+    /// Sets the scope, which keeps the same IDs of different functions apart.
     pub fn scope(mut self, scope: impl Into<String>) -> Request {
         self.scope = Some(scope.into());
         self
     }
 
-    /// Stands for the request's payload: another one under the same ID is refused ([`Error::KeyReused`](crate::Error::KeyReused)).
+    /// Sets a fingerprint of the request's payload: a request with the same ID and another
+    /// fingerprint is rejected ([`Error::KeyReused`](crate::Error::KeyReused)).
     pub fn fingerprint(mut self, fingerprint: impl Into<String>) -> Request {
         self.fingerprint = Some(fingerprint.into());
         self
     }
 
-    /// How long each attempt's transaction may stay open.
+    /// Sets the deadline of each attempt's transaction, from its opening. The default is the
+    /// client's ([`Builder::transaction_timeout`](crate::Builder::transaction_timeout)).
     pub fn timeout(mut self, timeout: Duration) -> Request {
         self.timeout = Some(timeout);
         self
     }
 
-    /// How long the commit is to be remembered (a day).
+    /// Sets the time for which the commit and its result are kept, in whole seconds; a day by
+    /// default.
     pub fn retention(mut self, retention: Duration) -> Request {
         self.retention = Some(retention);
         self
     }
 
-    /// Runs at once beside another open attempt of the request, because that one is known to be gone. (One effect in any case.)
+    /// Runs at once beside another open attempt of the request instead of waiting for it, for
+    /// instance because that one is known to be gone. The request takes effect once in any case.
     pub fn overlap(mut self) -> Request {
         self.overlap = true;
         self
     }
 
-    /// Sees every commit that was acknowledged before the attempt began, on whatever server of the store: first reads of keys ask the store.
+    /// Makes attempts see every commit that was acknowledged before they began, on any server of
+    /// the store. The first read of each key asks the store then.
     pub fn fresh(mut self) -> Request {
         self.fresh = true;
         self
     }
 
-    /// Sets the level. Without it a run and a whole transaction are serializable, and a transaction
-    /// by hand leaves the level to the store.
+    /// Sets the isolation level. Without it a run and a whole transaction are serializable, and a
+    /// transaction by hand leaves the level to the store.
     ///
-    /// * [`Isolation::Serializable`]: what an attempt reads must still be the newest when it
-    ///   commits; otherwise nothing of it takes effect, and a run makes another attempt.
-    /// * [`Isolation::ReadAtomic`]: nothing is checked. Two transactions that read the same version
-    ///   may both overwrite it. For those that only read, that list keys on a shared store, or that
-    ///   use keys which are read atomic there.
-    /// * [`Isolation::Unspecified`]: the level of the keys that it writes on a shared store, read
-    ///   atomic on one that a single process holds.
+    /// * [`Isolation::Serializable`]: the versions that an attempt reads must still be the newest
+    ///   when it commits; otherwise none of its writes takes effect, and a run makes another
+    ///   attempt.
+    /// * [`Isolation::ReadAtomic`]: nothing is checked; two transactions that read the same version
+    ///   may both overwrite it. Use it for transactions that only read, that list keys on a shared
+    ///   store, or that use keys which are read atomic there.
+    /// * [`Isolation::Unspecified`]: on a shared store the level of the keys that the transaction
+    ///   writes; on a store that a single process holds, read atomic.
     ///
-    /// On a shared store a level that the keys do not have is refused
+    /// On a shared store a level that the keys do not have is rejected
     /// ([`Error::Invalid`](crate::Error::Invalid)).
     pub fn isolation(mut self, level: Isolation) -> Request {
         self.isolation = Some(level);
         self
     }
 
-    /// Reads these keys in the call that opens the transaction, so that getting them costs no call.
+    /// Sets keys to read in the call that opens the transaction, so that getting them needs no call
+    /// of its own.
     pub fn reads(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Request {
         self.reads = keys.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Returns the opening of an attempt. `default`: the level if the request names none. `beside`:
-    /// an earlier attempt of this very run may still be open. `conflicts`: how many of them met
-    /// one.
+    /// Returns the opening of an attempt. `default` is the level if the request names none;
+    /// `beside` is true if an earlier attempt of the same run may still be open; `conflicts` is the
+    /// number of its attempts that failed with a conflict.
     pub(crate) fn begin(
         &self,
         default: Isolation,
@@ -121,7 +129,8 @@ impl Request {
         }
     }
 
-    /// The path that looks it up, under `requests` or `results`.
+    /// Returns the path that looks the request up, under `requests` or `results`; `None` if it has
+    /// no ID.
     pub(crate) fn look_up_path(&self, under: &str) -> Option<String> {
         let id = self.id.as_deref()?;
         let mut path = format!("/v1/{under}/{}", crate::path::encode(id));

@@ -1,20 +1,22 @@
-//! Runs a function until its request has committed once.
+//! Runs: calls a function in a transaction until its request has committed once.
 //!
 //! ```text
 //!   open ──► replayed: done
 //!    ▲  └──► function ──► error of its own: abort, done
-//!    │            ├─────► a call failed that may succeed in another attempt ─┐
+//!    │            ├─────► a call failed, another attempt may succeed ────────┐
 //!    │            └─────► commit ──► committed, replayed: done               │
 //!    │                          ├──► not committed, may succeed ─────────────┤
 //!    │                          └──► in doubt ──► unnamed: Unknown           │
 //!    └────────────────── pause ◄────────┴─ named ◄───────────────────────────┘
 //! ```
 //!
-//! Why a named request may run again while a commit is in doubt: one commit record decides for all attempts. If the first landed, the next
-//! opening replays it; if it lands later, either it or the new attempt is first, and the other is answered with the winner's result.
+//! A named request may run again while a commit is in doubt, because one commit record decides for
+//! all attempts. If the first commit took effect, the next opening replays it. If it takes effect
+//! later, either it or the new attempt is first, and the other is answered with the winner's
+//! result.
 //!
-//! Before a run with a commit in doubt gives up, or returns an error of its function, it aborts the attempts in doubt: one that was aborted never commits. Where
-//! that is refused it looks the request up.
+//! Before a run with a commit in doubt ends with an error, it aborts the attempts in doubt, since
+//! an aborted transaction never commits. If an abort is rejected, the run looks the request up.
 
 use std::future::Future;
 
@@ -29,59 +31,69 @@ use crate::request::Request;
 use crate::settings::COMMIT_AGAIN_MAX;
 use crate::transaction::{Begun, Transaction};
 
-/// How a run, or a commit, went: a commit stands.
+/// The outcome of a run, or of another call, that has committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
-    /// What the attempt that committed has left.
+    /// The result of the attempt that committed.
     pub result: Bytes,
-    /// The size of what it has left, where that is too large to stand in [`Ran::result`], which is empty then: [`Client::result`] reads it.
+    /// The size of the result in bytes, if it is too large for [`Ran::result`], which is empty
+    /// then. Read it with [`Client::result`].
     pub result_size: Option<u64>,
-    /// Another attempt, not one of this run's, had committed: what this run's function did has no effect.
+    /// True if another attempt, not one of this run's, has committed: the writes of this run had no
+    /// effect.
     pub replayed: bool,
-    /// The committed transaction's identity; `None` if there was nothing to store.
+    /// The identity of the committed transaction; `None` if there was nothing to store.
     pub version: Option<String>,
-    /// The attempts that this call made: for a run, how often its function was called. 0 if the
-    /// request had committed before.
+    /// The number of attempts that this call made; for a run, the number of calls of its function.
+    /// 0 if the request had committed before.
     pub attempts: u32,
 }
 
 impl Client {
-    /// Opens a transaction. What can be tried again is.
+    /// Opens a transaction by hand. Openings that fail and may succeed later are repeated, within
+    /// [`Builder::run_time_max`](crate::Builder::run_time_max).
     ///
-    /// The level is left to the store unless the request names one ([`Request::isolation`]): on a
-    /// store that a single process holds it is read atomic. A transaction by hand is not run again
-    /// after a conflict, which its commit tells ([`Error::Retry`]).
+    /// The level is left to the store unless the request names one ([`Request::isolation`]); on a
+    /// store that a single process holds it is then read atomic. A transaction by hand is not run
+    /// again after a conflict: its commit returns [`Error::Retry`].
     ///
     /// # Errors
-    /// Any that an opening has; [`Error::InProgress`] if another attempt of the request stayed open for the whole of the run's time.
+    /// Returns [`Error::InProgress`] if another attempt of the request stayed open for the whole
+    /// time; [`Error::Unavailable`] if the server could not be reached; or another refusal of the
+    /// server.
     pub async fn begin(&self, request: impl Into<Request>) -> Result<Begun, Error> {
         let request = request.into();
         Run::new(self, &request, false).open().await
     }
 
-    /// Runs a function in a transaction until its request has committed once, and gives the result of the attempt that did.
+    /// Runs a function in a transaction until its request has committed once, and returns the
+    /// result of the attempt that committed.
     ///
-    /// The function is called once an attempt, perhaps several times, perhaps not at all: what it does outside the transaction it must be ready to do
-    /// again. An error of its own aborts the attempt and is returned as it is. If it fails after a call of its transaction has failed in a way that another attempt may
-    /// not ([`Error::is_retryable`]), it runs again.
+    /// The function is called once for each attempt: once as a rule, several times after failures,
+    /// and not at all if the request has committed before. Its effects outside the transaction may
+    /// therefore be repeated. If the function returns an error, the attempt is aborted and the run
+    /// returns that error; but if a call of the transaction had failed before with an error after
+    /// which another attempt may succeed ([`Error::is_retryable`]), the function runs again.
     ///
-    /// The run is serializable unless the request says otherwise ([`Request::isolation`]): an
-    /// attempt commits only if what it read is still the newest. One that was overtaken has no
-    /// effect, and another follows after a pause that is drawn at random and grows, until the
-    /// client's attempts or its time are used up
+    /// The run is serializable unless the request sets another level ([`Request::isolation`]): an
+    /// attempt commits only if the versions that it read are still the newest. An attempt that
+    /// loses has no effect, and another follows after a random pause that grows with each failure,
+    /// until the client's attempts or its time are used up
     /// ([`Builder::attempts_max`](crate::Builder::attempts_max),
-    /// [`Builder::run_time_max`](crate::Builder::run_time_max)); [`Ran::attempts`] tells how many
-    /// there were. The check may cost a run that only reads a round trip to the store:
-    /// `Request::isolation(Isolation::ReadAtomic)` does without it.
+    /// [`Builder::run_time_max`](crate::Builder::run_time_max)). [`Ran::attempts`] is their number.
+    /// The check may cost a run that only reads a round trip to the store;
+    /// `Request::isolation(Isolation::ReadAtomic)` avoids it.
     ///
     /// On a shared store (`s3:`, `dynamodb:`, `redis:`) a serializable transaction cannot list
-    /// keys, and keys whose prefix is read atomic cannot be used in it: the server refuses both
-    /// with the reason ([`Error::Invalid`]). Ask for [`Isolation::ReadAtomic`] there.
+    /// keys, and cannot use keys whose prefix is read atomic: the server rejects both with the
+    /// reason ([`Error::Invalid`]). Ask for [`Isolation::ReadAtomic`] there.
     ///
-    /// Dropping the future aborts the transaction that is open; if it is dropped during the commit, the commit may stand.
+    /// Dropping the future aborts the open transaction; if it is dropped during the commit, the
+    /// commit may still take effect.
     ///
     /// # Errors
-    /// The function's own; any [`Error`], made into `E`. [`Error::Unknown`] means that an attempt may have committed; no other does.
+    /// Returns the function's own error, or an [`Error`], converted into `E`. After
+    /// [`Error::Unknown`] an attempt may have committed; after any other error none has.
     pub async fn run<F, Fut, R, E>(&self, request: impl Into<Request>, mut function: F) -> Result<Ran, E>
     where
         F: FnMut(Transaction) -> Fut,
@@ -103,6 +115,8 @@ impl Client {
                     }
                 }
                 Err(own) => {
+                    // If a call of the transaction failed in a way that another attempt may not,
+                    // run again: the function's error is likely to follow from it.
                     let doomed = transaction.doomed();
                     match doomed {
                         Some(_) => drop(transaction),
@@ -115,6 +129,7 @@ impl Client {
                     if again {
                         continue;
                     }
+                    // Return the function's error only if no earlier attempt has committed.
                     return match run.clear_doubts().await {
                         Doubts::Cleared => Err(own),
                         Doubts::Committed(ran) => Ok(ran),
@@ -126,29 +141,29 @@ impl Client {
     }
 }
 
-/// Returns the level of an attempt whose request names none. Where there is a function, it can be
-/// called again after a conflict.
+/// Returns the level of an attempt whose request names none: serializable if there is a function,
+/// which can be called again after a conflict.
 pub(crate) fn default_level(has_function: bool) -> Isolation {
     if has_function { Isolation::Serializable } else { Isolation::Unspecified }
 }
 
-/// One run.
+/// The state of one run.
 struct Run<'a> {
     client: &'a Client,
     request: &'a Request,
     pace: Pace,
     attempts: u32,
-    /// Attempts that met a conflict.
+    /// The number of attempts that failed with a conflict.
     conflicts: u32,
-    /// There is a function, after which the transaction is committed or aborted.
+    /// True if there is a function, after which the run commits or aborts the transaction.
     has_function: bool,
-    /// An attempt of this run may still be open.
+    /// True if an earlier attempt of this run may still be open.
     beside: bool,
-    /// Attempts that may have committed, each with why that is not known.
+    /// The attempts that may have committed, each with the error that left it in doubt.
     doubts: Vec<(Transaction, Error)>,
 }
 
-/// What is left of the doubts.
+/// The outcome of clearing the attempts in doubt.
 enum Doubts {
     Cleared,
     Committed(Ran),
@@ -179,7 +194,8 @@ impl<'a> Run<'a> {
             let error = match self.open_once().await {
                 Ok(begun) => return Ok(begun),
                 Err(fault) => {
-                    // It may have opened a transaction that nobody knows of; waiting for that one would be waiting for its deadline.
+                    // The call may have opened a transaction whose token is lost. Waiting for it
+                    // would mean waiting for its deadline, so the next attempt runs beside it.
                     self.beside |= matches!(fault, Fault::NoAnswer(_));
                     fault.harmless().about(self.request.id.as_deref(), None)
                 }
@@ -210,31 +226,32 @@ impl<'a> Run<'a> {
         }
         let transaction = Transaction::new(self.client.clone(), reply, self.request, self.has_function);
         let Some(transaction) = transaction else {
-            return Err(Fault::NoAnswer("an opening was answered without a transaction".into()));
+            return Err(Fault::NoAnswer("the answer to an opening names no transaction".into()));
         };
         self.attempts += 1;
         self.beside = true;
         Ok(Begun::Open(transaction))
     }
 
-    /// A commit that was found; perhaps it is one of this run's own.
+    /// Completes the outcome of a commit that was found: it is a replay unless the commit is one of
+    /// this run's attempts in doubt.
     fn replay(&self, found: Ran) -> Ran {
         let of = |version: &String| self.doubts.iter().any(|(doubtful, _)| doubtful.wrote(version));
         Ran { replayed: !found.version.as_ref().is_some_and(of), attempts: self.attempts, ..found }
     }
 
-    /// Commits; `None` if another attempt is to run.
+    /// Commits an attempt. Returns `None` if another attempt has to run.
     async fn commit(&mut self, transaction: Transaction, result: Bytes) -> Result<Option<Ran>, Error> {
         let times_max = if self.request.id.is_some() { COMMIT_AGAIN_MAX } else { u32::MAX };
         let error = match transaction.settle(result, &mut self.pace, times_max).await {
-            // Another attempt won: perhaps an earlier one of this run, which was in doubt.
+            // Another attempt has committed, perhaps an earlier one of this run that was in doubt.
             Ok(ran) if ran.replayed => return Ok(Some(self.replay(ran))),
             Ok(ran) => return Ok(Some(Ran { attempts: self.attempts, ..ran })),
             Err(error) => error,
         };
         self.conflicts += u32::from(error.code() == Some(Code::Conflict));
         match &error {
-            // Nobody could tell a second commit from the first.
+            // Without a request ID a second attempt could commit the same request twice.
             Error::Unknown(_) if self.request.id.is_none() => return Err(error),
             Error::Unknown(_) => self.doubts.push((transaction, error.clone())),
             _ if error.is_retryable() => drop(transaction),
@@ -246,7 +263,8 @@ impl<'a> Run<'a> {
         self.give_up(error).await.map(Some)
     }
 
-    /// The run ends with this error, unless a commit in doubt is found, or stays in doubt.
+    /// Ends the run with `error`, unless a commit in doubt turns out to have taken effect, or stays
+    /// in doubt.
     async fn give_up(&mut self, error: Error) -> Result<Ran, Error> {
         match self.clear_doubts().await {
             Doubts::Cleared if matches!(error, Error::Unknown(_)) => {
@@ -259,7 +277,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Aborts the attempts in doubt, or finds out that one has committed.
+    /// Aborts the attempts in doubt. If that fails for one, looks the request up until it is found
+    /// or the time is over.
     async fn clear_doubts(&mut self) -> Doubts {
         let mut left = Vec::new();
         for (transaction, why) in std::mem::take(&mut self.doubts) {

@@ -1,7 +1,9 @@
-//! The session: what this client has committed, as a token that clones share.
+//! The session: the commits that this client has made, as a token that clones share.
 //!
-//! Replies carry tokens that continue the one which their transaction began with. Two transactions at once continue the same token in two ways, and a
-//! replay starts a new one; so tokens are merged, not replaced: the union of their commits, the newest first, as many as a token holds.
+//! A reply carries a token that continues the one with which its transaction began. Two
+//! transactions at once continue the same token in two ways, and a replay starts a new one. So
+//! tokens are merged, not replaced: the result names the newest commits of both, as many as a token
+//! holds.
 
 use std::sync::Mutex;
 
@@ -16,10 +18,11 @@ impl Session {
         self.0.lock().expect("nobody panics with the session in hand").clone()
     }
 
-    /// Adds what a commit gave.
+    /// Merges the token that a commit returned into the session.
     pub(crate) fn add(&self, token: &str) {
         let mut held = self.0.lock().expect("nobody panics with the session in hand");
-        // A token that this client cannot read is of a newer server: then the last one counts.
+        // A token that this client cannot read comes from a newer server: then the last one is
+        // kept.
         let merged = held.as_deref().and_then(|held| merge_sessions(token, held).ok());
         *held = Some(merged.unwrap_or_else(|| token.to_owned()));
     }
@@ -49,9 +52,9 @@ mod tests {
         }
     }
 
-    /// Then there is nothing to merge: the last token counts.
+    /// A token that cannot be read cannot be merged, so the last one is kept.
     #[test]
-    fn a_newer_servers_token_is_carried_as_it_is() {
+    fn a_newer_servers_token_replaces_the_session() {
         let session = Session::default();
         session.add("AgAAAAAAAAAA");
         session.add("Aw");

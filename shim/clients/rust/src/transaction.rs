@@ -1,4 +1,4 @@
-//! An open transaction.
+//! An open transaction, and its calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,21 +21,25 @@ use crate::settings::{ABORT_TIME_MAX, BUFFERED_VALUE_BYTES_MAX, BUFFERED_WRITES_
 use crate::transport::{Answer, Call};
 use crate::value::Value;
 
-/// A transaction: reads committed versions that fit together and its own writes; writes nothing that others see before it commits.
+/// A transaction. It reads its own writes and an atomic snapshot of committed versions; others see
+/// its writes only after it has committed.
 ///
-/// A handle; clones are the same transaction. When the last one is dropped without a commit, the transaction is aborted, by a call that nobody waits
-/// for. Small writes wait in the handle and go with the commit (see [`Builder::write_buffer_bytes_max`](crate::Builder::write_buffer_bytes_max)).
+/// This is a handle, and clones refer to the same transaction. When the last one is dropped without
+/// a commit, the transaction is aborted by a call in the background. Small writes are buffered in
+/// the handle and sent with the commit (see
+/// [`Builder::write_buffer_bytes_max`](crate::Builder::write_buffer_bytes_max)).
 #[derive(Debug, Clone)]
 pub struct Transaction {
     inner: Arc<Inner>,
 }
 
-/// How opening a transaction went.
+/// The outcome of opening a transaction.
 #[derive(Debug)]
 pub enum Begun {
-    /// It is open.
+    /// The transaction is open.
     Open(Transaction),
-    /// The request has committed: this is what its winner left, and nothing is to be done.
+    /// The request has committed already. This is the outcome of the attempt that committed; there
+    /// is nothing left to do.
     Replayed(Ran),
 }
 
@@ -45,7 +49,7 @@ struct Inner {
     token: String,
     request_id: Option<String>,
     scope: Option<String>,
-    /// A run commits or aborts it.
+    /// True if a run commits or aborts it.
     of_run: bool,
     state: Mutex<State>,
 }
@@ -54,11 +58,12 @@ struct Inner {
 struct State {
     phase: Phase,
     buffer: Buffer,
-    /// What the opening call read, of keys that were not written since.
+    /// The values that the opening call read, of keys that were not written since.
     read: BTreeMap<String, Option<Value>>,
-    /// A call failed in a way that another attempt may not: why.
+    /// The first error of a call after which another attempt may succeed.
     doomed: Option<Error>,
-    /// Writes that the caller believes made may be missing: no commit may follow.
+    /// The first error after which writes that the caller believes done may be missing. No commit
+    /// may follow it.
     torn: Option<Error>,
 }
 
@@ -66,9 +71,9 @@ struct State {
 enum Phase {
     #[default]
     Open,
-    /// A commit or an abort was asked for.
+    /// A commit or an abort was started.
     Ending,
-    /// It did not commit, and may still be open on its node.
+    /// The transaction did not commit, and may still be open on its node.
     Left,
 }
 
@@ -81,7 +86,8 @@ impl Transaction {
         Some(Transaction { inner: Arc::new(Inner { client, token, request_id, scope, of_run, state }) })
     }
 
-    /// A transaction whose commit was sent by the call that opened it, and is in doubt.
+    /// Makes the handle of a transaction that the same call opened and committed, and whose commit
+    /// is in doubt.
     pub(crate) fn committing(client: Client, token: String) -> Transaction {
         let state = Mutex::new(State { phase: Phase::Ending, ..State::default() });
         Transaction {
@@ -89,7 +95,8 @@ impl Transaction {
         }
     }
 
-    /// Its token: names it in logs and problems, and lets another process work in it.
+    /// Returns the transaction's token. It identifies the transaction in logs and problems, and
+    /// lets another process work in it.
     pub fn token(&self) -> &str {
         &self.inner.token
     }
@@ -102,7 +109,7 @@ impl Transaction {
         self.inner.request_id.as_deref()
     }
 
-    /// Whether a version names what this transaction committed.
+    /// Returns true if this transaction committed `version`.
     pub(crate) fn wrote(&self, version: &str) -> bool {
         let attempt = self.inner.token.split_once('-').map(|(_, attempt)| attempt);
         attempt.is_some() && version.split_once('-').map(|(_, attempt)| attempt) == attempt
@@ -116,9 +123,8 @@ impl Transaction {
         let state = self.state();
         match state.phase {
             Phase::Open => Ok(state),
-            Phase::Ending | Phase::Left => {
-                Err(self.about(Error::invalid("the transaction has ended: nothing more can be done in it")))
-            }
+            Phase::Ending | Phase::Left => Err(self
+                .about(Error::invalid("the transaction has ended and takes no more calls: begin a new one"))),
         }
     }
 
@@ -126,7 +132,9 @@ impl Transaction {
         error.about(self.request_id(), Some(self.token()))
     }
 
-    /// A call that may commit: it repeats the request, so that a server which has forgotten the transaction answers from the request's record.
+    /// Returns the path of a call that may commit. It repeats the request's scope, as the call
+    /// repeats its ID, so that a server that has forgotten the transaction can answer from the
+    /// request's record.
     pub(crate) fn committing_path(&self, rest: &str) -> String {
         match (&self.inner.request_id, &self.inner.scope) {
             (Some(_), Some(scope)) => format!("{}?scope={}", self.path(rest), encode(scope)),
@@ -138,10 +146,12 @@ impl Transaction {
         format!("/v1/transactions/{}{rest}", self.inner.token)
     }
 
-    /// A key's value; `None` if it has none.
+    /// Returns a key's value; `None` if it has none.
     ///
     /// # Errors
-    /// [`Error::Retry`] if no version is left that fits what was read before.
+    /// Returns [`Error::Retry`] if no version is left that fits the earlier reads: run the request
+    /// again. Returns [`Error::Invalid`] if the key is empty or too long, or if the transaction has
+    /// ended.
     pub async fn get(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
         let key = key.as_ref();
         check_key(key).map_err(|why| self.about(why))?;
@@ -169,16 +179,17 @@ impl Transaction {
     /// Writes a value.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the key is empty or too long; of a value that waits for the commit, the rest is told by the commit.
+    /// Returns [`Error::Invalid`] if the key is empty or too long, or if the transaction has ended.
+    /// Other errors of a buffered write are returned by the commit.
     pub async fn put(&self, key: impl Into<String>, value: impl Into<Bytes>) -> Result<(), Error> {
         let put = Put { key: key.into(), value: value.into(), content_type: None };
         self.write(put.key.clone(), Some(put)).await
     }
 
-    /// Writes a value with a content type, which is given back with it.
+    /// Writes a value with a content type, which reads return with it.
     ///
     /// # Errors
-    /// As [`Transaction::put`].
+    /// Returns the errors of [`Transaction::put`].
     pub async fn put_as(
         &self,
         key: impl Into<String>,
@@ -192,28 +203,30 @@ impl Transaction {
     /// Deletes a key.
     ///
     /// # Errors
-    /// As [`Transaction::put`].
+    /// Returns the errors of [`Transaction::put`].
     pub async fn delete(&self, key: impl Into<String>) -> Result<(), Error> {
         self.write(key.into(), None).await
     }
 
-    /// The keys that begin with a prefix; each page is a call.
+    /// Lists the keys that begin with a prefix; each page is one call.
     pub fn list(&self, prefix: impl Into<String>) -> Keys {
         Keys::new(self.clone(), prefix.into())
     }
 
-    /// Several operations in one call, in order, with the writes that wait; gives one result for every get. They take effect together
-    /// in the transaction, or not at all.
+    /// Runs several operations in one call, in order and after the buffered writes, and returns one
+    /// result for every get. They take effect together in the transaction, or not at all.
     ///
-    /// A condition ([`Op::if_absent`] and the others) speaks of what is committed, not of the
-    /// transaction's own writes, and needs a serializable transaction, as [`Client::run`] opens it.
-    /// If it does not hold, the batch is refused ([`Error::is_condition_failed`]).
+    /// A condition ([`Op::if_absent`] and the others) is checked against the committed version, not
+    /// against the transaction's own writes, and needs a serializable transaction, as
+    /// [`Client::run`] opens it. If it does not hold, the batch is rejected
+    /// ([`Error::is_condition_failed`]).
     ///
     /// # Errors
-    /// Any that its parts have.
+    /// Returns the errors of [`Transaction::get`] and [`Transaction::put`], and [`Error::Invalid`]
+    /// if a condition does not hold.
     pub async fn batch(&self, ops: Vec<Op>) -> Result<Vec<Read>, Error> {
         if ops.len() > BUFFERED_WRITES_MAX || bytes_of(&ops) > BUFFERED_VALUE_BYTES_MAX {
-            // The writes that wait would perhaps not fit in beside these.
+            // Send the buffered writes first: with them the call might be too large.
             self.flush(Vec::new()).await?;
         }
         self.flush(ops).await
@@ -221,6 +234,7 @@ impl Transaction {
 
     async fn write(&self, key: String, put: Option<Put>) -> Result<(), Error> {
         check_key(&key).map_err(|why| self.about(why))?;
+        // Buffer a small write; send the buffer first if the write does not fit into it.
         let bytes_max = self.inner.client.settings.write_buffer_bytes_max;
         let small = put.as_ref().is_none_or(|put| put.value.len() <= BUFFERED_VALUE_BYTES_MAX);
         if bytes_max > 0 && small {
@@ -243,7 +257,8 @@ impl Transaction {
         };
         let sent = self.send(call, false).await;
         sent.map_err(|fault| {
-            // What was refused is as if it had never been asked for; what was not answered may stand or not.
+            // A write that was rejected had no effect. A write without an answer may have had its
+            // effect.
             let torn = matches!(fault, Fault::NoAnswer(_));
             self.failed(fault, torn)
         })?;
@@ -253,10 +268,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sends what waits, and these operations after it.
+    /// Sends the buffered writes, and `ops` after them.
     async fn flush(&self, ops: Vec<Op>) -> Result<Vec<Read>, Error> {
         let mut all = {
             let mut state = self.open()?;
+            // The values that the opening read are stale for keys that are written now.
             for op in &ops {
                 match &op.kind {
                     Some(
@@ -282,6 +298,8 @@ impl Transaction {
             Err(fault) => Err(fault),
         };
         reply.map(|reply| reply.results).map_err(|fault| {
+            // The buffered writes are out of the buffer, and the caller believes them done: after
+            // any failure the transaction must not commit without them.
             let torn = waited || (!reads_only && matches!(fault, Fault::NoAnswer(_)));
             self.failed(fault, torn)
         })
@@ -307,9 +325,11 @@ impl Transaction {
         }
     }
 
-    /// Sends a call, and again where that is harmless: if it was turned away for want of room, and if it only reads and was not answered.
+    /// Sends a call, and sends it again where that is harmless: if the server was overloaded, or if
+    /// it only reads and got no answer.
     ///
-    /// A write without an answer is not sent again. Its first copy may still be on its way, and would then land after later writes.
+    /// A write without an answer is not sent again: its first copy may still be in flight, and
+    /// would then take effect after later writes.
     async fn send(&self, call: Call, reads: bool) -> Result<Answer, Fault> {
         let mut pace = Pace::new(self.inner.client.settings.call_timeout);
         let mut tries = 1;
@@ -330,10 +350,11 @@ impl Transaction {
         }
     }
 
-    /// Notes what a failed call means for the transaction.
+    /// Records what a failed call means for the transaction, and returns its error.
     fn failed(&self, fault: Fault, torn: bool) -> Error {
         let error = match fault.harmless() {
-            // Its node has forgotten it, and no commit was sent.
+            // The node has forgotten the transaction, and no commit was sent: run the request
+            // again.
             error @ Error::NotFound(_) if error.code() != Some(Code::NoSuchPath) => error.into_retry(),
             error => error,
         };
@@ -348,17 +369,19 @@ impl Transaction {
         error
     }
 
-    /// Why another attempt may succeed where this one failed, if that is so.
+    /// Returns the error of a failed call after which another attempt may succeed, if there is one.
     pub(crate) fn doomed(&self) -> Option<Error> {
         self.state().doomed.clone()
     }
 
-    /// Commits; `result` is what later attempts of the request are answered. An outcome in doubt is asked for until it is known, or the
-    /// run's time is over.
+    /// Commits. `result` is returned to later attempts of the request; it is stored only if the
+    /// request has an ID. A commit in doubt is sent again until its outcome is known, or until
+    /// [`Builder::run_time_max`](crate::Builder::run_time_max) has passed.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if it may have committed; after any other error it did not and will not. [`Error::Invalid`] inside
-    /// [`Client::run`], which commits by itself.
+    /// Returns [`Error::Unknown`] if the transaction may have committed; after any other error it
+    /// has not committed and will not. Returns [`Error::Invalid`] inside [`Client::run`], which
+    /// commits by itself.
     pub async fn commit(&self, result: impl Into<Bytes>) -> Result<Ran, Error> {
         self.check_by_hand()?;
         let mut pace = Pace::new(self.inner.client.settings.run_time_max);
@@ -368,13 +391,14 @@ impl Transaction {
     fn check_by_hand(&self) -> Result<(), Error> {
         match self.inner.of_run {
             true => Err(self.about(Error::invalid(
-                "a run commits or aborts its transaction by itself: return a result or an error",
+                "the function of a run must not commit or abort: return a result to commit, or an error to abort",
             ))),
             false => Ok(()),
         }
     }
 
-    /// The writes that go with the commit; nothing else may follow.
+    /// Takes the buffered writes, which go with the commit. The transaction takes no more calls
+    /// then.
     pub(crate) fn start_ending(&self) -> Result<Vec<Op>, Error> {
         let mut state = self.open()?;
         if let Some(why) = state.torn.clone() {
@@ -385,15 +409,18 @@ impl Transaction {
         Ok(state.buffer.take())
     }
 
-    /// It did not commit and may be open: dropped, it is aborted.
+    /// Notes that the transaction did not commit and may still be open: it is aborted when it is
+    /// dropped.
     pub(crate) fn leave(&self) {
         self.state().phase = Phase::Left;
     }
 
-    /// Aborts. What was written is dropped; to do nothing would do the same, only later.
+    /// Aborts the transaction and drops its writes. Without a call it would be aborted at its
+    /// deadline.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it has committed or is committing, and inside [`Client::run`], which aborts when its function fails.
+    /// Returns [`Error::Invalid`] if the transaction has committed or is committing, and inside
+    /// [`Client::run`], which aborts when its function fails.
     pub async fn abort(&self) -> Result<(), Error> {
         self.check_by_hand()?;
         drop(self.open()?);
@@ -401,7 +428,8 @@ impl Transaction {
         self.send_abort().await.map_err(|fault| self.about(fault.harmless()))
     }
 
-    /// Aborts, and waits for it not too long: silence is abort too.
+    /// Aborts the transaction, and waits for the answer for a short time only: without an abort it
+    /// ends at its deadline.
     pub(crate) async fn abort_quietly(self) {
         self.state().phase = Phase::Ending;
         let _ = tokio::time::timeout(ABORT_TIME_MAX, self.send_abort()).await;
@@ -418,7 +446,7 @@ impl Drop for Inner {
         if matches!(state, Ok(Phase::Ending)) {
             return;
         }
-        // Without a runtime there is nobody to send it; then the deadline aborts.
+        // Without a runtime the call cannot be sent, and the transaction ends at its deadline.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (client, path) = (self.client.clone(), format!("/v1/transactions/{}/abort", self.token));
         runtime.spawn(async move { drop(client.send(Call::new(Method::POST, path)).await) });

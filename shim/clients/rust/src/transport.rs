@@ -1,7 +1,8 @@
-//! One HTTP call and its whole answer: a pool of HTTP/1.1 connections, `TCP_NODELAY`, a time for everything, nothing tried twice.
+//! The transport: sends one HTTP call and receives its whole answer, over a pool of HTTP/1.1
+//! connections with `TCP_NODELAY`, within timeouts. It does not retry.
 //!
-//! (The pool itself opens another connection when a kept one turns out to be closed before a byte of the call was written; that is no second
-//! try.)
+//! The pool itself opens another connection if a kept one turns out to be closed before a byte of
+//! the call was written; this is not a second try.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::outgoing::Outgoing;
 use crate::settings::{ANSWER_BYTES_MAX, IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX, Settings};
 
-/// Sends calls to one server.
+/// The connections to one server, and what every call to it carries.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
     http: legacy::Client<HttpConnector, Outgoing>,
@@ -27,7 +28,7 @@ pub(crate) struct Transport {
     timeout: Duration,
 }
 
-/// One call.
+/// An HTTP call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) method: Method,
@@ -36,12 +37,12 @@ pub(crate) struct Call {
     pub(crate) accept: Option<&'static str>,
     pub(crate) content_type: Option<String>,
     pub(crate) session: Option<String>,
-    /// The ID of the request that the call repeats.
+    /// The request ID that the call repeats in a header, if it may commit.
     pub(crate) request_id: Option<String>,
     pub(crate) body: Bytes,
 }
 
-/// An answer, whatever its status.
+/// A whole answer, of any status.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -49,10 +50,10 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
-    /// There is no connection: the call had no effect, and will have none.
+    /// No connection was opened: the call had no effect, and will have none.
     NotSent(String),
     /// The call may have had its effect, or may still have it.
     Broken(String),
@@ -89,7 +90,7 @@ impl Transport {
         Transport { http, authority, authorization, timeout: settings.call_timeout }
     }
 
-    /// Sends a call and waits for the whole answer. A future that is dropped closes its connection.
+    /// Sends a call and waits for the whole answer. Dropping the future closes the connection.
     pub(crate) async fn send(&self, call: Call) -> Result<Answer, NoAnswer> {
         let request = self.request(call)?;
         let sent = request.body().sent.clone();
@@ -101,14 +102,18 @@ impl Transport {
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|why| NoAnswer::Broken(describe(why.as_ref())))?.to_bytes();
+            // A success to a part of the body says nothing about the call.
             if head.status.is_success() && !sent.load(Ordering::Relaxed) {
-                return Err(NoAnswer::Broken(format!("status {} to a call that was cut off", head.status)));
+                return Err(NoAnswer::Broken(format!(
+                    "the server answered status {} before the whole body was sent",
+                    head.status
+                )));
             }
             Ok(Answer { status: head.status, headers: head.headers, body })
         };
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(NoAnswer::Broken(format!("no answer within {:?}", self.timeout))),
+            Err(_) => Err(NoAnswer::Broken(format!("no answer: timed out after {:?}", self.timeout))),
         }
     }
 
@@ -121,7 +126,7 @@ impl Transport {
             .map_err(|why| NoAnswer::NotSent(format!("{}: {why}", call.path)))?;
         if let Some(asked_for) = asked_for {
             request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
-            // Of the answers that come before the last one, only this one is ever sent here.
+            // Servers send no other informational answer than `100 Continue` to these calls.
             hyper::ext::on_informational(&mut request, move |_| asked_for.notify_one());
         }
         let headers = request.headers_mut();
@@ -131,12 +136,16 @@ impl Transport {
         let texts = [(CONTENT_TYPE.as_str(), &call.content_type), (header::SESSION, &call.session)];
         for (name, text) in texts {
             if let Some(text) = text {
-                let value = HeaderValue::from_str(text)
-                    .map_err(|_| NoAnswer::NotSent(format!("{text:?} is no text for the header {name}")))?;
+                let value = HeaderValue::from_str(text).map_err(|_| {
+                    NoAnswer::NotSent(format!(
+                        "{text:?} cannot be sent in the header {name}: it must be printable ASCII"
+                    ))
+                })?;
                 headers.insert(name, value);
             }
         }
-        // One with control characters cannot be sent: the server then knows the transaction alone.
+        // A request ID with control characters cannot be sent in a header. Then the server only
+        // gets the transaction.
         if let Some(value) =
             call.request_id.and_then(|id| HeaderValue::from_bytes(quoted(&id).as_bytes()).ok())
         {
@@ -149,7 +158,7 @@ impl Transport {
     }
 }
 
-/// A structured-field string (RFC 8941, section 3.3.3).
+/// Returns `text` as a structured-field string (RFC 8941, section 3.3.3).
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

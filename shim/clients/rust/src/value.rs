@@ -1,4 +1,4 @@
-//! Values as a transaction reads them.
+//! Values that a transaction reads.
 
 use aft_api::{Put, Read, header};
 use bytes::Bytes;
@@ -9,11 +9,11 @@ const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 /// A value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// The value itself.
+    /// The value's bytes.
     pub bytes: Bytes,
-    /// What it was written with; `application/octet-stream` if with nothing.
+    /// The content type with which it was written; `application/octet-stream` if there was none.
     pub content_type: String,
-    /// Which version it is, or `uncommitted` for the transaction's own write.
+    /// The version's identity; `uncommitted` for the transaction's own write.
     pub version: String,
 }
 
@@ -26,12 +26,12 @@ impl Value {
         }
     }
 
-    /// What a read of a batch found.
+    /// Returns the value that a read of a batch found.
     pub(crate) fn of(read: Read) -> Option<Value> {
         read.value.map(|bytes| Value::new(bytes, read.content_type, read.version))
     }
 
-    /// A write of the transaction's own.
+    /// Returns the transaction's own write as a value.
     pub(crate) fn own(put: &Put) -> Value {
         let version = Some(header::VERSION_UNCOMMITTED.to_owned());
         Value::new(put.value.clone(), put.content_type.clone(), version)

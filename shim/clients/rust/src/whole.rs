@@ -1,7 +1,8 @@
 //! Whole transactions in one call.
 //!
-//! A call that commits and is not answered is sent again only if it has a request ID. Without one, all that is left is the transaction's token, if
-//! the server has told it: then it can be asked.
+//! A call that commits and gets no answer is sent again only if it has a request ID. Without an ID
+//! the client can only ask for the outcome of the transaction, if the server has sent the
+//! transaction's token.
 
 use aft_api::{Begin, Code, Format, Isolation, Op, Read, Reply, header};
 use bytes::Bytes;
@@ -20,41 +21,45 @@ use crate::transaction::Transaction;
 use crate::transport::Call;
 use crate::value::Value;
 
-/// The level of a whole transaction whose request names none: it can be sent again after a
-/// conflict.
+/// The level of a whole transaction whose request names none: after a conflict it is sent again.
 pub(crate) const LEVEL: Isolation = Isolation::Serializable;
 
-/// The sendings of one whole transaction.
+/// The state of one whole transaction over its tries.
 struct Sendings {
     pace: Pace,
-    /// An earlier one may have committed: why that is not known.
+    /// The error of an earlier try that may have committed.
     doubt: Option<Error>,
-    /// Those that met a conflict.
+    /// The number of tries that failed with a conflict.
     conflicts: u32,
 }
 
-/// How a whole transaction went: a commit stands.
+/// The outcome of a whole transaction that has committed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Executed {
-    /// How it went. A replay may be that of an earlier sending of this very call, whose answer was lost.
+    /// The outcome of the commit. A replay may be that of an earlier try of this same call, whose
+    /// answer was lost.
     pub ran: Ran,
-    /// One result for every get and add, in order; none if the commit is known and its reads are not (a replay, or an answer that was lost).
+    /// One result for every get and add, in order. Empty if the commit is known and its reads are
+    /// not: after a replay, or if an answer was lost.
     pub reads: Vec<Read>,
 }
 
 impl Client {
-    /// Runs operations as one transaction, in one call, in order; `result` is what later attempts of the request are answered.
+    /// Runs operations as one transaction, in one call and in order. `result` is returned to later
+    /// attempts of the request.
     ///
-    /// It is serializable unless the request says otherwise ([`Request::isolation`]), and is sent
-    /// again after a conflict as a run is ([`Client::run`]); [`Ran::attempts`] tells how often.
+    /// The transaction is serializable unless the request sets another level
+    /// ([`Request::isolation`]). After a conflict it is sent again, as a run is ([`Client::run`]);
+    /// [`Ran::attempts`] is the number of tries.
     ///
-    /// With a condition ([`Op::if_absent`] and the others) or an [`Op::add`] among the operations, a
-    /// request without an ID is given one that is drawn at random: a call that is sent again, since
-    /// its answer was lost, is then known again, and does not meet its own write.
+    /// If a condition ([`Op::if_absent`] and the others) or an [`Op::add`] is among the operations,
+    /// a request without an ID gets a random one. So the server recognises a call that is sent
+    /// again because its answer was lost, and the call does not conflict with its own write.
     ///
     /// # Errors
-    /// [`Error::is_condition_failed`] if a condition does not hold.
-    /// Any that a run has; [`Error::Unknown`] for a request without an ID whose answer was lost.
+    /// Returns an error with [`Error::is_condition_failed`] if a condition does not hold;
+    /// [`Error::Unknown`] if the transaction may have committed, for instance if a request without
+    /// an ID got no answer; and otherwise the errors of [`Client::run`].
     pub async fn execute(
         &self,
         request: impl Into<Request>,
@@ -74,7 +79,8 @@ impl Client {
             let (beside, conflicts) = (sendings.doubt.is_some(), sendings.conflicts);
             let mut begin = request.begin(LEVEL, timeout, wait, beside, conflicts, self.session());
             begin.ops.extend(ops.iter().cloned());
-            // Without a request ID nobody comes back for it, and to store it would take the right to write.
+            // Without a request ID no later attempt can ask for the result, and storing it would
+            // need the right to write.
             begin.result = Some(result.clone()).filter(|result| !result.is_empty() && request.id.is_some());
             match self.whole(&begin, request.id.as_deref(), &mut sendings).await {
                 Some(outcome) => {
@@ -94,7 +100,7 @@ impl Client {
         }
     }
 
-    /// One sending of [`Client::execute`]; `None` if it is to be sent again.
+    /// Sends a whole transaction once; returns `None` if it has to be sent again.
     async fn whole(
         &self,
         begin: &Begin,
@@ -110,7 +116,7 @@ impl Client {
         };
         if matches!(error, Error::Unknown(_)) && id.is_none() {
             error = match self.resolve(error, pace).await {
-                // It is known by now that it did not commit.
+                // The query showed that it did not commit.
                 Err(why) if why.is_retryable() => why,
                 settled => return Some(settled),
             };
@@ -118,7 +124,8 @@ impl Client {
         if matches!(error, Error::Unknown(_)) {
             *doubt = Some(error.clone());
         } else if !error.is_retryable() && !matches!(error, Error::InProgress(_)) {
-            // Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
+            // Credentials that are rejected now, or a store that is damaged now, say nothing about
+            // an earlier try.
             let definite = !matches!(error, Error::Unauthorized(_) | Error::Internal(_));
             return Some(Err(doubt.take().filter(|_| !definite).unwrap_or(error)));
         }
@@ -129,7 +136,8 @@ impl Client {
         Some(Err(doubt.take().unwrap_or(error)))
     }
 
-    /// What became of a commit in doubt of a request without an ID.
+    /// Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction
+    /// can be asked; without a token this returns `doubt`.
     async fn resolve(&self, doubt: Error, pace: &mut Pace) -> Result<Reply, Error> {
         match doubt.details().transaction.clone() {
             None => Err(doubt),
@@ -137,18 +145,21 @@ impl Client {
         }
     }
 
-    /// A key's value, read by itself; `None` if it has none.
+    /// Reads one key in a transaction of its own; returns `None` if it has no value. Failed calls
+    /// are repeated within [`Builder::run_time_max`](crate::Builder::run_time_max).
     ///
     /// # Errors
-    /// Any that a read has.
+    /// Returns [`Error::Invalid`] if the key is empty or too long, [`Error::Unavailable`] if the
+    /// server does not answer in time, or another refusal of the server.
     pub async fn get(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
         self.read_alone(key.as_ref(), "").await
     }
 
-    /// A key's value, read by itself: that of the newest commit that was acknowledged before, on whatever server of the store, or a newer one.
+    /// Reads one key as [`Client::get`] does, and asks the store: returns the value of the newest
+    /// commit that was acknowledged before the call, on any server of the store, or a newer one.
     ///
     /// # Errors
-    /// As [`Client::get`].
+    /// Returns the errors of [`Client::get`].
     pub async fn get_fresh(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
         self.read_alone(key.as_ref(), "?fresh=true").await
     }
@@ -175,31 +186,36 @@ impl Client {
         }
     }
 
-    /// Writes one key by itself.
+    /// Writes one key in a transaction of its own.
     ///
     /// # Errors
-    /// [`Error::Unknown`] if the answer was lost: the write may stand, and is not sent again, since meanwhile somebody may have written a newer
-    /// value. Where it must be made exactly once, use [`Client::run`] or [`Client::execute`] with a request ID.
+    /// Returns [`Error::Unknown`] if the answer was lost: the write may have taken effect. It is
+    /// not sent again, since another client may have written a newer value meanwhile. For a write
+    /// that must take effect exactly once, use [`Client::run`] or [`Client::execute`] with a
+    /// request ID.
     pub async fn put(&self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Result<Ran, Error> {
         check_key(key.as_ref())?;
         let call = Call { body: value.into(), ..self.alone(Method::PUT, key.as_ref()) };
         self.write(call).await
     }
 
-    /// Deletes one key by itself.
+    /// Deletes one key in a transaction of its own.
     ///
     /// # Errors
-    /// As [`Client::put`].
+    /// Returns the errors of [`Client::put`].
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<Ran, Error> {
         check_key(key.as_ref())?;
         self.write(self.alone(Method::DELETE, key.as_ref())).await
     }
 
-    /// Writes one key if a condition holds for it, by itself and once, however often it is sent:
-    /// `client.put_if(Op::put("k", "v").if_absent())`. The same with [`Op::delete`].
+    /// Writes or deletes one key in a transaction of its own, if a condition holds:
+    /// `client.put_if(Op::put("k", "v").if_absent())`. The write takes effect once, also if its
+    /// call is sent several times.
     ///
     /// # Errors
-    /// [`Error::is_condition_failed`] if the condition does not hold; as [`Client::execute`].
+    /// Returns an error with [`Error::is_condition_failed`] if the condition does not hold,
+    /// [`Error::Invalid`] if `op` has no condition, and otherwise the errors of
+    /// [`Client::execute`].
     pub async fn put_if(&self, op: Op) -> Result<Ran, Error> {
         if op.condition.is_none() {
             return Err(Error::invalid("the operation has no condition: give it one, or use put or delete"));
@@ -207,20 +223,21 @@ impl Client {
         Ok(self.execute(Request::unnamed(), vec![op], "").await?.ran)
     }
 
-    /// Adds to the number that a key holds as decimal text, and returns the sum; a key without a
-    /// value holds 0. By itself and once, however often it is sent. `None`: it was added, and the
-    /// answer that told the sum was lost.
+    /// Adds to the number that a key holds as decimal text, in a transaction of its own, and
+    /// returns the sum; a key without a value counts as 0. The number is added once, also if the
+    /// call is sent several times. Returns `None` if it was added but the answer with the sum was
+    /// lost.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the key holds no number, or the sum is beyond 64 bits; as
-    /// [`Client::execute`].
+    /// Returns [`Error::Invalid`] if the key holds no number, or if the sum does not fit into 64
+    /// bits; and otherwise the errors of [`Client::execute`].
     pub async fn add(&self, key: impl AsRef<str>, by: i64) -> Result<Option<i64>, Error> {
         let executed = self.execute(Request::unnamed(), vec![Op::add(key.as_ref(), by)], "").await?;
         let Some(read) = executed.reads.into_iter().next() else { return Ok(None) };
         let text = read.value.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
         let sum = text.and_then(|text| text.parse().ok());
         sum.map(Some)
-            .ok_or_else(|| Error::invalid("the server answered an add with something that is no number"))
+            .ok_or_else(|| Error::invalid("the server answered an add with text that is not a number"))
     }
 
     fn alone(&self, method: Method, key: &str) -> Call {

@@ -267,8 +267,8 @@ async fn the_end_of_a_damaged_part_is_not_passed_on() {
     }
 }
 
-/// Collection removes the record of a version first and its parts later: a reader must then run again.
-/// A part that is missing while the record is there is damage.
+/// Collection removes the record of a version first and its parts later: a reader must then run
+/// again. A part that is missing while the record is there is damage.
 #[tokio::test]
 async fn a_missing_part_is_snapshot_gone_or_damage() {
     let store = store();
