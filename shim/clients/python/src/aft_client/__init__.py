@@ -11,17 +11,19 @@
         t.put("orders/21", "1 tea")
         return "sold"
 
-    ran = client.run("order-21", order)      # takes effect once, however often it is called
+    ran = client.run("order-21", order)      # takes effect once, also if it is called again
     ran.result, ran.replayed                 # b"sold", False
 
-Two runs that read the same stock and both take one from it do not lose an order: runs are serializable, and the one that was overtaken
-runs again (`Client.run`).
+Concurrent runs: runs are serializable. If two runs read the same stock and both take one from it, one
+commits, and the other runs again, so that no order is lost (`Client.run`).
 
-What is tried again, and why that is safe: a call that cannot commit is repeated freely, in a new transaction, for whatever became of the
-old one was only ever in its own buffer. A call that commits is repeated only in a form that cannot commit twice or in part: the same call on the
-same transaction, or another attempt under the same request ID. Where neither is left, the error is `Unknown`. (docs/decisions/0008-clients.md)
+Safe retries: a call that cannot commit is repeated freely, in a new transaction, since the old
+transaction's writes were never visible to others. A call that commits is repeated only in a form that can
+commit neither twice nor in part: the same call on the same transaction, or another attempt under the same
+request ID. Where neither is possible, the error is `Unknown`. (docs/decisions/0008-clients.md)
 
-A `Client` may be shared by threads, a `Transaction` is used by one at a time. Values are bytes; text is written as UTF-8.
+Threads may share a `Client`; a `Transaction` is used by one thread at a time. Values are bytes; text is
+written as UTF-8.
 """
 
 from __future__ import annotations
@@ -48,70 +50,89 @@ __all__ = [
 
 Bytes = Union[bytes, bytearray, memoryview, str, None]
 
-# An idle connection is kept so long: below the 30 s after which a server closes it.
+# The time that an idle connection is kept, in seconds: below the 30 s after which a server closes it.
 IDLE_S_MAX = 20.0
-# Connections that are kept idle: as many calls as one program has under way, as a rule.
+# The most idle connections that are kept: as many as one program usually has calls in flight.
 IDLE_CONNECTIONS_MAX = 64
-# A larger value is sent at once, as a raw body: what it costs is bytes, not calls.
+# The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in its bytes,
+# not in the call.
 BUFFERED_VALUE_BYTES_MAX = 64 << 10
-# Writes that wait for the commit call: half of what one call may have.
+# The most writes that are buffered: half of what one call may have.
 BUFFERED_WRITES_MAX = 500
-# The most bytes of writes that may wait: in base64, with room to spare, below the 8 MiB that a body may have.
+# The most bytes of buffered writes that can be set: in base64 they are, with some room, below the 8 MiB that
+# a body may have.
 WRITE_BUFFER_BYTES_LIMIT = 4 << 20
-# How long an opening waits, on the server, for another open attempt of its request: as long as servers do by default.
+# The longest time in seconds that an opening waits, on the server, for another open attempt of its request:
+# the servers' default.
 WAIT_S_MAX = 5.0
-# How often a call inside a transaction is sent in all, where repeating it is harmless.
+# The most times that a call inside a transaction is sent, if repeating it is harmless.
 TRIES_IN_PLACE_MAX = 3
-# How often a commit in doubt is sent again while another attempt could tell as well: then a new attempt is the better question.
+# The most times that a commit is sent if the request has an ID. After that a new attempt finds out as much,
+# and makes progress.
 COMMIT_AGAIN_MAX = 3
-# The first pause before another try: some store round trips. The longest of our own: what a person would not call broken.
+# The first pause between tries, in seconds: a few round trips to a store.
 PAUSE_S_FIRST = 0.010
+# The longest pause that the client chooses, in seconds: short enough that a person who waits does not notice
+# a stall.
 PAUSE_S_MAX = 1.0
-# The longest pause that a server may ask for: longer than its own figures, far below a run's time.
+# The longest pause that a server may ask for, in seconds: above the values that servers send, far below a
+# run's time.
 ASKED_S_MAX = 5.0
-# The longest key, as the server has it.
+# The longest key in bytes, as the server has it.
 KEY_BYTES_MAX = 1088
-# The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
+# The longest answer, which is held in memory as a whole. Larger values and results need a client that reads
+# ranges.
 ANSWER_BYTES_MAX = 256 << 20
-# How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
+# The time in seconds that a run waits for the answer to its abort. The abort's only use is that other
+# attempts do not wait for a dead one.
 ABORT_S_MAX = 2.0
-# Commits that a session token names; the bytes before them, by its format (format, until when transactions are fresh; in format 3 also the node
-# through which all was seen, and after which time that counts); the bytes of one (time, attempt, request hash, when it was heard of, flags), and
-# of its identity.
+# The most commits that a session token names.
 SESSION_LEN_MAX = 8
+# The bytes before the commits, by the token's format: the format's number, and the time until which
+# transactions are fresh; in format 3 also the node through which everything was seen, and the time after
+# which that counts.
 SESSION_PREFIX_LEN = {2: 1 + 8, 3: 1 + 8 + 8 + 8}
+# The bytes of a commit: its identity (time, attempt, request hash), the time when the client heard of it, and
+# flags.
 SESSION_ENTRY_LEN = 8 + 16 + 32 + 8 + 1
 SESSION_IDENTITY_LEN = 8 + 16 + 32
-# For how long a merged session covers commits that had no room in it, by fresh transactions.
+# The time for which a merged session covers commits that it has no room for, by making transactions fresh.
 SESSION_COVER_MS = 60_000
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------
+# --- errors
+# ---------------------------------------------------------------------------------------------------------
 
 
 class AftError(Exception):
-    """Why there is no result; the class says what the caller must do."""
+    """The reason why a call has no result. There is one class for each thing that the caller can do."""
 
-    #: Whether it is certain that nothing was committed, and another attempt may succeed.
+    #: True if certainly nothing was committed, and another attempt may succeed.
     retryable = False
 
     def __init__(self, detail: str, problem: Optional[Dict[str, Any]] = None) -> None:
         super().__init__(detail)
+        #: The description of the failure.
         self.detail = detail
-        #: The server's own words (RFC 9457), if they are the server's.
+        #: The server's problem document (RFC 9457), if the server rejected the call.
         self.problem = problem
+        #: The request's ID, if it has one.
         self.request_id: Optional[str] = None
+        #: The transaction's token, if it is known.
         self.transaction: Optional[str] = problem.get("transaction") if problem else None
 
     @property
     def code(self) -> Optional[str]:
-        """The server's code, if this is a refusal of the server."""
+        """The code of the server's problem document, if the server rejected the call."""
         return self.problem.get("code") if self.problem else None
 
     @property
     def retry_after_ms(self) -> Optional[int]:
-        """When to try again, if the server said so: not before, and of InProgress at the latest then."""
+        """The pause before the next try, in milliseconds, if the server named one.
+
+        It is the shortest sensible pause; for InProgress it is the longest.
+        """
         return self.problem.get("retry_after_ms") if self.problem else None
 
     def __str__(self) -> str:
@@ -129,7 +150,7 @@ class AftError(Exception):
 
 
 class Retry(AftError):
-    """Nothing was committed, and the transaction is of no use any more: run the request again."""
+    """Nothing was committed, and the transaction cannot continue: run the request again."""
     retryable = True
 
 
@@ -139,16 +160,19 @@ class Unavailable(AftError):
 
 
 class Unknown(AftError):
-    """Whether the transaction committed is not known. With a request ID: run the request again under the same ID, or ask `Client.request`.
-    Without one: read what it would have written."""
+    """The outcome of the transaction is not known: it may have committed.
+
+    With a request ID, run the request again under the same ID, or look it up with `Client.request`. Without
+    one, read the keys that it would have written.
+    """
 
 
 class InProgress(AftError):
-    """Another attempt of the request is open: it is being done. Come back for its result."""
+    """Another attempt of the request is open. Send the request again later to get its result."""
 
 
 class KeyReused(AftError):
-    """The request ID belongs to another payload: a mistake of the caller."""
+    """The request ID was used for another payload: use a new ID for a new request."""
 
 
 class ResultGone(AftError):
@@ -156,23 +180,26 @@ class ResultGone(AftError):
 
 
 class Invalid(AftError):
-    """The call is wrong as it stands. In a transaction, nothing of it took effect."""
+    """The call is not valid: correct it. In a transaction, nothing of the call took effect."""
 
 
 class ConditionFailed(Invalid):
-    """A condition of the call does not hold: nothing of the call took effect. Read the key, and decide anew."""
+    """A condition of the call does not hold, and nothing of the call took effect. Read the key, and decide again."""
 
 
 class NotFound(AftError):
-    """What the call names does not exist. A key without a value is no error."""
+    """The thing that the call names does not exist. A key without a value is not an error."""
 
 
 class Unauthorized(AftError):
-    """Present credentials that allow the call."""
+    """The credentials are missing, or do not allow the call: present others."""
 
 
 class Internal(AftError):
-    """Somebody has to mend the server or its store. A commit that may have taken effect is Unknown instead, with the damage named."""
+    """The server or its store needs repair; or another kind of server answered.
+
+    A commit that may have taken effect is Unknown instead, with the damage in its text.
+    """
 
 
 class _NotSent(Exception):
@@ -199,84 +226,96 @@ def _refusal(status: int, body: bytes) -> Exception:
         kind = _OF_CODE.get(problem["code"]) or _OF_ACTION[problem["action"]]
         return kind(str(problem.get("detail", problem["code"])), problem)
     except (ValueError, KeyError, TypeError):
-        text = f"status {status} without a problem document"
-        # The HTTP library refuses these before it reads; any other is of a proxy, which may have passed the call on.
+        text = f"the answer has status {status} and no problem document; it may come from a proxy"
+        # The server's HTTP library rejects a call with these statuses before it is read. Any other comes from
+        # a proxy, which may have passed the call on.
         return Invalid(text) if status in (400, 414, 431) else _NoAnswer(text)
 
 
 def _harmless(why: Exception) -> AftError:
-    """The error of a call that cannot commit."""
+    """Returns the error of a call that cannot commit."""
     return why if isinstance(why, AftError) else Unavailable(str(why))
 
 
 def _committing(why: Exception) -> AftError:
-    """The error of a call that commits."""
+    """Returns the error of a call that commits."""
     if isinstance(why, _NoAnswer):
         return Unknown(str(why))
     return _harmless(why)
 
 
-# --- what is read, written, and told --------------------------------------------------------------------------------
+# --- values, operations and outcomes
+# --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Value:
     """A value of a key."""
     bytes: bytes
-    #: What it was written with; `application/octet-stream` if with nothing.
+    #: The content type with which it was written; `application/octet-stream` if there was none.
     content_type: str
-    #: Which version it is, or `uncommitted` for the transaction's own write.
+    #: The version's identity; `uncommitted` for the transaction's own write.
     version: str
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a get of a batch found."""
+    """The result of a get or an add of a batch."""
     key: str
+    #: The key's value; None if it has none.
     value: Optional[Value]
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A key of a listing: its value's size in bytes, its version or `uncommitted`."""
+    """A key of a listing."""
     key: str
+    #: The size of the key's value in bytes.
     size: int
+    #: The version's identity; `uncommitted` for the transaction's own write.
     version: str
 
 
 @dataclass(frozen=True)
 class Ran:
-    """How a run, or a commit, went: a commit stands."""
-    #: What the attempt that committed has left.
+    """The outcome of a run, or of another call, that has committed."""
+    #: The result of the attempt that committed.
     result: bytes
-    #: Another attempt, not one of this run's, had committed: what this run's function did has no effect.
+    #: True if another attempt, not one of this run's, has committed: the writes of this run had no effect.
     replayed: bool
-    #: The committed transaction's identity; None if there was nothing to store.
+    #: The identity of the committed transaction; None if there was nothing to store.
     version: Optional[str]
-    #: The size of what it has left, where that is too large to stand in `result`, which is empty then: `Client.result` reads it.
+    #: The size of the result in bytes, if it is too large for `result`, which is empty then; `Client.result` reads it.
     result_size: Optional[int] = None
-    #: The attempts that this call made: for a run, how often its function was called. 0 if the request had committed before.
+    #: The number of attempts that this call made; for a run, the number of calls of its function. 0 if the request had
+    #: committed before.
     attempts: int = 0
 
 
 @dataclass(frozen=True)
 class Executed:
-    """How a whole transaction went. `reads` has one entry for every get and add; none if the commit is known and its reads are not (a replay,
-    perhaps of an earlier sending of this very call, or an answer that was lost)."""
+    """The outcome of a whole transaction that has committed."""
+    #: The outcome of the commit. A replay may be that of an earlier try of this same call, whose answer was lost.
     ran: Ran
+    #: One entry for every get and add, in order. Empty if the commit is known and its reads are not: after a replay, or
+    #: if an answer was lost.
     reads: List[Read]
 
 
 @dataclass(frozen=True)
 class Found:
     """A committed request."""
+    #: The hash of the request's ID, by which the store names its record.
     hash: str
+    #: The identity of the committed transaction.
     version: str
+    #: The time of the commit, and the time until which it is kept at least, as the server writes them.
     committed_at: str
     kept_until: str
+    #: The keys that it wrote.
     keys: List[str]
     result: bytes
-    #: The size of the result, where that is too large to stand in `result`: `Client.result` reads it.
+    #: The size of the result in bytes, if it is too large for `result`, which is empty then; `Client.result` reads it.
     result_size: Optional[int] = None
 
 
@@ -284,9 +323,10 @@ class Found:
 class Op:
     """One operation of a batch.
 
-    A put, a delete or a check may have one condition: `if_absent` (the key has no value), `if_version` (its value is of this version) or `if_value` (its
-    value has these bytes). It speaks of what is committed, not of the transaction's own writes, and needs a serializable transaction, as `Client.run`
-    and `Client.execute` have it. If it does not hold, the call raises ConditionFailed.
+    A put, a delete or a check may have one condition: `if_absent` (the key has no value), `if_version` (its
+    value is of this version) or `if_value` (its value has these bytes). A condition is checked against the
+    committed version, not against the transaction's own writes, and needs a serializable transaction, as
+    `Client.run` and `Client.execute` open it. If it does not hold, the call raises ConditionFailed.
     """
     verb: str
     key: str
@@ -297,28 +337,63 @@ class Op:
 
     @classmethod
     def get(cls, key: str) -> "Op":
+        """Reads a key. The value is among the results.
+
+        Raises:
+            Invalid: The key is empty, too long or not valid UTF-8.
+        """
         return cls("get", _checked(key))
 
     @classmethod
     def put(cls, key: str, value: Bytes, content_type: Optional[str] = None, *, if_absent: bool = False,
             if_version: Optional[str] = None, if_value: Bytes = None) -> "Op":
+        """Writes a value.
+
+        Args:
+            key: The key, of 1 to 1,088 bytes in UTF-8.
+            value: The value, as bytes or text.
+            content_type: The content type, which reads return with the value.
+            if_absent, if_version, if_value: A condition; at most one of them.
+
+        Raises:
+            Invalid: The key is not valid, or there are several conditions.
+        """
         return cls("put", _checked(key), _bytes(value), content_type, _condition(if_absent, if_version, if_value))
 
     @classmethod
     def delete(cls, key: str, *, if_version: Optional[str] = None, if_value: Bytes = None) -> "Op":
+        """Deletes a key; with a condition as in `put`.
+
+        Raises:
+            Invalid: The key is not valid, or there are several conditions.
+        """
         return cls("delete", _checked(key), condition=_condition(False, if_version, if_value))
 
     @classmethod
     def check(cls, key: str, *, if_absent: bool = False, if_version: Optional[str] = None, if_value: Bytes = None) -> "Op":
-        """A condition alone."""
+        """Checks a condition, and does nothing else.
+
+        Raises:
+            Invalid: The key is not valid, or there is not exactly one condition.
+        """
         condition = _condition(if_absent, if_version, if_value)
         if condition is None:
-            raise Invalid("a check needs if_absent, if_version or if_value: it does nothing else")
+            raise Invalid("a check without a condition does nothing: give it if_absent, if_version or if_value")
         return cls("check", _checked(key), condition=condition)
 
     @classmethod
     def add(cls, key: str, by: int) -> "Op":
-        """Adds to the number that the key holds as decimal text; no value counts as 0. The sum is among the results. The call commits, and has no get."""
+        """Adds to the number that a key holds as decimal text. The sum is among the results.
+
+        The operation is only possible in a call that commits, and not together with a get.
+
+        Args:
+            key: The key. If it has no value, it counts as 0.
+            by: The number to add. The sum must fit into 64 bits.
+
+        Raises:
+            Invalid: The key is not valid.
+        """
         return cls("add", _checked(key), by=int(by))
 
     def _is_conditional(self) -> bool:
@@ -350,7 +425,7 @@ def _condition(absent: bool, version: Optional[str], value: Bytes) -> Optional[T
     if value is not None:
         given.append(("if_value", base64.b64encode(_bytes(value)).decode()))
     if len(given) > 1:
-        raise Invalid("an operation has one of if_absent, if_version and if_value")
+        raise Invalid("an operation can have only one condition: if_absent, if_version or if_value")
     return given[0] if given else None
 
 
@@ -364,7 +439,7 @@ def _checked(key: str) -> str:
     try:
         length = len(key.encode())
     except UnicodeEncodeError as why:
-        raise Invalid(f"a key is UTF-8: {why}") from None
+        raise Invalid(f"a key must be valid UTF-8: {why}") from None
     if not 1 <= length <= KEY_BYTES_MAX:
         raise Invalid(f"a key has 1 to {KEY_BYTES_MAX} bytes; this one has {length}")
     return key
@@ -375,7 +450,10 @@ def _unbase64(text: Optional[str]) -> bytes:
 
 
 def _result(result: bytes, request_id: Optional[str]) -> Dict[str, str]:
-    """What a commit carries. Without a request ID nobody comes back for the result, and to store it would take the right to write."""
+    """Returns the result's field of a commit.
+
+    Without a request ID no later attempt can ask for the result, and storing it would need the right to write.
+    """
     return {"result": base64.b64encode(result).decode()} if result and request_id is not None else {}
 
 
@@ -391,17 +469,18 @@ def _path(text: str) -> str:
 
 
 class _Session(NamedTuple):
-    """What a session token says."""
+    """The contents of a session token."""
 
-    # Until when transactions are fresh.
+    # The time until which transactions are fresh.
     fresh: int
-    # The node through which all was seen, and after which time that counts.
+    # The node through which everything was seen, and the time after which that counts.
     through: int
     mixed: int
+    # The commits, as they are encoded.
     entries: List[bytes]
 
     def seen(self) -> int:
-        """When its client heard of the last commit that it names."""
+        """Returns the time when the client heard of the last commit that the token names."""
         return max((_seen(entry) for entry in self.entries), default=0)
 
 
@@ -413,16 +492,19 @@ def _parse_session(token: str) -> _Session:
     raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     prefix = SESSION_PREFIX_LEN.get(raw[0] if raw else 0, 0)
     if prefix == 0 or len(raw) < prefix:
-        raise ValueError("not a session token of format 2 or 3")
+        raise ValueError("the text is not a session token of format 2 or 3")
     entries = [raw[at:at + SESSION_ENTRY_LEN] for at in range(prefix, len(raw), SESSION_ENTRY_LEN)]
     if any(len(entry) != SESSION_ENTRY_LEN or entry[-1] > 1 for entry in entries):
-        raise ValueError("not a session token")
+        raise ValueError("the text is not a session token: its commits are not readable")
     fresh, through, mixed = (int.from_bytes(raw[at:at + 8], "big") if at < prefix else 0 for at in (1, 9, 17))
     return _Session(fresh, through, mixed, entries)
 
 
 def _merge_through(one: _Session, other: _Session) -> Tuple[int, int]:
-    """The node through which both were seen, and after which time that counts: when what was seen through the other node is shown by all."""
+    """Returns the node through which both were seen, and the time after which that counts.
+
+    By that time all nodes show what was seen through the other node.
+    """
     mixed = max(one.mixed, other.mixed)
     empty = _Session(0, 0, 0, [])
     if one.through == other.through or other == empty:
@@ -434,11 +516,23 @@ def _merge_through(one: _Session, other: _Session) -> Tuple[int, int]:
 
 
 def merge_sessions(one: str, other: str) -> str:
-    """One token for what two tell of one client's commits: the newest ones; the others are covered by fresh transactions. Raises ValueError if
-    one cannot be read."""
+    """Merges two session tokens of one client into one.
+
+    The result names the newest commits of both; the others are covered by making transactions fresh for a
+    while.
+
+    Args:
+        one, other: The tokens, in any order.
+
+    Returns:
+        The merged token.
+
+    Raises:
+        ValueError: A token cannot be read. It may come from a newer server.
+    """
     this, that = _parse_session(one), _parse_session(other)
     through, mixed = _merge_through(this, that)
-    # Of two entries of one commit, the one that was heard of last.
+    # If both have an entry of the same commit, keep the one that was heard of last.
     newest: Dict[bytes, bytes] = {}
     for entry in this.entries + that.entries:
         identity = entry[:SESSION_IDENTITY_LEN]
@@ -454,30 +548,37 @@ def merge_sessions(one: str, other: str) -> str:
 
 
 def _repeats(request_id: Optional[str]) -> Dict[str, str]:
-    """The header by which a commit repeats its request: a server that has forgotten the transaction answers from the request's record."""
+    """Returns the header by which a commit repeats its request.
+
+    With it a server that has forgotten the transaction can answer from the request's record. A request ID with
+    control characters cannot be sent in a header.
+    """
     if request_id is None or any(ord(char) < 32 or ord(char) == 127 for char in request_id):
         return {}
     escaped = request_id.replace("\\", "\\\\").replace('"', '\\"')
-    # Headers are bytes: UTF-8, which the library takes as text of one byte a character.
+    # The header's bytes are UTF-8. The library takes them as text with one byte for each character.
     return {"Idempotency-Key": f'"{escaped}"'.encode().decode("latin-1")}
 
 
 def _pause(nth: int, in_progress: bool, asked_ms: Optional[int]) -> Tuple[float, float]:
-    """The least and the greatest pause after so many failures before, in seconds, if the server asked for one."""
+    """Returns the shortest and the longest pause in seconds after `nth` earlier failures.
+
+    `asked_ms` is the pause that the server asked for, in milliseconds.
+    """
     own = min(PAUSE_S_FIRST * 2 ** min(nth, 20), PAUSE_S_MAX)
     if asked_ms is None:
         return own / 2, own
     asked = asked_ms / 1000
     if in_progress:
-        # When the other attempt ends at the latest: it is likely to end before.
+        # The server named the latest end of the other attempt, which is likely to end earlier.
         return min(own, asked) / 2, min(own, asked)
-    # Before that it is no use. Those who were told the same do not come back at once.
+    # An earlier try is useless. The random part spreads the clients that got the same answer.
     least = min(asked, ASKED_S_MAX)
     return max(least, own / 2), least + own
 
 
 class _Pace:
-    """When to try again: exponential back-off with jitter, within a total time."""
+    """The pauses between tries: exponential back-off with jitter, within a total time."""
 
     def __init__(self, seconds: float) -> None:
         self.until = time.monotonic() + seconds
@@ -487,7 +588,7 @@ class _Pace:
         return max(0.0, self.until - time.monotonic())
 
     def pause(self, after: AftError) -> bool:
-        """Pauses after a failure; False, without a pause, if the time would be over after it."""
+        """Pauses after a failure. Returns False at once, without a pause, if the time would be over after it."""
         pause = random.uniform(*_pause(self.nth, isinstance(after, InProgress), after.retry_after_ms))
         self.nth += 1
         if pause >= self.remaining():
@@ -496,7 +597,8 @@ class _Pace:
         return True
 
 
-# --- one call -------------------------------------------------------------------------------------------------------
+# --- one call
+# -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -511,11 +613,11 @@ class _Answer:
                 return reply
             raise ValueError("not an object")
         except ValueError as why:
-            raise _NoAnswer(f"an answer that is no reply: {why}") from None
+            raise _NoAnswer(f"the answer is not a valid reply: {why}") from None
 
 
 class _Transport:
-    """Sends calls over kept-alive connections; tries nothing twice."""
+    """The connections to one server. It keeps idle connections open, and does not retry."""
 
     def __init__(self, url: str, token: Optional[str], connect_timeout: float, call_timeout: float) -> None:
         self.lock = threading.Lock()
@@ -523,9 +625,9 @@ class _Transport:
         parts = urlsplit(url)
         plain = parts.path in ("", "/") and not parts.query and not parts.username
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-            raise Invalid(f"{url!r} is no server: it is written http://HOST:PORT, without a path")
+            raise Invalid(f"{url!r} is not the URL of a server: write http://HOST:PORT, without a path")
         if token is not None and not token.isprintable():
-            raise Invalid("the bearer token has characters that a header cannot hold")
+            raise Invalid("the bearer token contains characters that a header cannot hold: remove line breaks from it")
         self.tls = ssl.create_default_context() if parts.scheme == "https" else None
         self.host, self.port = parts.hostname, parts.port
         self.token = token
@@ -533,7 +635,7 @@ class _Transport:
 
     def send(self, method: str, path: str, body: Bytes = None, headers: Optional[Dict[str, str]] = None,
              timeout: Optional[float] = None) -> _Answer:
-        """A success; raises the refusal, _NotSent, or _NoAnswer."""
+        """Sends a call and returns its answer, a success. Raises the server's error, _NotSent, or _NoAnswer."""
         headers = dict(headers or {})
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -544,24 +646,28 @@ class _Transport:
             try:
                 connection.request(method, path, body=_bytes(body) if body is not None else None, headers=headers)
             except (BrokenPipeError, ConnectionResetError):
-                # A server may refuse a large body before it has all of it, and close: then its answer has come, and is to be read.
+                # A server may reject a large body before it has received all of it, and close the connection.
+                # Then its answer has arrived, and is read below.
                 cut_off = True
             response = connection.getresponse()
             if response.length is None and not response.chunked:
-                raise http.client.HTTPException("an answer whose end nobody can tell from a broken connection")
+                raise http.client.HTTPException(
+                    "the answer states no length, so a broken connection could not be detected")
             answer = response.read(ANSWER_BYTES_MAX + 1)
-            # A response whose connection ends before the first byte of its body counts as closed as well: what is left to come tells.
+            # `isclosed` alone does not show that the answer is complete: a response counts as closed as well
+            # if the connection ends before the first byte of its body. Then `length` is not zero.
             if len(answer) > ANSWER_BYTES_MAX or response.length or not response.isclosed():
-                raise http.client.HTTPException("the answer is too long or not whole")
+                raise http.client.HTTPException("the answer is longer than 256 MiB, or incomplete")
         except (OSError, http.client.HTTPException) as why:
             connection.close()
-            raise _NoAnswer(f"{type(why).__name__}: {why}") from why
+            raise _NoAnswer(f"no answer: {type(why).__name__}: {why}") from why
         except BaseException:
             connection.close()
             raise
+        # A success to a part of the body says nothing about the call.
         if cut_off and response.status < 400:
             connection.close()
-            raise _NoAnswer(f"status {response.status} to a call that was cut off")
+            raise _NoAnswer(f"the server answered status {response.status} before the whole body was sent")
         if response.will_close or cut_off:
             connection.close()
         else:
@@ -571,6 +677,7 @@ class _Transport:
         raise _refusal(response.status, answer)
 
     def _connection(self) -> http.client.HTTPConnection:
+        """Returns an idle connection that is still open, or opens one. Raises _NotSent."""
         while True:
             with self.lock:
                 if not self.idle:
@@ -611,7 +718,7 @@ class _Transport:
 
 
 class _Lines:
-    """A response's file that remembers its last line."""
+    """The file of a response, which remembers the last line that was read."""
 
     def __init__(self, fp: Any) -> None:
         self.fp, self.last = fp, b""
@@ -625,18 +732,21 @@ class _Lines:
 
 
 class _Response(http.client.HTTPResponse):
-    """A response whose head is whole. The library takes the end of the connection for the end of the head, and so a value that was cut off for an
-    empty one."""
+    """A response that checks that its head is complete.
+
+    The library takes the end of the connection for the end of the head, and so would take a value that was cut
+    off for an empty one.
+    """
 
     def begin(self) -> None:
         self.fp = lines = _Lines(self.fp)
         super().begin()
         if lines.last not in (b"\r\n", b"\n"):
-            raise http.client.HTTPException("the answer's head is not whole")
+            raise http.client.HTTPException("the head of the answer is incomplete")
 
 
 def _readable(sock: socket.socket) -> bool:
-    """Whether an idle connection has something to say: then it is its end."""
+    """Returns True if an idle connection has something to read, which means that the server has closed it."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(sock, select.POLLIN)
@@ -644,10 +754,11 @@ def _readable(sock: socket.socket) -> bool:
     return bool(select.select([sock], [], [], 0)[0])
 
 
-# --- the client -----------------------------------------------------------------------------------------------------
+# --- the client
+# -----------------------------------------------------------------------------------------------------
 
 
-# The level of runs and whole transactions: they run again after a conflict.
+# The default level of runs and whole transactions, which run again after a conflict.
 _SERIALIZABLE = "serializable"
 
 
@@ -686,11 +797,24 @@ class _Request:
 class Client:
     """A client of one server. Threads may share it: it keeps a pool of connections, and one session.
 
-    token: the bearer token to present. connect_timeout, call_timeout: seconds for a connection to open, and for each wait within a call.
-    transaction_timeout: seconds that a transaction may stay open (the server's default, a minute, if None). attempts_max: how often a run may call its
-    function, and a whole transaction may run.
-    run_seconds_max: after how long a run begins nothing new. session: whether each transaction sees what this client committed before it began, on
-    whatever node. write_buffer_bytes_max: bytes of small writes that wait for the commit call; with 0 each write is a call.
+    Nothing is sent before the first call.
+
+    Args:
+        url: The server, `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+        token: The bearer token to present to the server.
+        connect_timeout: The timeout for opening a connection, in seconds.
+        call_timeout: The timeout for each wait on the connection within a call, in seconds.
+        transaction_timeout: The deadline of transactions, in seconds from their opening, unless the call sets
+            its own. With None the server chooses it, a minute by default.
+        attempts_max: The most attempts of a run or a whole transaction; at least one.
+        run_seconds_max: The time in seconds after which a run, or another call, starts no new attempt. It does
+            not interrupt a function that is running.
+        session: True if each transaction sees the commits that this client made before it began, on any node.
+        write_buffer_bytes_max: The most bytes of small writes that are buffered until the commit; at most
+            4 MiB. With 0 each write is a call of its own, and its errors are raised at once.
+
+    Raises:
+        Invalid: The URL has another form, or the token cannot be sent in a header.
     """
 
     def __init__(self, url: str, *, token: Optional[str] = None, connect_timeout: float = 5.0,
@@ -720,23 +844,33 @@ class Client:
 
     @property
     def session(self) -> Optional[str]:
-        """The session's token, to be handed to another process; None before the first commit."""
+        """The session's token, which another process can pass to `join_session`.
+
+        It is None before the first commit, and if sessions are off.
+        """
         with self._lock:
             return self._session if self._sessions else None
 
     def join_session(self, token: Optional[str]) -> None:
-        """Goes on with the session of another process too."""
+        """Merges the session of another process into this one.
+
+        Transactions that begin from now on see the commits of that session. If sessions are off, nothing happens.
+
+        Args:
+            token: The other client's `session`; with None nothing happens.
+        """
         self._committed(token)
 
     def _committed(self, token: Optional[str]) -> None:
-        # Two transactions at once continue one token in two ways, and a replay starts a new one: so tokens are merged.
+        # Two transactions at once continue one token in two ways, and a replay starts a new one. So tokens
+        # are merged.
         if not token or not self._sessions:
             return
         with self._lock:
             try:
                 self._session = merge_sessions(token, self._session) if self._session else token
             except ValueError:
-                # Of a newer server: then the last one counts.
+                # The token comes from a newer server: then the last one is kept.
                 self._session = token
 
     # --- runs
@@ -745,29 +879,50 @@ class Client:
             scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
             retention: Optional[float] = None, overlap: bool = False, fresh: bool = False, reads: Iterable[str] = (),
             isolation: Optional[str] = _SERIALIZABLE) -> Ran:
-        """Calls `function(transaction)` until its request has committed once; gives the result of the attempt that did.
+        """Calls `function(transaction)` until its request has committed once.
 
-        The function is called once an attempt, perhaps several times, perhaps not at all: what it does outside the transaction it must be ready to do
-        again. Its result (bytes or text) is what later attempts are answered. An exception of its own aborts the attempt and is raised as it is; after
-        a call of the transaction has failed with a retryable error, a failing function is called again, in a new attempt.
+        The function is called once for each attempt: once as a rule, several times after failures, and not at
+        all if the request has committed before. Its effects outside the transaction may therefore be repeated.
+        If the function raises an exception, the attempt is aborted and the run raises that exception; but if a
+        call of the transaction had failed before with a retryable error, the function is called again, in a new
+        attempt.
 
-        request_id: what the outside asked for once; never one ID for two requests. With None no later call can find the outcome.
-        scope: keeps IDs of different functions apart. fingerprint: stands for the payload; another one under the same ID is KeyReused.
-        timeout: seconds each attempt may stay open. retention: seconds the commit is remembered (a day). overlap: run at once beside another open
-        attempt, because that one is known to be gone. fresh: see every commit that was acknowledged before, on whatever server of the store. reads: keys to read in the call that opens the transaction.
+        Args:
+            request_id: The ID of what the outside asked for once (a message's ID, an order's number); never use
+                one ID for two requests. With None no later call can find the outcome.
+            function: The function. Its result (bytes, text or None) is returned to later attempts.
+            scope: A name that keeps the same IDs of different functions apart.
+            fingerprint: A fingerprint of the payload: a request with the same ID and another fingerprint is
+                rejected with KeyReused.
+            timeout: The deadline of each attempt's transaction, in seconds from its opening. The default is the
+                client's `transaction_timeout`.
+            retention: The time in whole seconds for which the commit and its result are kept; a day by default.
+            overlap: True to run at once beside another open attempt of the request instead of waiting for it,
+                for instance because that one is known to be gone. The request takes effect once in any case.
+            fresh: True to see every commit that was acknowledged before the attempt began, on any server of the
+                store.
+            reads: Keys to read in the call that opens the transaction, so that getting them needs no call.
+            isolation: The isolation level.
+                "serializable" (the default): an attempt commits only if the versions that it read are still the
+                newest. An attempt that loses has no effect, and another follows after a random pause that grows
+                with each failure, until `attempts_max` or `run_seconds_max` of the client is used up. The check
+                may cost a run that only reads a round trip to the store.
+                "read_atomic": nothing is checked; two runs that read the same version may both overwrite it.
+                None: on a shared store (s3:, dynamodb:, redis:) the level of the keys that the run writes; on a
+                store that a single process holds (memory:, local:) read atomic.
+                On a shared store a serializable run cannot list keys, and cannot use keys whose prefix is read
+                atomic: the server rejects both with the reason (Invalid). Ask for "read_atomic" there.
 
-        isolation: the level.
-        "serializable" (the default): an attempt commits only if what it read is still the newest. One that
-        was overtaken has no effect, and another follows after a pause that is drawn at random and grows,
-        until the client's attempts or its time are used up: then Retry. `Ran.attempts` tells how many
-        there were. The check may cost a run that only reads a round trip to the store.
-        "read_atomic": nothing is checked; two runs that read the same version may both overwrite it.
-        None: the level of the keys that it writes on a shared store (s3:, dynamodb:, redis:), read atomic
-        on one that a single process holds (memory:, local:).
-        On a shared store a serializable run cannot list keys, and cannot use keys whose prefix is read
-        atomic: the server refuses both with the reason (Invalid). Ask for "read_atomic" there.
+        Returns:
+            The outcome of the attempt that committed.
 
-        Raises Unknown if an attempt may have committed; after any other error none has.
+        Raises:
+            Unknown: An attempt may have committed. After any other error none has.
+            Retry: The attempts or the time were used up; `code` is "conflict" if the last attempt lost a conflict.
+            Unavailable: The server could not be reached, or had no room, until the time was used up.
+            InProgress: Another attempt of the request was open until the time was used up.
+            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected a call.
+            Exception: The function's own.
         """
         run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads), isolation))
         while True:
@@ -778,6 +933,9 @@ class Client:
             try:
                 result = _bytes(function(opened))
             except Exception as own:
+                # If a call of the transaction failed in a way that another attempt may not, run again: the
+                # function's exception is likely to follow from it. Otherwise raise it, but only if no earlier
+                # attempt has committed.
                 doomed = opened._doomed
                 opened._abort_quietly()
                 if doomed is not None and run.may_go_on() and run.pace.pause(doomed):
@@ -799,12 +957,28 @@ class Client:
                     fingerprint: Optional[str] = None, timeout: Optional[float] = None,
                     retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
                     reads: Iterable[str] = (), isolation: Optional[str] = None) -> "Transaction":
-        """Opens a transaction by hand. As a context manager it commits at its end with `t.result`, and aborts if an exception leaves it.
+        """Opens a transaction by hand.
 
-        If the request has committed already, `t.replayed` is True, `t.ran` tells, and nothing can be done in it. Nothing is run again: that is what
-        `run` is for. So the level is left to the store unless `isolation` names one: on a store that a
-        single process holds it is read atomic. A serializable transaction that was overtaken raises Retry
-        when it commits.
+        As a context manager it commits at its end with `t.result`, and aborts if an exception leaves it. If the
+        request has committed already, `t.replayed` is True, `t.ran` is the outcome, and the transaction takes
+        no calls.
+
+        A transaction by hand is not run again after a conflict: the commit of a serializable one raises Retry
+        then. Use `run` for that.
+
+        Args:
+            request_id: The request's ID; with None no later call can find the outcome.
+            scope, fingerprint, timeout, retention, overlap, fresh, reads: As in `run`.
+            isolation: The level, as in `run`. With None, the default, it is left to the store: on a store that
+                a single process holds it is read atomic.
+
+        Returns:
+            The transaction.
+
+        Raises:
+            InProgress: Another attempt of the request was open until `run_seconds_max` was used up.
+            Unavailable: The server could not be reached, or had no room, until the time was used up.
+            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected the opening.
         """
         run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads), isolation))
         opened = run.open()
@@ -816,13 +990,28 @@ class Client:
                 scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
                 retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
                 isolation: Optional[str] = _SERIALIZABLE) -> Executed:
-        """Runs operations as one transaction, in one call, in order. Without a request ID a lost answer is Unknown.
+        """Runs operations as one transaction, in one call and in order.
 
-        With a condition or an `Op.add` among the operations, a request without an ID is given one that is drawn at random: a call that is sent again,
-        since its answer was lost, is then known again, and does not meet its own write.
+        After a conflict the transaction is sent again, at most `attempts_max` times in all;
+        `Executed.ran.attempts` is the number of tries.
 
-        isolation: as in `run`. After a conflict it is sent again, as often as a run calls its function;
-        `Executed.ran.attempts` tells how often it ran.
+        If a condition or an `Op.add` is among the operations, a request without an ID gets a random one. So the
+        server recognises a call that is sent again because its answer was lost, and the call does not conflict
+        with its own write.
+
+        Args:
+            request_id: The request's ID. With None, and without conditions and adds, a lost answer is Unknown.
+            ops: The operations.
+            result: The result (bytes or text) that is returned to later attempts of the request.
+            scope, fingerprint, timeout, retention, overlap, fresh, isolation: As in `run`.
+
+        Returns:
+            The outcome, with the results of gets and adds.
+
+        Raises:
+            ConditionFailed: A condition does not hold, and nothing took effect.
+            Unknown: The transaction may have committed. After any other error it has not.
+            AftError: Otherwise the errors of `run`.
         """
         ops = list(ops)
         if request_id is None and any(op._is_conditional() for op in ops):
@@ -844,11 +1033,12 @@ class Client:
                 try:
                     return self._executed(self._resolve(error, pace), result, conflicts)
                 except (Retry, Unavailable) as why:
-                    error = why  # It is known by now that it did not commit.
+                    error = why  # The query showed that it did not commit.
             if isinstance(error, Unknown):
                 doubt = error
             elif not error.retryable and not isinstance(error, InProgress):
-                # Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
+                # Credentials that are rejected now, or a store that is damaged now, say nothing about an
+                # earlier try.
                 raise doubt if doubt and isinstance(error, (Unauthorized, Internal)) else error
             conflicts += error.code == "conflict"
             if conflicts >= self.attempts_max or not pace.pause(error):
@@ -862,7 +1052,10 @@ class Client:
         return Executed(ran, [_read(read) for read in reply.get("results", [])])
 
     def _resolve(self, doubt: AftError, pace: _Pace) -> Dict[str, Any]:
-        """What became of a commit in doubt of a request without an ID: only its transaction can be asked, if it is known."""
+        """Asks for the outcome of a commit in doubt of a request without an ID.
+
+        Only its transaction can be asked. Without a token this raises `doubt`.
+        """
         if doubt.transaction is None:
             raise doubt
         transaction = Transaction(self, None, {"transaction": doubt.transaction})
@@ -872,8 +1065,21 @@ class Client:
         return reply
 
     def get(self, key: str, *, fresh: bool = False) -> Optional[Value]:
-        """A key's value, read by itself; None if it has none. fresh: that of the newest commit that was acknowledged before, on whatever server of
-        the store, or a newer one."""
+        """Reads one key in a transaction of its own.
+
+        Args:
+            key: The key.
+            fresh: True to read the value of the newest commit that was acknowledged before the call, on any
+                server of the store, or a newer one.
+
+        Returns:
+            The value; None if the key has none.
+
+        Raises:
+            Invalid: The key is not valid.
+            Unavailable: The server did not answer until `run_seconds_max` was used up.
+            AftError: The server rejected the call.
+        """
         path = self._alone(key) + ("?fresh=true" if fresh else "")
         pace = _Pace(self.run_seconds_max)
         while True:
@@ -890,11 +1096,30 @@ class Client:
 
     def put(self, key: str, value: Bytes, content_type: Optional[str] = None, *, if_absent: bool = False,
             if_version: Optional[str] = None, if_value: Bytes = None) -> Ran:
-        """Writes one key by itself. Unknown if the answer was lost: it is not sent again, since meanwhile somebody may have written a newer value.
-        Where it must be made exactly once, use `run` or `execute` with a request ID.
+        """Writes one key in a transaction of its own.
 
-        With a condition (see `Op`) it is written once, however often it is sent; ConditionFailed if the condition does not hold. Then the value is
-        at most what one call takes."""
+        If the answer is lost, the write is not sent again, since another client may have written a newer value
+        meanwhile. For a write that must take effect exactly once, use `run` or `execute` with a request ID.
+
+        With a condition (see `Op`) the write takes effect once, also if the call is sent several times. The
+        value must then fit into one call.
+
+        Args:
+            key: The key.
+            value: The value, as bytes or text.
+            content_type: The content type, which reads return with the value.
+            if_absent, if_version, if_value: A condition; at most one of them.
+
+        Returns:
+            The outcome of the commit.
+
+        Raises:
+            ConditionFailed: The condition does not hold, and nothing was written.
+            Unknown: The answer was lost, and the write may have taken effect.
+            Invalid: The key, the content type or the conditions are not valid.
+            Unavailable: The server could not be reached until `run_seconds_max` was used up.
+            AftError: The server rejected the call.
+        """
         if _condition(if_absent, if_version, if_value) is not None:
             op = Op.put(key, value, content_type, if_absent=if_absent, if_version=if_version, if_value=if_value)
             return self.execute(None, [op]).ran
@@ -902,14 +1127,38 @@ class Client:
         return self._write("PUT", key, _bytes(value), headers)
 
     def delete(self, key: str, *, if_version: Optional[str] = None, if_value: Bytes = None) -> Ran:
-        """Deletes one key by itself; otherwise as `put`."""
+        """Deletes one key in a transaction of its own.
+
+        Args:
+            key: The key.
+            if_version, if_value: A condition, as in `put`.
+
+        Returns:
+            The outcome of the commit.
+
+        Raises:
+            AftError: The errors of `put`.
+        """
         if _condition(False, if_version, if_value) is not None:
             return self.execute(None, [Op.delete(key, if_version=if_version, if_value=if_value)]).ran
         return self._write("DELETE", key, None, {})
 
     def add(self, key: str, by: int = 1) -> Optional[int]:
-        """Adds to the number that a key holds as decimal text, and returns the sum; no value counts as 0. It is added once, however often the call is
-        sent. None: it was added, and the answer that told the sum was lost."""
+        """Adds to the number that a key holds as decimal text, in a transaction of its own.
+
+        The number is added once, also if the call is sent several times.
+
+        Args:
+            key: The key. If it has no value, it counts as 0.
+            by: The number to add.
+
+        Returns:
+            The sum; None if the number was added but the answer with the sum was lost.
+
+        Raises:
+            Invalid: The key holds no number, or the sum does not fit into 64 bits.
+            AftError: Otherwise the errors of `execute`.
+        """
         reads = self.execute(None, [Op.add(key, by)]).reads
         return int(reads[0].value.bytes) if reads and reads[0].value else None
 
@@ -937,7 +1186,19 @@ class Client:
         return {} if session is None else {"Aft-Session": session}
 
     def request(self, request_id: str, scope: Optional[str] = None) -> Optional[Found]:
-        """Did the request commit, when, which keys, with what result? None: no commit of it is known."""
+        """Looks a request up.
+
+        Args:
+            request_id: The request's ID.
+            scope: The scope under which it ran.
+
+        Returns:
+            Its commit, with the time, the keys and the result; None if no commit of it is known.
+
+        Raises:
+            Unavailable: The server did not answer until `run_seconds_max` was used up.
+            AftError: The server rejected the call.
+        """
         pace = _Pace(self.run_seconds_max)
         while True:
             try:
@@ -959,7 +1220,18 @@ class Client:
                      found.get("result_size"))
 
     def result(self, request_id: str, scope: Optional[str] = None) -> Optional[bytes]:
-        """What a committed request has left, whatever its size; None if no commit of it is known, or it left nothing."""
+        """Reads the result of a committed request, of any size.
+
+        Args:
+            request_id: The request's ID.
+            scope: The scope under which it ran.
+
+        Returns:
+            The result; None if no commit of the request is known, or if it has no result.
+
+        Raises:
+            AftError: The errors of `request`.
+        """
         pace = _Pace(self.run_seconds_max)
         while True:
             try:
@@ -983,47 +1255,50 @@ def _raw_value(answer: _Answer) -> Value:
 
 def _content_type(text: str) -> str:
     if not text.isascii() or not text.isprintable():
-        raise Invalid(f"a content type is visible ASCII, not {text!r}")
+        raise Invalid(f"a content type must be printable ASCII, not {text!r}")
     return text
 
 
-# --- a transaction --------------------------------------------------------------------------------------------------
+# --- a transaction
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class _BatchIsIn:
-    """The batch has arrived, and its commit is under way or done."""
+    """The answer that a batch has arrived, and that its commit is in flight or done."""
     doubt: AftError
 
 
 @dataclass(eq=False)
 class Transaction:
-    """An open transaction: reads committed versions that fit together and its own writes; writes nothing that others see before it commits.
+    """An open transaction. `Client.transaction` and `Client.run` make it.
 
-    Made by `Client.transaction` and `Client.run`. Small writes wait in it and go with the commit.
+    It reads its own writes and an atomic snapshot of committed versions; others see its writes only after it
+    has committed. Small writes are buffered in it and sent with the commit. One thread uses it at a time.
     """
     _client: Client
     _request_id: Optional[str]
     _opened: Dict[str, Any]
-    #: How it went, once a commit stands.
+    #: The outcome, once it has committed.
     ran: Optional[Ran] = None
     _scope: Optional[str] = None
-    #: What `with` commits with.
+    #: The result with which `with` commits.
     result: Bytes = None
-    # A run commits or aborts it.
+    # True if a run commits or aborts it.
     _of_run: bool = False
     _ended: bool = False
     _buffer: Dict[str, Op] = field(default_factory=dict)
     _buffer_bytes: int = 0
-    # What the opening call read, of keys that were not written since.
+    # The values that the opening call read, of keys that were not written since.
     _reads: Dict[str, Optional[Value]] = field(default_factory=dict)
-    # A call failed in a way that another attempt may not.
+    # The first error of a call after which another attempt may succeed.
     _doomed: Optional[AftError] = None
-    # Writes that the caller believes made may be missing: no commit may follow.
+    # The first error after which writes that the caller believes done may be missing. No commit may follow
+    # it.
     _torn: Optional[AftError] = None
 
     def __post_init__(self) -> None:
-        #: Names it in logs and problems; empty if the request was replayed.
+        #: The transaction's token, which identifies it in logs and problems; empty if the request was replayed.
         self.token: str = self._opened.get("transaction", "")
         for read in map(_read, self._opened.get("results", [])):
             self._reads[read.key] = read.value
@@ -1031,7 +1306,7 @@ class Transaction:
 
     @property
     def replayed(self) -> bool:
-        """Another attempt of the request has committed: nothing is to be done, and `ran` has its result."""
+        """True if another attempt of the request has committed: nothing is left to do, and `ran` is its outcome."""
         return self.ran is not None and self.ran.replayed
 
     def __enter__(self) -> "Transaction":
@@ -1046,7 +1321,20 @@ class Transaction:
             self._abort_quietly()
 
     def get(self, key: str) -> Optional[Value]:
-        """A key's value; None if it has none. Raises Retry if no version is left that fits what was read before."""
+        """Reads a key.
+
+        Args:
+            key: The key.
+
+        Returns:
+            The value; None if the key has none.
+
+        Raises:
+            Retry: No version is left that fits the earlier reads, or the server has forgotten the transaction:
+                run the request again.
+            Unavailable: The server did not answer.
+            Invalid: The key is not valid, or the transaction has ended.
+        """
         self._open()
         own = self._buffer.get(_checked(key))
         if own is not None:
@@ -1063,15 +1351,45 @@ class Transaction:
             raise self._failed(why, False) from None
 
     def put(self, key: str, value: Bytes, content_type: Optional[str] = None) -> None:
-        """Writes a value. What is wrong with a value that waits for the commit is told by the commit."""
+        """Writes a value. A small value is buffered; errors of the server about it are raised by the commit.
+
+        Args:
+            key: The key.
+            value: The value, as bytes or text.
+            content_type: The content type, which reads return with the value.
+
+        Raises:
+            Invalid: The key or the content type is not valid, or the transaction has ended.
+            Retry, Unavailable: The value was too large for the buffer, and its call failed: run the request again.
+        """
         self._write(Op.put(key, value, content_type if content_type is None else _content_type(content_type)))
 
     def delete(self, key: str) -> None:
-        """Deletes a key."""
+        """Deletes a key.
+
+        Args:
+            key: The key.
+
+        Raises:
+            AftError: The errors of `put`.
+        """
         self._write(Op.delete(key))
 
     def list(self, prefix: str = "", after: str = "", page_len: int = 1000) -> Iterator[Listed]:
-        """The keys that begin with a prefix, in the order of their bytes; each page is a call."""
+        """Lists the keys that begin with a prefix, in the order of their bytes. Each page is one call.
+
+        Args:
+            prefix: The prefix; by default all keys are listed.
+            after: The text up to and including which keys are skipped.
+            page_len: The number of keys on a page, 1 to 1,000.
+
+        Returns:
+            An iterator over the keys.
+
+        Raises:
+            AftError: The errors of `get`, while the iterator runs. A serializable transaction cannot list keys
+                on a shared store (Invalid).
+        """
         next_: Optional[str] = after
         while next_ is not None:
             self._open()
@@ -1086,24 +1404,53 @@ class Transaction:
             next_ = page.get("next")
 
     def batch(self, ops: Iterable[Op]) -> List[Read]:
-        """Several operations in one call, in order, with the writes that wait; gives one result for every get. They take effect together in the
-        transaction, or not at all."""
+        """Runs several operations in one call, in order and after the buffered writes.
+
+        They take effect together in the transaction, or not at all.
+
+        Args:
+            ops: The operations.
+
+        Returns:
+            One result for every get, in order.
+
+        Raises:
+            ConditionFailed: A condition does not hold, and no operation took effect.
+            AftError: Otherwise the errors of `get` and `put`.
+        """
         self._open()
         ops = list(ops)
         if len(ops) > BUFFERED_WRITES_MAX or sum(map(Op._weight, ops)) > BUFFERED_VALUE_BYTES_MAX:
-            # The writes that wait would perhaps not fit in beside these.
+            # Send the buffered writes first: with them the call might be too large.
             self._flush([])
         return self._flush(ops)
 
     def commit(self, result: Bytes = None) -> Ran:
-        """Commits; `result` is what later attempts of the request are answered. An outcome in doubt is asked for until it is known, or the run's
-        time is over: then Unknown. After any other error it did not commit and will not. Inside `Client.run`, which commits by
-        itself, Invalid."""
+        """Commits. A commit in doubt is sent again until its outcome is known, or `run_seconds_max` is used up.
+
+        Args:
+            result: The result (bytes or text) that is returned to later attempts of the request. It is stored
+                only if the request has an ID.
+
+        Returns:
+            The outcome.
+
+        Raises:
+            Unknown: The transaction may have committed. After any other error it has not, and will not.
+            Retry: It lost a conflict, or its time was over: run the request again.
+            Invalid: The transaction has ended, or belongs to `Client.run`, which commits by itself.
+            AftError: The server rejected the commit.
+        """
         self._by_hand()
         return self._settle(_bytes(result), _Pace(self._client.run_seconds_max), None)
 
     def abort(self) -> None:
-        """Aborts. To do nothing would do the same, only later."""
+        """Aborts the transaction and drops its writes. Without a call it would be aborted at its deadline.
+
+        Raises:
+            Invalid: The transaction has ended, or belongs to `Client.run`, which aborts if its function raises.
+            AftError: The call failed.
+        """
         self._by_hand()
         self._open()
         self._ended = True
@@ -1114,17 +1461,18 @@ class Transaction:
 
     def _by_hand(self) -> None:
         if self._of_run:
-            raise self._about(Invalid("a run commits or aborts its transaction by itself: return a result or raise"))
+            raise self._about(Invalid("the function of a run must not commit or abort: "
+                                      "return a result to commit, or raise an error to abort"))
 
     def _open(self) -> None:
         if self._ended:
-            raise self._about(Invalid("the transaction has ended: nothing more can be done in it"))
+            raise self._about(Invalid("the transaction has ended and takes no more calls: begin a new one"))
 
     def _about(self, error: AftError) -> AftError:
         return error._about(self._request_id, self.token)
 
     def _wrote(self, version: Optional[str]) -> bool:
-        """Whether a version names what this transaction committed."""
+        """Returns True if this transaction committed `version`."""
         return version is not None and version.split("-", 1)[-1] == self.token.split("-", 1)[-1]
 
     def _write(self, op: Op) -> None:
@@ -1144,7 +1492,7 @@ class Transaction:
         try:
             self._send("DELETE" if op.value is None else "PUT", f"/keys/{_path(op.key)}", op.value, headers, reads=False)
         except (AftError, _NotSent, _NoAnswer) as why:
-            # What was refused is as if it had never been asked for; what was not answered may stand or not.
+            # A write that was rejected had no effect. A write without an answer may have had its effect.
             raise self._failed(why, isinstance(why, _NoAnswer)) from None
         self._reads.pop(op.key, None)
         waited = self._buffer.pop(op.key, None)
@@ -1155,7 +1503,7 @@ class Transaction:
         return waited
 
     def _flush(self, ops: List[Op]) -> List[Read]:
-        """Sends what waits, and these operations after it."""
+        """Sends the buffered writes, and `ops` after them."""
         for op in ops:
             if op.verb != "get":
                 self._reads.pop(op.key, None)
@@ -1168,14 +1516,17 @@ class Transaction:
         try:
             reply = self._send("POST", "/batch", body, {"Content-Type": "application/json"}, reads=reads_only).reply()
         except (AftError, _NotSent, _NoAnswer) as why:
+            # The buffered writes are out of the buffer, and the caller believes them done: after any failure
+            # the transaction must not commit without them.
             torn = bool(waited) or (not reads_only and isinstance(why, _NoAnswer))
             raise self._failed(why, torn) from None
         return [_read(read) for read in reply.get("results", [])]
 
     def _send(self, method: str, rest: str, body: Bytes, headers: Dict[str, str], reads: bool) -> _Answer:
-        """Sends a call, and again where that is harmless: if it was turned away for want of room, and if it only reads and was not answered.
+        """Sends a call, and sends it again where that is harmless.
 
-        A write without an answer is not sent again: its first copy may still be on its way, and would then land after later writes.
+        That is if the server was overloaded, or if the call only reads and got no answer. A write without an answer
+        is not sent again: its first copy may still be in flight, and would then take effect after later writes.
         """
         transport = self._client._transport
         pace, tries = _Pace(transport.call_timeout), 1
@@ -1189,10 +1540,10 @@ class Transaction:
             tries += 1
 
     def _failed(self, why: Exception, torn: bool) -> AftError:
-        """Notes what a failed call means for the transaction."""
+        """Records what a failed call means for the transaction, and returns its error."""
         error = _harmless(why)
         if isinstance(error, NotFound) and error.code != "no_such_path":
-            # Its node has forgotten it, and no commit was sent.
+            # The node has forgotten the transaction, and no commit was sent: run the request again.
             error = error._as(Retry)
         self._about(error)
         if error.retryable and self._doomed is None:
@@ -1210,9 +1561,9 @@ class Transaction:
             try:
                 self._send_abort(ABORT_S_MAX)
             except (AftError, _NotSent, _NoAnswer):
-                pass  # Silence is abort too.
+                pass  # Without an abort the transaction ends at its deadline.
 
-    # --- the commit. The table of answers stands in shim/clients/rust/src/commit.rs.
+    # --- the commit. The table of answers is in shim/clients/rust/src/commit.rs.
 
     def _settle(self, result: bytes, pace: _Pace, times_max: Optional[int]) -> Ran:
         self._open()
@@ -1224,7 +1575,8 @@ class Transaction:
         ops = [op._json() for op in self._take()]
         try:
             if ops:
-                # Sent again whole: if it never arrived, a bare commit would commit the transaction without these writes.
+                # The whole call is repeated: if it never arrived, a bare commit would commit the transaction
+                # without these writes.
                 reply = self._ask("/batch", {"ops": ops, "commit": True, **alone}, None, pace, times_max)
             else:
                 reply = self._ask("/commit", alone, None, pace, times_max)
@@ -1245,7 +1597,10 @@ class Transaction:
 
     def _ask(self, rest: str, message: Dict[str, Any], doubt: Optional[AftError], pace: _Pace,
              times_max: Optional[int]) -> Union[Dict[str, Any], _BatchIsIn]:
-        """Sends a commit until its outcome is known. Raises Unknown, or why it did not commit."""
+        """Sends a commit until its outcome is known.
+
+        Raises Unknown, or the reason why the transaction did not commit.
+        """
         nth, headers = 0, _repeats(self._request_id)
         while True:
             nth += 1
@@ -1255,42 +1610,47 @@ class Transaction:
                 reply = self._client._post(f"/v1/transactions/{self.token}{rest}{query}", message, headers)
                 if reply.get("committed") or reply.get("replayed"):
                     return reply
-                error = Unknown("an answer to a commit that tells of none")
+                error = Unknown("the answer to a commit reports no commit")
             except (AftError, _NotSent, _NoAnswer) as why:
                 error = _committing(why)
                 if isinstance(why, _NotSent) and doubt is None:
-                    # Whoever has opened the transaction is gone, and the transaction with it.
+                    # The server that opened the transaction is gone, and the transaction with it.
                     raise error from None
             if isinstance(error, Unknown):
                 doubt = error
             elif isinstance(error, Unavailable) or error.code == "body_timeout":
-                pass  # This call was turned away: that says nothing of an earlier one.
+                pass  # The server rejected this call for now, which says nothing about an earlier one.
             elif error.code == "ended" and rest == "/batch" and doubt is not None:
                 return _BatchIsIn(doubt)
             elif isinstance(error, (NotFound, Unauthorized, Internal)) and doubt is not None:
-                raise doubt  # Nobody is left to ask, or what is wrong now says nothing of the first call.
+                raise doubt  # The server has forgotten the transaction, or its error says nothing about the first call.
             else:
                 raise error._as(Retry) if isinstance(error, NotFound) else error
             if (times_max is not None and nth >= times_max) or not pace.pause(error):
                 raise doubt or error
 
 
-# --- a run ----------------------------------------------------------------------------------------------------------
+# --- a run
+# ----------------------------------------------------------------------------------------------------------
 
 
 class _Run:
-    """Attempts of one request, one after the other. While a commit is in doubt a named request may run again: one commit record decides for
-    all attempts, and the next opening, or the next commit, is answered with the winner's result."""
+    """The attempts of one request, one after the other.
+
+    A named request may run again while a commit is in doubt, because one commit record decides for all attempts:
+    the next opening, or the next commit, is answered with the winner's result.
+    """
 
     def __init__(self, client: Client, request: _Request) -> None:
         self.client, self.request = client, request
         self.pace = _Pace(client.run_seconds_max)
         self.attempts = 0
-        # Attempts that met a conflict.
+        # The number of attempts that failed with a conflict.
         self.conflicts = 0
-        # An attempt of this run may still be open: waiting for it would be waiting for its deadline.
+        # True if an attempt of this run may still be open. Waiting for it would mean waiting for its
+        # deadline, so the next attempt runs beside it.
         self.beside = False
-        # Attempts that may have committed, each with why that is not known.
+        # The attempts that may have committed, each with the error that left it in doubt.
         self.doubts: List[Tuple[Transaction, AftError]] = []
 
     def may_go_on(self) -> bool:
@@ -1305,7 +1665,7 @@ class _Run:
                     self.client._committed(reply.get("session"))
                     return self._replay(reply.get("version"), _unbase64(reply.get("result")), reply.get("result_size"))
                 if not reply.get("transaction"):
-                    raise _NoAnswer("an opening was answered without a transaction")
+                    raise _NoAnswer("the answer to an opening names no transaction")
                 self.attempts += 1
                 self.beside = True
                 return Transaction(self.client, self.request.id, reply, _scope=self.request.scope)
@@ -1316,12 +1676,15 @@ class _Run:
                 return self.give_up(error)
 
     def _replay(self, version: Optional[str], result: bytes, result_size: Optional[int]) -> Ran:
-        """A commit that was found; perhaps it is one of this run's own."""
+        """Returns the outcome of a commit that was found.
+
+        It is a replay unless the commit is one of this run's attempts in doubt.
+        """
         own = any(transaction._wrote(version) for transaction, _ in self.doubts)
         return Ran(result, not own, version, result_size, self.attempts)
 
     def commit(self, transaction: Transaction, result: bytes) -> Optional[Ran]:
-        """Commits; None if another attempt is to run."""
+        """Commits an attempt. Returns None if another attempt has to run."""
         named = self.request.id is not None
         try:
             ran = transaction._settle(result, self.pace, COMMIT_AGAIN_MAX if named else None)
@@ -1331,7 +1694,7 @@ class _Run:
         self.conflicts += error.code == "conflict"
         if isinstance(error, Unknown):
             if not named:
-                raise error  # Nobody could tell a second commit from the first.
+                raise error  # Without a request ID a second attempt could commit the same request twice.
             self.doubts.append((transaction, error))
         elif not error.retryable:
             return self.give_up(error)
@@ -1340,7 +1703,7 @@ class _Run:
         return self.give_up(error)
 
     def give_up(self, error: AftError) -> Ran:
-        """The run ends with this error, unless a commit in doubt is found, or stays in doubt."""
+        """Ends the run with `error`, unless a commit in doubt turns out to have taken effect, or stays in doubt."""
         found = self.clear_doubts()
         if isinstance(found, Ran):
             return found
@@ -1349,7 +1712,11 @@ class _Run:
         raise found or error
 
     def clear_doubts(self) -> Union[None, Ran, AftError]:
-        """Aborts the attempts in doubt (one that was aborted never commits), or finds out that one has committed. None: none did."""
+        """Aborts the attempts in doubt, since an aborted transaction never commits.
+
+        If that fails for one, looks the request up until it is found or the time is over. Returns None if no attempt
+        has committed, the outcome if one has, and the error if that stays unknown.
+        """
         left = []
         for transaction, why in self.doubts:
             try:
