@@ -8,67 +8,84 @@
 //       await t.put('stock/tea', String(left - 1))
 //       await t.put('orders/22', '1 tea')
 //       return 'sold'
-//     })                                    // takes effect once, however often it is called
+//     })                                    // takes effect once, also if it is called again
 //     ran.result, ran.replayed              // <Buffer 'sold'>, false
 //
-// Two runs that read the same stock and both take one from it do not lose an order: runs are
-// serializable, and the one that was overtaken runs again.
+// Concurrent runs: runs are serializable. If two runs read the same stock and both take one from it,
+// one commits, and the other runs again, so that no order is lost.
 //
-// What is tried again, and why that is safe: a call that cannot commit is repeated freely, in a new transaction, for whatever became of the old
-// one was only ever in its own buffer. A call that commits is repeated only in a form that cannot commit twice or in part: the same call on the same
-// transaction, or another attempt under the same request ID. Where neither is left, the error is `Unknown`. (docs/decisions/0008-clients.md)
+// Safe retries: a call that cannot commit is repeated freely, in a new transaction, since the old
+// transaction's writes were never visible to others. A call that commits is repeated only in a form
+// that can commit neither twice nor in part: the same call on the same transaction, or another attempt
+// under the same request ID. Where neither is possible, the error is `Unknown`.
+// (docs/decisions/0008-clients.md)
 //
-// Values are bytes; text is written as UTF-8. What each call takes and gives stands in index.d.ts.
+// Values are bytes; text is written as UTF-8. The arguments, results and errors of each call are
+// documented in index.d.ts.
 
 import { randomUUID } from 'node:crypto'
 import http from 'node:http'
 import https from 'node:https'
 
-// An idle connection is kept so long: below the 30 s after which a server closes it.
+// The time that an idle connection is kept: below the 30 s after which a server closes it.
 const IDLE_MS_MAX = 20_000
-// Connections that are kept idle: as many calls as one program has under way, as a rule.
+// The most idle connections that are kept: as many as one program usually has calls in flight.
 const IDLE_CONNECTIONS_MAX = 64
-// A larger value is sent at once, as a raw body: what it costs is bytes, not calls.
+// The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in its bytes,
+// not in the call.
 const BUFFERED_VALUE_BYTES_MAX = 64 << 10
-// Writes that wait for the commit call: half of what one call may have.
+// The most writes that are buffered: half of what one call may have.
 const BUFFERED_WRITES_MAX = 500
-// The most bytes of writes that may wait: in base64, with room to spare, below the 8 MiB that a body may have.
+// The most bytes of buffered writes that can be set: in base64 they are, with some room, below the 8 MiB that
+// a body may have.
 const WRITE_BUFFER_BYTES_LIMIT = 4 << 20
-// How long an opening waits, on the server, for another open attempt of its request: as long as servers do by default.
+// The longest time that an opening waits, on the server, for another open attempt of its request: the
+// servers' default.
 const WAIT_MS_MAX = 5_000
-// How often a call inside a transaction is sent in all, where repeating it is harmless.
+// The most times that a call inside a transaction is sent, if repeating it is harmless.
 const TRIES_IN_PLACE_MAX = 3
-// How often a commit in doubt is sent again while another attempt could tell as well: then a new attempt is the better question.
+// The most times that a commit is sent if the request has an ID. After that a new attempt finds out as much,
+// and makes progress.
 const COMMIT_AGAIN_MAX = 3
-// The first pause before another try: some store round trips. The longest of our own: what a person would not call broken.
+// The first pause between tries: a few round trips to a store.
 const PAUSE_MS_FIRST = 10
+// The longest pause that the client chooses: short enough that a person who waits does not notice a stall.
 const PAUSE_MS_MAX = 1_000
-// The longest pause that a server may ask for: longer than its own figures, far below a run's time.
+// The longest pause that a server may ask for: above the values that servers send, far below a run's time.
 const ASKED_MS_MAX = 5_000
-// The longest key, as the server has it.
+// The longest key in bytes, as the server has it.
 const KEY_BYTES_MAX = 1_088
-// The longest answer, which is held in memory whole. Larger values and results are for a client that reads ranges.
+// The longest answer, which is held in memory as a whole. Larger values and results need a client that reads
+// ranges.
 const ANSWER_BYTES_MAX = 256 << 20
-// A larger body is announced (Expect: 100-continue), and sent when the server asks for it, or says nothing for so long: what is refused by its head is then refused before
-// there is anything to send. A server that closes while it is being sent to has its answer lost, more often than not: Node reads nothing after a write that failed.
+// The largest body that is sent without an announcement. A larger one is announced (Expect: 100-continue),
+// and sent when the server asks for it, or after ANNOUNCED_MS_MAX without an answer. So a call that is
+// rejected by its head is rejected before its body is sent. If a server closes the connection while it
+// receives a body, its answer is usually lost: Node reads nothing after a write that failed.
 const UNANNOUNCED_BYTES_MAX = 256 << 10
 const ANNOUNCED_MS_MAX = 1_000
-// Such a body is sent piece by piece, so that an answer that comes meanwhile is read first.
+// The size of the pieces in which an announced body is sent, so that an answer that comes meanwhile is read
+// first.
 const PIECE_BYTES = 64 << 10
-// How long a run waits for the answer to its abort, whose only use is that nobody waits for a dead attempt.
+// The time that a run waits for the answer to its abort. The abort's only use is that other attempts do not
+// wait for a dead one.
 const ABORT_MS_MAX = 2_000
-// Commits that a session token names, and the bytes of one: time, attempt, request hash.
+// The most commits that a session token names.
 const SESSION_LEN_MAX = 8
-// Format number, and until when transactions are fresh.
+// The bytes before the commits, by the token's format: the format's number, and the time until which
+// transactions are fresh; in format 3 also the node through which everything was seen, and the time after
+// which that counts.
 const SESSION_PREFIX_LEN = { 2: 1 + 8, 3: 1 + 8 + 8 + 8 }
-// Of an entry: time, attempt, request hash; then when it was heard of, flags.
+// The bytes of a commit: its identity (time, attempt, request hash), the time when the client heard of it,
+// and flags.
 const SESSION_IDENTITY_LEN = 8 + 16 + 32
 const SESSION_ENTRY_LEN = SESSION_IDENTITY_LEN + 8 + 1
-// For how long a merged session covers commits that had no room in it, by fresh transactions.
+// The time for which a merged session covers commits that it has no room for, by making transactions fresh.
 const SESSION_COVER_MS = 60_000n
 const DEFAULT_CONTENT_TYPE = 'application/octet-stream'
 
-// --- errors --------------------------------------------------------------------------------------------------------
+// --- errors
+// --------------------------------------------------------------------------------------------------------
 
 export class AftError extends Error {
   constructor (detail, problem) {
@@ -125,24 +142,27 @@ function refusal (status, body) {
     const problem = JSON.parse(body.toString())
     const Kind = OF_CODE.get(problem.code) ?? OF_ACTION.get(problem.action)
     if (Kind) return new Kind(String(problem.detail ?? problem.code), problem)
-  } catch { /* It is no problem document. */ }
-  const text = `status ${status} without a problem document`
-  // The HTTP library refuses these before it reads; any other is of a proxy, which may have passed the call on.
+  } catch { /* The body is not a problem document. */ }
+  const text = `the answer has status ${status} and no problem document; it may come from a proxy`
+  // The server's HTTP library rejects a call with these statuses before it is read. Any other comes from a
+  // proxy, which may have passed the call on.
   return [400, 414, 431].includes(status) ? new Invalid(text) : new NoAnswer(text)
 }
 
 const isOurs = why => why instanceof AftError || why instanceof NotSent || why instanceof NoAnswer
 
-// The error of a call that cannot commit. What is neither a refusal nor a lost answer is a mistake in this file.
+// Returns the error of a call that cannot commit. An exception that is neither the server's error nor a lost
+// answer is a bug in this file, and is thrown.
 function harmless (why) {
   if (!isOurs(why)) throw why
   return why instanceof AftError ? why : new Unavailable(why.message)
 }
 
-// The error of a call that commits.
+// Returns the error of a call that commits.
 const committing = why => why instanceof NoAnswer ? new Unknown(why.message) : harmless(why)
 
-// --- what is read and written --------------------------------------------------------------------------------------
+// --- values, operations and outcomes
+// -------------------------------------------------------------------------------
 
 export const Op = Object.freeze({
   get: key => ({ get: checked(key) }),
@@ -153,22 +173,28 @@ export const Op = Object.freeze({
   delete: (key, condition) => ({ delete: checked(key), ...conditionOf(condition) }),
   check: (key, condition) => {
     const given = conditionOf(condition)
-    if (Object.keys(given).length === 0) throw new Invalid('a check needs ifAbsent, ifVersion or ifValue: it does nothing else')
+    if (Object.keys(given).length === 0) throw new Invalid(
+      'a check without a condition does nothing: give it ifAbsent, ifVersion or ifValue'
+    )
     return { check: checked(key), ...given }
   },
   add: (key, by) => {
-    if (!Number.isSafeInteger(by)) throw new Invalid(`an add has a whole number, not ${by}`)
+    if (!Number.isSafeInteger(by)) throw new Invalid(
+      `an add needs a whole number between -(2^53 - 1) and 2^53 - 1, not ${by}`
+    )
     return { add: checked(key), by }
   }
 })
 
-// A condition as the server has it.
+// Returns a condition's field of an operation, as the server reads it.
 function conditionOf ({ ifAbsent = false, ifVersion, ifValue } = {}) {
   const given = {}
   if (ifAbsent) given.if_absent = true
   if (ifVersion !== undefined) given.if_version = ifVersion
   if (ifValue !== undefined) given.if_value = bytes(ifValue).toString('base64')
-  if (Object.keys(given).length > 1) throw new Invalid('an operation has one of ifAbsent, ifVersion and ifValue')
+  if (Object.keys(given).length > 1) throw new Invalid(
+    'an operation can have only one condition: ifAbsent, ifVersion or ifValue'
+  )
   return given
 }
 
@@ -187,15 +213,15 @@ function opJson (op) {
 function bytes (value) {
   if (value === undefined || value === null) return Buffer.alloc(0)
   if (typeof value === 'string') return Buffer.from(value)
-  // A copy: what waits must not change with the caller's buffer.
+  // Copy the bytes: a buffered write must not change with the caller's buffer.
   if (value instanceof Uint8Array) return Buffer.from(value)
-  throw new Invalid(`a value is text or bytes, not ${typeof value}`)
+  throw new Invalid(`a value must be a string or a Uint8Array, not ${typeof value}`)
 }
 
 function checked (key) {
-  if (typeof key !== 'string') throw new Invalid(`a key is text, not ${typeof key}`)
+  if (typeof key !== 'string') throw new Invalid(`a key must be a string, not ${typeof key}`)
   const encoded = Buffer.from(key)
-  if (encoded.toString() !== key) throw new Invalid('a key is UTF-8: this one has half a surrogate pair')
+  if (encoded.toString() !== key) throw new Invalid('a key must be valid UTF-8: this one has half of a surrogate pair')
   if (encoded.length < 1 || encoded.length > KEY_BYTES_MAX) {
     throw new Invalid(`a key has 1 to ${KEY_BYTES_MAX} bytes; this one has ${encoded.length}`)
   }
@@ -203,7 +229,7 @@ function checked (key) {
 }
 
 function checkedType (text) {
-  if (!/^[ -~]*$/.test(text)) throw new Invalid(`a content type is visible ASCII, not ${JSON.stringify(text)}`)
+  if (!/^[ -~]*$/.test(text)) throw new Invalid(`a content type must be printable ASCII, not ${JSON.stringify(text)}`)
   return text
 }
 
@@ -215,7 +241,7 @@ function readOf (read) {
   return { key: read.key, value }
 }
 
-// How a commit went: `result` is its own, a replay's stands in the reply.
+// Returns the outcome of a commit. `result` is its own result; that of a replay is in the reply.
 function ranOf (reply, replayed, result) {
   const { version = null, result_size: resultSize = null } = reply
   return { result: replayed ? unbase64(reply.result) : result, replayed, version, resultSize, attempts: replayed ? 0 : 1 }
@@ -240,22 +266,28 @@ const most = (one, other) => one > other ? one : other
 
 const seenAt = entry => entry.readBigUInt64BE(SESSION_IDENTITY_LEN)
 
-// What a session token says: until when transactions are fresh, the node through which all was seen, after which time that counts, the commits.
+// Returns the contents of a session token: the time until which transactions are fresh, the node through
+// which everything was seen, the time after which that counts, and the commits.
 function parseSession (token) {
   const raw = Buffer.from(token, 'base64url')
   const prefix = SESSION_PREFIX_LEN[raw[0]]
   const readable = raw.toString('base64url') === token && prefix !== undefined && raw.length >= prefix
-  if (!readable || (raw.length - prefix) % SESSION_ENTRY_LEN !== 0) throw new Error('not a session token of format 2 or 3')
+  if (!readable || (raw.length - prefix) % SESSION_ENTRY_LEN !== 0) throw new Error(
+    'the text is not a session token of format 2 or 3'
+  )
   const number = at => at < prefix ? raw.readBigUInt64BE(at) : 0n
   const entries = []
   for (let at = prefix; at < raw.length; at += SESSION_ENTRY_LEN) entries.push(raw.subarray(at, at + SESSION_ENTRY_LEN))
-  if (entries.some(entry => entry[SESSION_ENTRY_LEN - 1] > 1)) throw new Error('not a session token')
+  if (entries.some(entry => entry[SESSION_ENTRY_LEN - 1] > 1)) throw new Error(
+    'the text is not a session token: its commits are not readable'
+  )
   const [fresh, through, mixed] = [1, 9, 17].map(number)
   const empty = fresh === 0n && through === 0n && mixed === 0n && entries.length === 0
   return { fresh, through, mixed, entries, empty, seen: entries.map(seenAt).reduce(most, 0n) }
 }
 
-// The node through which both were seen, and after which time that counts: when what was seen through the other node is shown by all.
+// Returns the node through which both were seen, and the time after which that counts: by then all nodes show
+// what was seen through the other node.
 function mergeThrough (one, other) {
   const mixed = most(one.mixed, other.mixed)
   if (one.through === other.through || other.empty) return { through: one.through, mixed }
@@ -266,7 +298,7 @@ function mergeThrough (one, other) {
 }
 
 export function mergeSessions (one, other) {
-  // Of two entries of one commit, the one that was heard of last.
+  // If both have an entry of the same commit, keep the one that was heard of last.
   const entries = new Map()
   const both = [one, other].map(parseSession)
   let fresh = most(both[0].fresh, both[1].fresh)
@@ -288,29 +320,35 @@ export function mergeSessions (one, other) {
   return Buffer.concat([prefix, ...newest.slice(0, SESSION_LEN_MAX)]).toString('base64url')
 }
 
-// The header by which a commit repeats its request: a server that has forgotten the transaction answers from the request's record.
+// Returns the header by which a commit repeats its request. With it a server that has forgotten the
+// transaction can answer from the request's record. A request ID with control characters cannot be sent in a
+// header.
 function repeats (requestId) {
   // eslint-disable-next-line no-control-regex
   if (requestId === null || /[\x00-\x1f\x7f]/.test(requestId)) return null
   const escaped = requestId.replaceAll('\\', '\\\\').replaceAll('"', '\\"')
-  // Headers are bytes: UTF-8, which Node takes as text of one byte a character.
+  // The header's bytes are UTF-8. Node takes them as text with one byte for each character.
   return { 'Idempotency-Key': Buffer.from(`"${escaped}"`).toString('latin1') }
 }
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
-/** The least and the greatest pause after so many failures before, in milliseconds, if the server asked for one. @internal */
+/**
+ * Returns the shortest and the longest pause in milliseconds after `nth` earlier failures; `asked` is the
+ * pause that the server asked for.
+ * @internal
+ */
 export function pauseRange (nth, inProgress, asked) {
   const own = Math.min(PAUSE_MS_FIRST * 2 ** Math.min(nth, 20), PAUSE_MS_MAX)
   if (asked === null) return [own / 2, own]
-  // When the other attempt ends at the latest: it is likely to end before.
+  // The server named the latest end of the other attempt, which is likely to end earlier.
   if (inProgress) return [Math.min(own, asked) / 2, Math.min(own, asked)]
-  // Before that it is no use. Those who were told the same do not come back at once.
+  // An earlier try is useless. The random part spreads the clients that got the same answer.
   const least = Math.min(asked, ASKED_MS_MAX)
   return [Math.max(least, own / 2), least + own]
 }
 
-// When to try again: exponential back-off with jitter, within a total time.
+// The pauses between tries: exponential back-off with jitter, within a total time.
 class Pace {
   constructor (ms) {
     this.until = performance.now() + ms
@@ -319,7 +357,7 @@ class Pace {
 
   remaining () { return Math.max(0, this.until - performance.now()) }
 
-  // Pauses after a failure; false, without a pause, if the time would be over after it.
+  // Pauses after a failure. Returns false at once, without a pause, if the time would be over after it.
   async pause (after) {
     const [least, most] = pauseRange(this.nth, after instanceof InProgress, after.retryAfterMs)
     this.nth += 1
@@ -330,17 +368,22 @@ class Pace {
   }
 }
 
-// --- one call ------------------------------------------------------------------------------------------------------
+// --- one call
+// ------------------------------------------------------------------------------------------------------
 
-// Sends calls over kept-alive connections; tries nothing twice.
+// The connections to one server. It keeps idle connections open, and does not retry.
 class Transport {
   constructor (url, { token, connectTimeoutMs = 5_000, callTimeoutMs = 30_000 }) {
-    const wrong = () => new Invalid(`${JSON.stringify(url)} is no server: it is written http://HOST:PORT, without a path`)
+    const wrong = () => new Invalid(
+      `${JSON.stringify(url)} is not the URL of a server: write http://HOST:PORT, without a path`
+    )
     let parts
     try { parts = new URL(url) } catch { throw wrong() }
     const plain = parts.pathname === '/' && !parts.search && !parts.username
     if (!['http:', 'https:'].includes(parts.protocol) || !plain) throw wrong()
-    if (token !== undefined && !/^[!-~]+$/.test(token)) throw new Invalid('the bearer token has characters that a header cannot hold')
+    if (token !== undefined && !/^[!-~]+$/.test(token)) throw new Invalid(
+      'the bearer token contains characters that a header cannot hold: remove line breaks from it'
+    )
     this.module = parts.protocol === 'https:' ? https : http
     this.agent = new this.module.Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS_MAX, timeout: IDLE_MS_MAX })
     this.base = { hostname: parts.hostname.replace(/^\[|\]$/g, ''), port: parts.port || undefined, agent: this.agent }
@@ -349,7 +392,7 @@ class Transport {
     this.callTimeoutMs = callTimeoutMs
   }
 
-  // A success; throws the refusal, NotSent, or NoAnswer.
+  // Sends a call and returns its answer, a success. Throws the server's error, NotSent, or NoAnswer.
   async send (method, path, body, headers = {}, timeoutMs = this.callTimeoutMs) {
     const all = { ...headers }
     if (body !== undefined) all['Content-Length'] = body.length
@@ -357,8 +400,10 @@ class Transport {
     if (this.token !== undefined) all.Authorization = `Bearer ${this.token}`
     const answer = await new Promise((resolve, reject) => {
       let connected = false
-      // An answer has begun, or what cut it off: whatever the request hears then, its answer's end tells.
+      // True once the answer has begun. From then on the end of the answer decides, not errors of the
+      // request.
       let answering = false
+      // The message of the request's first error.
       let broken = null
       const timers = []
       const fail = why => {
@@ -367,17 +412,18 @@ class Transport {
       }
       const request = this.module.request({ ...this.base, method, path, headers: all })
       const after = (ms, why) => timers.push(setTimeout(() => request.destroy(new Error(why)), ms))
-      after(timeoutMs, `nothing within ${timeoutMs} ms`)
+      after(timeoutMs, `timed out after ${timeoutMs} ms`)
       request.on('socket', socket => {
         socket.setNoDelay(true)
-        // A server may answer and close while the body is still being written: what the socket says after that is nobody's, and must not end the process.
+        // A server may answer and close while the body is still being written. Later errors of the socket
+        // have no listener then, and must not end the process.
         if (!heard.has(socket)) {
           heard.add(socket)
           socket.on('error', () => {})
         }
         connected = !socket.connecting
         if (connected) return
-        const connecting = setTimeout(() => request.destroy(new Error(`no connection within ${this.connectTimeoutMs} ms`)), this.connectTimeoutMs)
+        const connecting = setTimeout(() => request.destroy(new Error(`timed out after ${this.connectTimeoutMs} ms`)), this.connectTimeoutMs)
         timers.push(connecting)
         socket.once('connect', () => {
           connected = true
@@ -386,31 +432,35 @@ class Transport {
       })
       request.on('error', why => {
         broken ??= why.message
-        // A server may refuse a large body before it has all of it, and close: its answer is on its way all the same.
+        // A server may reject a large body before it has received all of it, and close. Its answer may be
+        // arriving: then its end decides.
         if (!answering) fail(broken)
       })
       request.on('response', response => {
         const { 'content-length': length, 'transfer-encoding': coding } = response.headers
-        // Otherwise nobody could tell the answer's end from that of a broken connection.
-        if (length === undefined && coding === undefined && response.statusCode !== 204) return request.destroy(new Error('an answer without a length'))
+        // Without a length, a broken connection would look like the end of the answer.
+        if (length === undefined && coding === undefined && response.statusCode !== 204) return request.destroy(new Error(
+          'the answer states no length, so a broken connection could not be detected'
+        ))
         answering = true
         const chunks = []
         let len = 0
         response.on('data', chunk => {
           chunks.push(chunk)
           len += chunk.length
-          if (len > ANSWER_BYTES_MAX) request.destroy(new Error('the answer is too long'))
+          if (len > ANSWER_BYTES_MAX) request.destroy(new Error('the answer is longer than 256 MiB'))
         })
         response.on('error', why => fail(broken ?? why.message))
-        // After its end this says nothing new.
-        response.on('close', () => fail(broken ?? 'the answer is not whole'))
+        // After 'end' this has no effect: the promise is settled.
+        response.on('close', () => fail(broken ?? 'the answer is incomplete'))
         response.on('end', () => {
-          if (!response.complete) return fail(broken ?? 'the answer is not whole')
+          if (!response.complete) return fail(broken ?? 'the answer is incomplete')
           timers.forEach(clearTimeout)
           const sent = request.writableFinished
-          // Nobody wants the rest of the body.
+          // The server does not read the rest of the body.
           if (!sent) request.destroy()
-          if (!sent && response.statusCode < 400) return fail(`status ${response.statusCode} to a call that was cut off`)
+          // A success to a part of the body says nothing about the call.
+          if (!sent && response.statusCode < 400) return fail(`the server answered status ${response.statusCode} before the whole body was sent`)
           resolve({ status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) })
         })
       })
@@ -435,7 +485,7 @@ function sendPiece (request, body, at, over) {
   const end = Math.min(at + PIECE_BYTES, body.length)
   if (end === body.length) return request.end(body.subarray(at))
   request.write(body.subarray(at, end), why => {
-    // What is wrong, the request hears as well.
+    // The request gets the same error.
     if (!why) setImmediate(sendPiece, request, body, end, over)
   })
 }
@@ -444,18 +494,21 @@ function reply (answer) {
   try {
     const reply = JSON.parse(answer.body.toString())
     if (reply !== null && typeof reply === 'object') return reply
-  } catch { /* It is no JSON. */ }
-  throw new NoAnswer('an answer that is no reply')
+  } catch { /* The body is not JSON. */ }
+  throw new NoAnswer('the answer is not a valid reply')
 }
 
-// --- the client ----------------------------------------------------------------------------------------------------
+// --- the client
+// ----------------------------------------------------------------------------------------------------
 
-// What a commit carries. Without a request ID nobody comes back for the result, and to store it would take the right to write.
+// Returns the result's field of a commit. Without a request ID no later attempt can ask for the result, and
+// storing it would need the right to write.
 function resultOf (result, requestId) {
   return result.length > 0 && requestId !== null && requestId !== undefined ? { result: result.toString('base64') } : {}
 }
 
-// `level`: what is asked for unless the options say otherwise; null leaves it to the store.
+// Returns the message that opens an attempt. `level` is the level if the options name none; null leaves it to
+// the store.
 function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
   const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation = level, reads = [] } = options
   const begin = {
@@ -471,10 +524,10 @@ function beginOf (client, requestId, options, level, waitMs, beside, conflicts) 
   return begin
 }
 
-// The level of runs and whole transactions: they run again after a conflict.
+// The default level of runs and whole transactions, which run again after a conflict.
 const SERIALIZABLE = 'serializable'
 
-// Sockets whose late errors are heard.
+// The sockets that have a listener for late errors.
 const heard = new WeakSet()
 
 export class Client {
@@ -501,10 +554,11 @@ export class Client {
   _committed (token) {
     if (!token || !this._options.session) return
     try {
-      // Two transactions at once continue one token in two ways, and a replay starts a new one: so tokens are merged.
+      // Two transactions at once continue one token in two ways, and a replay starts a new one. So tokens are
+      // merged.
       this._session = this._session === null ? token : mergeSessions(token, this._session)
     } catch {
-      // Of a newer server: then the last one counts.
+      // The token comes from a newer server: then the last one is kept.
       this._session = token
     }
   }
@@ -519,6 +573,9 @@ export class Client {
       try {
         result = bytes(await fn(opened))
       } catch (own) {
+        // If a call of the transaction failed in a way that another attempt may not, run again: the
+        // function's error is likely to follow from it. Otherwise throw it, but only if no earlier attempt
+        // has committed.
         const doomed = opened._doomed
         await opened._abortQuietly()
         if (doomed !== null && run.mayGoOn() && await run.pace.pause(doomed)) continue
@@ -538,7 +595,8 @@ export class Client {
   }
 
   async execute (requestId, ops, result, options = {}) {
-    // A call that is sent again, since its answer was lost, is then known again, and does not meet its own write.
+    // With an ID the server recognises a call that is sent again because its answer was lost, and the call
+    // does not conflict with its own write.
     if ((requestId === null || requestId === undefined) && ops.some(isConditional)) requestId = randomUUID()
     const kept = bytes(result)
     const pace = new Pace(this._options.runMsMax)
@@ -560,13 +618,14 @@ export class Client {
           return this._executed(await this._resolve(error, pace), kept, conflicts)
         } catch (why) {
           if (!why.retryable) throw why
-          error = why // It is known by now that it did not commit.
+          error = why // The query showed that it did not commit.
         }
       }
       if (error instanceof Unknown) {
         doubt = error
       } else if (!error.retryable && !(error instanceof InProgress)) {
-        // Credentials that no longer hold, or a store that is damaged now, say nothing of an earlier sending.
+        // Credentials that are rejected now, or a store that is damaged now, say nothing about an earlier
+        // try.
         throw error instanceof Unauthorized || error instanceof Internal ? doubt ?? error : error
       }
       if (error.code === 'conflict') conflicts += 1
@@ -581,7 +640,8 @@ export class Client {
     return { ran: { ...ran, attempts: ran.attempts + conflicts }, reads: (reply.results ?? []).map(readOf) }
   }
 
-  // What became of a commit in doubt of a request without an ID: only its transaction can be asked, if it is known.
+  // Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction can be asked;
+  // without a token this throws `doubt`.
   async _resolve (doubt, pace) {
     if (doubt.transaction === null) throw doubt
     const reply = await new Transaction(this, null, { transaction: doubt.transaction })._ask('/commit', {}, doubt, pace, Infinity)
@@ -689,7 +749,8 @@ export class Client {
   }
 }
 
-// --- a transaction -------------------------------------------------------------------------------------------------
+// --- a transaction
+// -------------------------------------------------------------------------------------------------
 
 export class Transaction {
   /** @internal */
@@ -700,15 +761,16 @@ export class Transaction {
     this.token = opened.transaction ?? ''
     this.ran = ran
     this._ended = ran !== null
-    // A run commits or aborts it.
+    // True if a run commits or aborts it.
     this._ofRun = false
     this._buffer = new Map()
     this._bufferBytes = 0
-    // What the opening call read, of keys that were not written since.
+    // The values that the opening call read, of keys that were not written since.
     this._reads = new Map((opened.results ?? []).map(readOf).map(read => [read.key, read.value]))
-    // A call failed in a way that another attempt may not.
+    // The first error of a call after which another attempt may succeed.
     this._doomed = null
-    // Writes that the caller believes made may be missing: no commit may follow.
+    // The first error after which writes that the caller believes done may be missing. No commit may follow
+    // it.
     this._torn = null
   }
 
@@ -756,7 +818,7 @@ export class Transaction {
   async batch (ops) {
     this._open()
     if (ops.length > BUFFERED_WRITES_MAX || ops.reduce((sum, op) => sum + weight(op), 0) > BUFFERED_VALUE_BYTES_MAX) {
-      // The writes that wait would perhaps not fit in beside these.
+      // Send the buffered writes first: with them the call might be too large.
       await this._flush([])
     }
     return this._flush(ops)
@@ -779,16 +841,20 @@ export class Transaction {
   }
 
   _byHand () {
-    if (this._ofRun) throw this._about(new Invalid('a run commits or aborts its transaction by itself: return a result or throw'))
+    if (this._ofRun) throw this._about(new Invalid(
+      'the function of a run must not commit or abort: return a result to commit, or throw an error to abort'
+    ))
   }
 
   _open () {
-    if (this._ended) throw this._about(new Invalid('the transaction has ended: nothing more can be done in it'))
+    if (this._ended) throw this._about(new Invalid(
+      'the transaction has ended and takes no more calls: begin a new one'
+    ))
   }
 
   _about (error) { return error._about(this._requestId, this.token) }
 
-  // Whether a version names what this transaction committed.
+  // Returns true if this transaction committed `version`.
   _wrote (version) { return version?.split('-')[1] === this.token.split('-')[1] }
 
   async _write (op) {
@@ -812,7 +878,7 @@ export class Transaction {
     try {
       await this._send(op.put === undefined ? 'DELETE' : 'PUT', `/keys/${encodeName(key)}`, op.value, headers, false)
     } catch (why) {
-      // What was refused is as if it had never been asked for; what was not answered may stand or not.
+      // A write that was rejected had no effect. A write without an answer may have had its effect.
       throw this._failed(why, why instanceof NoAnswer)
     }
     this._reads.delete(key)
@@ -833,7 +899,7 @@ export class Transaction {
     return waited
   }
 
-  // Sends what waits, and these operations after it.
+  // Sends the buffered writes, and `ops` after them.
   async _flush (ops) {
     for (const op of ops) if (!isGet(op)) this._reads.delete(keyOf(op))
     const waited = this._take()
@@ -845,13 +911,17 @@ export class Transaction {
       const answer = await this._send('POST', '/batch', body, { 'Content-Type': 'application/json' }, readsOnly)
       return (reply(answer).results ?? []).map(readOf)
     } catch (why) {
+      // The buffered writes are out of the buffer, and the caller believes them done: after any failure the
+      // transaction must not commit without them.
       throw this._failed(why, waited.length > 0 || (!readsOnly && why instanceof NoAnswer))
     }
   }
 
-  // Sends a call, and again where that is harmless: if it was turned away for want of room, and if it only reads and was not answered.
+  // Sends a call, and sends it again where that is harmless: if the server was overloaded, or if the call
+  // only reads and got no answer.
   //
-  // A write without an answer is not sent again: its first copy may still be on its way, and would then land after later writes.
+  // A write without an answer is not sent again: its first copy may still be in flight, and would then take
+  // effect after later writes.
   async _send (method, rest, body, headers, reads) {
     const transport = this._client._transport
     const pace = new Pace(transport.callTimeoutMs)
@@ -865,10 +935,10 @@ export class Transaction {
     }
   }
 
-  // Notes what a failed call means for the transaction.
+  // Records what a failed call means for the transaction, and returns its error.
   _failed (why, torn) {
     let error = harmless(why)
-    // Its node has forgotten it, and no commit was sent.
+    // The node has forgotten the transaction, and no commit was sent: run the request again.
     if (error instanceof NotFound && error.code !== 'no_such_path') error = new Retry(error.detail, error.problem)
     this._about(error)
     if (error.retryable) this._doomed ??= error
@@ -886,11 +956,11 @@ export class Transaction {
     try {
       await this._sendAbort(ABORT_MS_MAX)
     } catch (why) {
-      harmless(why) // Silence is abort too.
+      harmless(why) // Without an abort the transaction ends at its deadline.
     }
   }
 
-  // The table of answers stands in shim/clients/rust/src/commit.rs.
+  // Commits. The table of answers is in shim/clients/rust/src/commit.rs.
   async _settle (result, pace, timesMax) {
     this._open()
     if (this._torn !== null) {
@@ -902,7 +972,8 @@ export class Transaction {
     const ops = this._take().map(opJson)
     let reply
     try {
-      // Sent again whole: if it never arrived, a bare commit would commit the transaction without these writes.
+      // The whole call is repeated: if it never arrived, a bare commit would commit the transaction without
+      // these writes.
       if (ops.length > 0) reply = await this._ask('/batch', { ops, commit: true, ...alone }, null, pace, timesMax)
       else reply = await this._ask('/commit', alone, null, pace, timesMax)
       if (reply.batchIsIn) reply = await this._ask('/commit', alone, reply.batchIsIn, pace, timesMax)
@@ -919,8 +990,8 @@ export class Transaction {
     return this.ran
   }
 
-  // Sends a commit until its outcome is known. Throws Unknown, or why it did not commit. `{batchIsIn: doubt}`: the batch has arrived, and its
-  // commit is under way or done.
+  // Sends a commit until its outcome is known. Throws Unknown, or the reason why it did not commit. Returns
+  // `{batchIsIn: doubt}` if the batch has arrived, and its commit is in flight or done.
   async _ask (rest, message, doubt, pace, timesMax) {
     const headers = repeats(this._requestId)
     const query = headers !== null && this._scope ? `?scope=${encodeURIComponent(this._scope)}` : ''
@@ -929,20 +1000,20 @@ export class Transaction {
       try {
         const reply = await this._client._post(`/v1/transactions/${this.token}${rest}${query}`, message, headers ?? {})
         if (reply.committed || reply.replayed) return reply
-        error = new Unknown('an answer to a commit that tells of none')
+        error = new Unknown('the answer to a commit reports no commit')
       } catch (why) {
         error = committing(why)
-        // Whoever has opened the transaction is gone, and the transaction with it.
+        // The server that opened the transaction is gone, and the transaction with it.
         if (why instanceof NotSent && doubt === null) throw error
       }
       if (error instanceof Unknown) {
         doubt = error
       } else if (error instanceof Unavailable || error.code === 'body_timeout') {
-        // This call was turned away: that says nothing of an earlier one.
+        // The server rejected this call for now, which says nothing about an earlier one.
       } else if (error.code === 'ended' && rest === '/batch' && doubt !== null) {
         return { batchIsIn: doubt }
       } else if ((error instanceof NotFound || error instanceof Unauthorized || error instanceof Internal) && doubt !== null) {
-        throw doubt // Nobody is left to ask, or what is wrong now says nothing of the first call.
+        throw doubt // The server has forgotten the transaction, or its error says nothing about the first call.
       } else {
         throw error instanceof NotFound ? new Retry(error.detail, error.problem) : error
       }
@@ -951,10 +1022,12 @@ export class Transaction {
   }
 }
 
-// --- a run ---------------------------------------------------------------------------------------------------------
+// --- a run
+// ---------------------------------------------------------------------------------------------------------
 
-// Attempts of one request, one after the other. While a commit is in doubt a named request may run again: one commit record decides for all
-// attempts, and the next opening, or the next commit, is answered with the winner's result.
+// The attempts of one request, one after the other. A named request may run again while a commit is in doubt,
+// because one commit record decides for all attempts: the next opening, or the next commit, is answered with
+// the winner's result.
 class Run {
   constructor (client, requestId, options, level) {
     this.client = client
@@ -963,11 +1036,12 @@ class Run {
     this.level = level
     this.pace = new Pace(client._options.runMsMax)
     this.attempts = 0
-    // Attempts that met a conflict.
+    // The number of attempts that failed with a conflict.
     this.conflicts = 0
-    // An attempt of this run may still be open: waiting for it would be waiting for its deadline.
+    // True if an attempt of this run may still be open. Waiting for it would mean waiting for its deadline,
+    // so the next attempt runs beside it.
     this.beside = false
-    // Attempts that may have committed, each with why that is not known.
+    // The attempts that may have committed, each with the error that left it in doubt.
     this.doubts = []
   }
 
@@ -984,7 +1058,7 @@ class Run {
           this.client._committed(reply.session)
           return this.replay(ranOf(reply, true))
         }
-        if (!reply.transaction) throw new NoAnswer('an opening was answered without a transaction')
+        if (!reply.transaction) throw new NoAnswer('the answer to an opening names no transaction')
         this.attempts += 1
         this.beside = true
         return new Transaction(this.client, this.requestId, reply, null, this.options.scope)
@@ -996,12 +1070,13 @@ class Run {
     }
   }
 
-  // A commit that was found; perhaps it is one of this run's own.
+  // Returns the outcome of a commit that was found. It is a replay unless the commit is one of this run's
+  // attempts in doubt.
   replay (ran) {
     return { ...ran, attempts: this.attempts, replayed: !this.doubts.some(({ transaction }) => transaction._wrote(ran.version)) }
   }
 
-  // Commits; null if another attempt is to run.
+  // Commits an attempt. Returns null if another attempt has to run.
   async commit (transaction, result) {
     let error
     try {
@@ -1012,7 +1087,7 @@ class Run {
     }
     if (error.code === 'conflict') this.conflicts += 1
     if (error instanceof Unknown) {
-      if (this.requestId === null) throw error // Nobody could tell a second commit from the first.
+      if (this.requestId === null) throw error // Without a request ID a second attempt could commit twice.
       this.doubts.push({ transaction, error })
     } else if (!error.retryable) {
       return this.giveUp(error)
@@ -1021,7 +1096,7 @@ class Run {
     return this.giveUp(error)
   }
 
-  // The run ends with this error, unless a commit in doubt is found, or stays in doubt.
+  // Ends the run with `error`, unless a commit in doubt turns out to have taken effect, or stays in doubt.
   async giveUp (error) {
     const found = await this.clearDoubts()
     if (found !== null && !(found instanceof AftError)) return found
@@ -1031,7 +1106,9 @@ class Run {
     throw found ?? error
   }
 
-  // Aborts the attempts in doubt (one that was aborted never commits), or finds out that one has committed. null: none did.
+  // Aborts the attempts in doubt, since an aborted transaction never commits. If that fails for one, looks
+  // the request up until it is found or the time is over. Returns null if no attempt has committed, the
+  // outcome if one has, and the error if that stays unknown.
   async clearDoubts () {
     const left = []
     for (const doubt of this.doubts) {

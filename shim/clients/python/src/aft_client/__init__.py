@@ -309,7 +309,7 @@ class Found:
     hash: str
     #: The identity of the committed transaction.
     version: str
-    #: The time of the commit, and the time until which it is kept at least, as the server writes them.
+    #: The time of the commit, and the time until which it is kept at least (RFC 3339).
     committed_at: str
     kept_until: str
     #: The keys that it wrote.
@@ -1462,7 +1462,7 @@ class Transaction:
     def _by_hand(self) -> None:
         if self._of_run:
             raise self._about(Invalid("the function of a run must not commit or abort: "
-                                      "return a result to commit, or raise an error to abort"))
+                                      "return a result to commit, or raise an exception to abort"))
 
     def _open(self) -> None:
         if self._ended:
