@@ -1,6 +1,7 @@
-// Goal: the Node client keeps the protocol's promises where the network does not keep its own. Method: a real server, named by the environment variable AFT_URL;
-// between it and the client an interposer that plays a script call by call, or a cutter that cuts connections at random bytes and delivers late. Seeds are printed first;
-// AFT_CLIENT_SEED replays.
+// Goal: the Node client keeps the protocol's promises although the network fails. Method: a real server, at
+// the URL in the environment variable AFT_URL. Between it and the client is an interposer, which plays a
+// script call by call, or a cutter, which cuts connections at random bytes and delivers calls late. Seeds are
+// printed first; AFT_CLIENT_SEED replays one.
 //
 //     AFT_URL=http://127.0.0.1:7400 node --test test/
 
@@ -17,7 +18,7 @@ import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
 
 const URL_OF_SERVER = process.env.AFT_URL
-assert.ok(URL_OF_SERVER, 'AFT_URL names no server')
+assert.ok(URL_OF_SERVER, 'set AFT_URL to the URL of a running server')
 const SERVER = new URL(URL_OF_SERVER)
 const SEED = Number(process.env.AFT_CLIENT_SEED ?? 1)
 const VECTORS = JSON.parse(readFileSync(new URL('../../vectors.json', import.meta.url)))
@@ -33,7 +34,7 @@ const ACTIONS = {
   unauthorized: [401, 'unauthorized'], damaged: [503, 'internal'], of_next_year: [409, 'retry']
 }
 
-// A name that no other test uses: all share one server.
+// Returns a name that no other test uses, since all tests share one server.
 const fresh = (name = 'r') => `${name}-${randomUUID()}`
 const number = value => value === null ? 0 : Number(value.bytes.toString())
 const text = value => value === null ? null : value.bytes.toString()
@@ -63,7 +64,7 @@ function nameOf (method, path) {
 
 const listen = server => new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}`)))
 
-// A server between client and server that notes every call, and for each asks a script what to do with it.
+// Starts a server between client and server that records every call, and does with each what a script says.
 async function interpose (script, use) {
   const calls = []
   const server = http.createServer(async (request, response) => {
@@ -100,7 +101,7 @@ async function interpose (script, use) {
   }
 }
 
-// Numbers from 0 up to 1, from a seed (mulberry32).
+// Returns a generator of numbers from 0 up to 1, from a seed (mulberry32).
 function randomFrom (seed) {
   let state = seed >>> 0
   return () => {
@@ -111,7 +112,8 @@ function randomFrom (seed) {
   }
 }
 
-// A TCP proxy that cuts every connection at a byte that a seed chooses, in either direction; and sometimes delivers what was sent after the cut.
+// Starts a TCP proxy that cuts every connection at a byte that a seed chooses, in either direction. Sometimes
+// it delivers the call to the server after it has cut off the client.
 async function cut (seed, use) {
   const random = randomFrom(seed)
   const counted = { cuts: 0 }
@@ -133,7 +135,7 @@ async function cut (seed, use) {
         if (kind === 'up') return server.end(chunk.subarray(0, limit - up), end)
         await sleep(pause)
         server.write(chunk)
-        // Time for the server to carry it out before it finds nobody there.
+        // Give the server time to carry the call out before it notices that the client is gone.
         await sleep(100)
         return end()
       }
@@ -161,7 +163,7 @@ async function cut (seed, use) {
   }
 }
 
-test('every verb', async () => {
+test('every verb works with and without the write buffer', async () => {
   for (const writeBufferBytesMax of [1 << 20, 0]) {
     const client = new Client(URL_OF_SERVER, { writeBufferBytesMax })
     const own = fresh()
@@ -174,7 +176,7 @@ test('every verb', async () => {
     const typed = await t.get(own + 'typed')
     assert.deepEqual([text(typed), typed.contentType, typed.version], ['{}', 'application/json', 'uncommitted'])
     assert.equal(await t.get(own + 'gone'), null)
-    assert.equal(await client.get(own + 'typed'), null, 'nobody else sees it')
+    assert.equal(await client.get(own + 'typed'), null, 'others do not see an uncommitted write')
     const sorted = [...keys, own + 'typed'].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
     assert.deepEqual(await all(t.list(own, { pageLen: 3 })), sorted)
     const large = Buffer.alloc(300_000, 7)
@@ -230,7 +232,8 @@ test('runs replay and are looked up', async () => {
   assert.deepEqual([again.ran.result.toString(), again.ran.replayed, again.reads], ['done', true, []])
   await assert.rejects(client.execute(request, [Op.put(key, '2')], 'done'), aft.KeyReused)
   assert.deepEqual([(await client.result(request)).toString(), await client.result(fresh())], ['done', null])
-  // Results that are too large for a commit call are put by others, and read by a call of their own.
+  // A result that is too large for a commit call is put by a call that this client does not have, and read by
+  // a call of its own.
   request = fresh()
   const large = Buffer.alloc(2 << 20, 7)
   const other = await client.begin(request)
@@ -265,7 +268,7 @@ test("the README's stock is sold once by ten workers", async () => {
   client.close()
 })
 
-test('conflicts have an end', async () => {
+test('conflicts are retried up to attemptsMax', async () => {
   for (const conflicts of [0, 2, 9]) {
     const key = fresh()
     await interpose((name, before) => before < conflicts ? 'conflict' : PASS, async ({ url }) => {
@@ -286,7 +289,7 @@ test('conflicts have an end', async () => {
   })
 })
 
-test('conditions and sums', async () => {
+test('conditions hold or fail, and sums add up', async () => {
   const [client, key, counter] = [new Client(URL_OF_SERVER), fresh(), fresh()]
   const fails = call => assert.rejects(call, error => error instanceof aft.ConditionFailed && error instanceof aft.Invalid && error.code === 'condition_failed')
   const first = await client.put(key, 'a', null, { ifAbsent: true })
@@ -297,7 +300,7 @@ test('conditions and sums', async () => {
   await fails(() => client.put(key, 'c', null, { ifVersion: first.version }))
   await fails(() => client.put(key, 'c', null, { ifValue: 'a' }))
   await client.put(key, 'c', null, { ifValue: Buffer.from('b') })
-  // Of one key for another, in a whole transaction and in a run.
+  // A condition on one key for a write of another, in a whole transaction and in a run.
   await client.execute(null, [Op.check(key, { ifValue: 'c' }), Op.put(counter, '5')])
   await fails(() => client.execute(null, [Op.check(key, { ifAbsent: true }), Op.put(counter, '6')]))
   await fails(() => client.run(null, t => t.batch([Op.put(key, 'd', null, { ifAbsent: true })])))
@@ -313,7 +316,7 @@ test('conditions and sums', async () => {
   client.close()
 })
 
-test('what is sent again does not meet itself', async () => {
+test('a conditional write that is sent again does not conflict with itself', async () => {
   const direct = new Client(URL_OF_SERVER)
   for (const act of [CUT_BEFORE, CUT_AFTER, BAD_GATEWAY]) {
     const [key, counter] = [fresh(), fresh()]
@@ -332,7 +335,7 @@ test('what is sent again does not meet itself', async () => {
   direct.close()
 })
 
-test('the levels', async () => {
+test('only serializable runs repeat after an overwrite', async () => {
   const [client, key] = [new Client(URL_OF_SERVER), fresh()]
   const conflict = error => error instanceof aft.Retry && error.code === 'conflict'
   await client.put(key, '0')
@@ -366,7 +369,7 @@ test('the levels', async () => {
   client.close()
 })
 
-test("a function's error aborts and comes back", async () => {
+test("a function's error aborts and is thrown", async () => {
   const [client, request, key] = [new Client(URL_OF_SERVER), fresh(), fresh()]
   let called = 0
   const run = client.run(request, async t => {
@@ -378,18 +381,18 @@ test("a function's error aborts and comes back", async () => {
   assert.deepEqual([called, await client.get(key)], [1, null])
   const since = performance.now()
   assert.equal((await client.run(request, () => '2')).result.toString(), '2')
-  assert.ok(performance.now() - since < 4_000, 'nobody is waited for')
+  assert.ok(performance.now() - since < 4_000, 'the next run does not wait for an aborted attempt')
   client.close()
 })
 
-test('a function does not commit', async () => {
+test('a function of a run must not commit or abort', async () => {
   const [client, request] = [new Client(URL_OF_SERVER), fresh()]
   for (const fn of [t => t.commit(), t => t.abort()]) await assert.rejects(client.run(request, fn), aft.Invalid)
   assert.equal(await client.request(request), null)
   client.close()
 })
 
-test('calls of a transaction', async () => {
+test('a transaction takes few calls', async () => {
   const [counter, entry] = [fresh(), fresh()]
   const fn = async t => {
     const next = await increment(t, counter)
@@ -418,7 +421,7 @@ test('calls of a transaction', async () => {
   })
 })
 
-test('vectors', async () => {
+test('the client agrees with the shared vectors', async () => {
   for (const { key, path } of VECTORS.paths) assert.equal(aft.encodeName(key), path)
   for (const { one, other, merged } of VECTORS.sessions) {
     assert.equal(aft.mergeSessions(one, other), merged)
@@ -432,7 +435,7 @@ test('vectors', async () => {
     const messages = []
     client._post = async (path, message) => {
       messages.push(message.isolation ?? null)
-      throw new aft.Invalid('it is not to be sent')
+      throw new aft.Invalid('the test sends nothing')
     }
     const options = asked === 'nothing' ? {} : { isolation: asked === 'of_the_store' ? null : asked }
     const calls = { run: () => client.run(null, () => {}, options), begin: () => client.begin(null, options), execute: () => client.execute(null, [], '', options) }
@@ -442,7 +445,7 @@ test('vectors', async () => {
   for (const unreadable of VECTORS.unreadable) assert.throws(() => aft.mergeSessions(unreadable, VECTORS.sessions[1].one))
 })
 
-test('sessions', async () => {
+test('sessions are merged and handed over', async () => {
   const [client, key] = [new Client(URL_OF_SERVER), fresh()]
   assert.equal(client.session, null)
   const [one, two] = [await client.begin(), await client.begin()]
@@ -451,7 +454,7 @@ test('sessions', async () => {
   await one.commit()
   const first = client.session
   await two.commit()
-  assert.equal(client.session, aft.mergeSessions(first, client.session), 'both are in it')
+  assert.equal(client.session, aft.mergeSessions(first, client.session), 'the session holds both commits')
   assert.ok(client.session.length > first.length)
   const other = new Client(URL_OF_SERVER)
   other.joinSession(client.session)
@@ -463,12 +466,13 @@ test('sessions', async () => {
   for (const each of [client, other, off]) each.close()
 })
 
-test('urls', () => {
+test('wrong URLs and tokens are rejected', () => {
   for (const url of ['127.0.0.1:7400', 'ftp://h', 'http://h/v1', 'http://u@h', '']) assert.throws(() => new Client(url), aft.Invalid)
   assert.throws(() => new Client(URL_OF_SERVER, { token: 'a\nb' }), aft.Invalid)
 })
 
-// Runs an increment through a script: outcome, calls of the function, the counter past the script, and the calls.
+// Runs an increment through a script. Returns the outcome, the number of calls of the function, the counter
+// as the server has it, and the HTTP calls.
 async function go (named, script) {
   const counter = fresh()
   let called = 0
@@ -492,7 +496,7 @@ async function commits (named, script, called) {
   return calls
 }
 
-test('what is retryable is tried again', async () => {
+test('retryable failures are retried', async () => {
   for (const named of [true, false]) {
     for (const [call, act, called] of [
       ['begin', 'overloaded', 1], ['begin', 'not_serving', 1], ['begin', 'store_unavailable', 1], ['begin', 'in_progress', 1],
@@ -505,7 +509,7 @@ test('what is retryable is tried again', async () => {
   }
 })
 
-test('a commit that is forgotten', async () => {
+test('a commit whose transaction is forgotten is run again or unknown', async () => {
   const script = first => (name, before) => {
     if (name === 'batch') return before === 0 ? first : before === 1 ? 'not_found' : PASS
     return name === 'commit' ? 'not_found' : PASS
@@ -515,11 +519,11 @@ test('a commit that is forgotten', async () => {
   for (const [first, effects] of [[CUT_AFTER, 1], [CUT_BEFORE, 0]]) {
     const { outcome, called, counter } = await go(false, script(first))
     assert.ok(outcome instanceof aft.Unknown, `${outcome}`)
-    assert.deepEqual([called, counter], [1, effects], 'not run again')
+    assert.deepEqual([called, counter], [1, effects], 'an unnamed request is not run again')
   }
 })
 
-test('the time runs out in doubt', async () => {
+test('a commit in doubt at the end of the time is unknown', async () => {
   const deaf = (name, before) => {
     if ((name === 'begin' || name === 'get') && before === 0) return PASS
     return name === 'batch' && before === 0 ? CUT_AFTER : CUT_BEFORE
@@ -532,7 +536,7 @@ test('the time runs out in doubt', async () => {
   }
 })
 
-test('a doubt is settled', async () => {
+test('a commit in doubt is aborted or looked up', async () => {
   const { outcome, called, counter } = await go(true, (name, before) =>
     name === 'batch' ? CUT_BEFORE : name === 'begin' && before > 0 ? 'unauthorized' : PASS)
   assert.ok(outcome instanceof aft.Unauthorized, `${outcome}`)
@@ -558,7 +562,7 @@ test('a failing function does not hide a commit', async () => {
   }
 })
 
-test('attempts and time have an end', async () => {
+test('attempts and time are bounded', async () => {
   const gone = await go(true, name => name === 'get' ? 'snapshot_gone' : PASS)
   assert.ok(gone.outcome instanceof aft.Retry && gone.called >= 2 && gone.called <= 10, `${gone.outcome} ${gone.called}`)
   const open = await go(true, name => name === 'begin' ? 'in_progress' : PASS)
@@ -566,7 +570,7 @@ test('attempts and time have an end', async () => {
   await assert.rejects(new Client('http://127.0.0.1:1', { runMsMax: 300 }).run('r', () => {}), aft.Unavailable)
 })
 
-test('what is wrong is told at once', async () => {
+test('errors that a retry cannot help are thrown at once', async () => {
   for (const [code, kind] of [['key_reused', aft.KeyReused], ['result_gone', aft.ResultGone], ['invalid', aft.Invalid],
     ['unauthorized', aft.Unauthorized], ['damaged', aft.Internal], ['no_such_path', aft.NotFound]]) {
     const { outcome, called, calls } = await go(true, () => code)
@@ -585,33 +589,35 @@ test('a transaction with a write in doubt does not commit', async () => {
   assert.equal(await new Client(URL_OF_SERVER).get(key), null)
 })
 
-test('whole transactions', async () => {
+test('whole transactions are sent again only with an ID', async () => {
   for (const act of [CUT_AFTER, CUT_BEFORE]) {
     await interpose((name, before) => before === 0 ? act : PASS, async ({ url, take }) => {
       const [client, key] = [new Client(url), fresh()]
       assert.equal((await client.execute(fresh(), [Op.put(key, 'v')], 'done')).ran.result.toString(), 'done')
       take()
       await assert.rejects(client.execute(null, [Op.put(key, 'v')]), aft.Unknown)
-      assert.deepEqual(take(), ['execute'], 'not sent again')
+      assert.deepEqual(take(), ['execute'], 'it is not sent again')
       await assert.rejects(client.put(key, 'v'), aft.Unknown)
-      assert.deepEqual(take(), ['alone'], 'not sent again')
-      assert.equal(text(await client.get(key)), 'v', 'reads are')
+      assert.deepEqual(take(), ['alone'], 'it is not sent again')
+      assert.equal(text(await client.get(key)), 'v', 'reads are sent again')
     })
   }
 })
 
-// Every run counts its writer's counter up and leaves an entry that names the call of the function that made it. Afterwards, past the cutter: the counter says how many took
-// effect, the entries say which.
+// Every run increments its writer's counter, and writes an entry that names the call of the function that
+// made it. Afterwards, without the cutter, the counter shows how many runs took effect, and the entries show
+// which.
 const WRITERS = 4
 const RUNS = 75
 
-test('an answer is whole or none', async () => {
+test('an answer that is cut off is read again', async () => {
   const head = 'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\nConnection: close\r\n'
   for (const answer of [
     Buffer.from(`${head}Content-Length: 12\r\n\r\n120000000001`),
     Buffer.from(`${head}Transfer-Encoding: chunked\r\n\r\nc\r\n120000000001\r\n0\r\n\r\n`)
   ]) {
-    // Answers every path twice: first with the path's number of bytes and the end of the connection, then with all of it.
+    // The server answers every path twice: first with only as many bytes as the path's number says, and the
+    // end of the connection; then with the whole answer.
     const asked = new Set()
     const server = net.createServer(socket => {
       let head = ''
@@ -632,8 +638,9 @@ test('an answer is whole or none', async () => {
   }
 })
 
-// A server in a process of its own, so that it closes while the client is at work: it answers as soon as it has so many bytes of a call, and closes, whatever is
-// still being sent. In this process the answer would always have been read before.
+// Starts a server in a process of its own. It answers when it has received `taken` bytes of a call, and
+// closes while the rest is being sent. In this process the client would always have read the answer before
+// the connection is closed.
 async function answerEarly (status, body, taken, use) {
   const program = `
     const [status, body, taken] = JSON.parse(process.argv[1])
@@ -661,7 +668,7 @@ async function answerEarly (status, body, taken, use) {
   }
 }
 
-test('a refusal that comes before a large body is sent', async () => {
+test('a rejection that comes before a large body is sent is thrown as what it is', async () => {
   const detail = JSON.stringify({ type: 'x', title: 'x', status: 413, detail: 'too long', code: 'too_large', action: 'invalid' })
   const large = Buffer.alloc(24 << 20, 7)
   await answerEarly(413, detail, 1, async client => {
@@ -673,7 +680,8 @@ test('a refusal that comes before a large body is sent', async () => {
       })
     }
   })
-  // In the midst of it the answer may be lost with the connection. That is told as what it is, and ends no process.
+  // If the answer comes while the body is being sent, it may be lost with the connection. Then the outcome is
+  // unknown, and the process goes on.
   await answerEarly(413, detail, 1 << 20, async client => {
     const seen = new Set()
     for (let times = 0; times < 20; times += 1) {
@@ -697,8 +705,7 @@ test('a large body is sent to a server that does not ask for it', async () => {
   server.close()
 })
 
-// A yes to a part of a call is no answer.
-test('a yes to what was cut off is no answer', async () => {
+test('a success to a part of a call is no answer', async () => {
   await answerEarly(200, '{}', 1, client => assert.rejects(client.put('k', Buffer.alloc(24 << 20, 7)), aft.Unknown))
 })
 
@@ -753,8 +760,8 @@ test('named runs take effect once', async () => {
       const made = new Map(entries.map(([run, call]) => [Number(run), call]))
       assert.deepEqual(told.map((_, run) => made.get(run)), told)
     })
-    assert.ok(counted.cuts > WRITERS * RUNS / 2, 'that was no test')
-    assert.ok(calls > WRITERS * RUNS, 'no attempt was made twice: that was no test')
+    assert.ok(counted.cuts > WRITERS * RUNS / 2, 'too few connections were cut to test anything')
+    assert.ok(calls > WRITERS * RUNS, 'no attempt was made twice, so nothing was tested')
   })
 })
 
@@ -766,11 +773,11 @@ test('unnamed runs never take effect twice', async () => {
     console.log(`${WRITERS * RUNS} unnamed runs, ${unknown} unknown, ${counted.cuts} connections cut`)
     outcomes.forEach((told, who) => {
       const { count, entries } = seen[who]
-      assert.equal(count, entries.length, 'counter and entries belong together')
+      assert.equal(count, entries.length, 'the counter and the entries must agree')
       told.forEach((call, run) => {
         const effects = entries.filter(([of]) => Number(of) === run).map(([, call]) => call)
         assert.ok(effects.length <= 1, `${effects}`)
-        if (call !== null) assert.deepEqual(effects, [call], 'told that it committed')
+        if (call !== null) assert.deepEqual(effects, [call], 'a run that returned has committed, with this call')
       })
     })
   })

@@ -1,6 +1,8 @@
-"""Goal: the Python client keeps the protocol's promises where the network does not keep its own. Method: a real server, named by the environment variable
-AFT_URL; between it and the client an interposer that plays a script call by call, or a cutter that cuts connections at random bytes and delivers late.
-Seeds are printed first; AFT_CLIENT_SEED replays.
+"""Goal: the Python client keeps the protocol's promises although the network fails.
+
+Method: a real server, at the URL in the environment variable AFT_URL. Between it and the client is an
+interposer, which plays a script call by call, or a cutter, which cuts connections at random bytes and delivers
+calls late. Seeds are printed first; AFT_CLIENT_SEED replays one.
 
     AFT_URL=http://127.0.0.1:7400 PYTHONPATH=src python3 -m unittest discover -s tests
 """
@@ -39,7 +41,7 @@ ACTIONS = {
 
 
 def fresh(name="r"):
-    """A name that no other test uses: all share one server."""
+    """Returns a name that no other test uses, since all tests share one server."""
     return f"{name}-{uuid.uuid4()}"
 
 
@@ -68,11 +70,11 @@ class Quiet(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        pass  # Cut connections are the point.
+        pass  # Connections are cut on purpose.
 
 
 class Interposer:
-    """A server between client and server that notes every call, and for each asks a script what to do with it."""
+    """A server between client and server that records every call, and does with each what a script says."""
 
     def __init__(self, script):
         upstream, lock, self.calls = urlsplit(URL), threading.Lock(), []
@@ -143,7 +145,10 @@ class Interposer:
 
 
 class Cutter:
-    """A TCP proxy that cuts every connection at a byte that a seed chooses, in either direction; and sometimes delivers what was sent after the cut."""
+    """A TCP proxy that cuts every connection at a byte that a seed chooses, in either direction.
+
+    Sometimes it delivers the call to the server after it has cut off the client.
+    """
 
     def __init__(self, seed):
         rng, lock = random.Random(seed), threading.Lock()
@@ -169,7 +174,8 @@ class Cutter:
                         time.sleep(pause)
                         try:
                             server.sendall(rest)
-                            # Time for the server to carry it out before it finds nobody there.
+                            # Give the server time to carry the call out before it notices that the client is
+                            # gone.
                             time.sleep(0.1)
                         except OSError:
                             pass
@@ -194,7 +200,11 @@ class Cutter:
 
 
 class CutAnswers:
-    """A server that answers every path twice: first with the path's number of bytes of an answer and the end of the connection, then with all of it."""
+    """A server that answers every path twice.
+
+    The first time it sends only as many bytes of the answer as the path's number says, and closes the connection;
+    the second time it sends the whole answer.
+    """
 
     def __init__(self, answer):
         asked, lock = set(), threading.Lock()
@@ -229,7 +239,10 @@ def hang_up(sock):
 
 
 def pump(source, sink, limit, keep=False):
-    """Passes bytes on, `limit` at most; then hangs both up, or, if told to keep, gives the chunk that was too much."""
+    """Passes at most `limit` bytes on, then closes both sockets.
+
+    With `keep` it returns the chunk that exceeds the limit instead.
+    """
     passed = 0
     try:
         while True:
@@ -250,7 +263,7 @@ def pump(source, sink, limit, keep=False):
     return None
 
 
-@unittest.skipUnless(URL, "AFT_URL names no server")
+@unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
 class Verbs(unittest.TestCase):
     def test_every_verb(self):
         for buffer in (1 << 20, 0):
@@ -266,7 +279,7 @@ class Verbs(unittest.TestCase):
                 typed = t.get(own + "typed")
                 self.assertEqual((typed.bytes, typed.content_type, typed.version), (b"{}", "application/json", "uncommitted"))
                 self.assertIsNone(t.get(own + "gone"))
-                self.assertIsNone(client.get(own + "typed"), "nobody else sees it")
+                self.assertIsNone(client.get(own + "typed"), "others do not see an uncommitted write")
                 listed = [listed.key for listed in t.list(own, page_len=3)]
                 self.assertEqual(listed, sorted(keys + [own + "typed"], key=str.encode))
                 large = bytes(range(256)) * 1200
@@ -331,7 +344,8 @@ class Verbs(unittest.TestCase):
         with self.assertRaises(aft_client.KeyReused):
             client.execute(request, [Op.put(key, "2")], "done")
         self.assertEqual((client.result(request), client.result(fresh())), (b"done", None))
-        # Results that are too large for a commit call are put by others, and read by a call of their own.
+        # A result that is too large for a commit call is put by a call that this client does not have, and
+        # read by a call of its own.
         request, large = fresh(), b"7" * (2 << 20)
         t = client.transaction(request)
         client._transport.send("PUT", f"/v1/transactions/{t.token}/result", large)
@@ -362,7 +376,7 @@ class Verbs(unittest.TestCase):
         self.assertEqual(client.get("stock/tea").bytes, b"0")
         print(f"110 orders took {sum(ran.attempts for ran in told)} attempts, at most {max(ran.attempts for ran in told)}", flush=True)
 
-    def test_conflicts_have_an_end(self):
+    def test_conflicts_are_retried_up_to_attempts_max(self):
         for conflicts in (0, 2, 9):
             key = fresh()
             with Interposer(lambda name, before: "conflict" if before < conflicts else PASS) as interposer:
@@ -375,7 +389,7 @@ class Verbs(unittest.TestCase):
                     call()
                 self.assertEqual((raised.exception.code, interposer.take().count(name)), ("conflict", 3))
 
-    def test_the_levels(self):
+    def test_only_serializable_runs_repeat_after_an_overwrite(self):
         client, key = Client(URL), fresh()
         client.put(key, "0")
 
@@ -411,7 +425,7 @@ class Verbs(unittest.TestCase):
         with self.assertRaises(aft_client.Invalid):
             client.run(None, lambda t: None, isolation="chaos")
 
-    def test_conditions_and_sums(self):
+    def test_conditions_hold_or_fail_and_sums_add_up(self):
         client, key, counter = Client(URL), fresh(), fresh()
 
         def fails(call):
@@ -426,7 +440,7 @@ class Verbs(unittest.TestCase):
         fails(lambda: client.put(key, "c", if_version=first.version))
         fails(lambda: client.put(key, "c", if_value="a"))
         client.put(key, "c", if_value=b"b")
-        # Of one key for another, in a whole transaction and in a run.
+        # A condition on one key for a write of another, in a whole transaction and in a run.
         client.execute(None, [Op.check(key, if_value="c"), Op.put(counter, "5")])
         fails(lambda: client.execute(None, [Op.check(key, if_absent=True), Op.put(counter, "6")]))
         fails(lambda: client.run(None, lambda t: t.batch([Op.put(key, "d", if_absent=True)])))
@@ -439,7 +453,7 @@ class Verbs(unittest.TestCase):
             with self.assertRaises(aft_client.Invalid):
                 call()
 
-    def test_what_is_sent_again_does_not_meet_itself(self):
+    def test_a_conditional_write_that_is_sent_again_does_not_conflict_with_itself(self):
         for act in (CUT_BEFORE, CUT_AFTER, BAD_GATEWAY):
             key, counter = fresh(), fresh()
             with Interposer(lambda name, before: act if before == 0 else PASS) as interposer:
@@ -449,7 +463,7 @@ class Verbs(unittest.TestCase):
                 told = Client(interposer.url).add(counter)
             self.assertEqual((told, Client(URL).get(counter).bytes), (None if act == CUT_AFTER else 1, b"1"), act)
 
-    def test_a_functions_exception_aborts_and_comes_back(self):
+    def test_a_functions_exception_aborts_and_is_raised(self):
         client, request, key, called = Client(URL), fresh(), fresh(), []
 
         def function(t):
@@ -462,16 +476,16 @@ class Verbs(unittest.TestCase):
         self.assertEqual((len(called), client.get(key)), (1, None))
         since = time.monotonic()
         self.assertEqual(client.run(request, lambda t: "2").result, b"2")
-        self.assertLess(time.monotonic() - since, 4, "nobody is waited for")
+        self.assertLess(time.monotonic() - since, 4, "the next run does not wait for an aborted attempt")
 
-    def test_a_function_does_not_commit(self):
+    def test_a_function_of_a_run_must_not_commit_or_abort(self):
         client, request = Client(URL), fresh()
         for function in (lambda t: t.commit(), lambda t: t.abort()):
             with self.assertRaises(aft_client.Invalid):
                 client.run(request, function)
         self.assertIsNone(client.request(request))
 
-    def test_calls_of_a_transaction(self):
+    def test_a_transaction_takes_few_calls(self):
         counter, entry = fresh(), fresh()
 
         def function(t):
@@ -499,7 +513,7 @@ class Verbs(unittest.TestCase):
             self.assertEqual(client.run(fresh(), many).result, b"0")
             self.assertEqual(interposer.take(), ["begin", "batch", "get", "batch"])
 
-    def test_vectors(self):
+    def test_the_client_agrees_with_the_shared_vectors(self):
         for vector in VECTORS["paths"]:
             self.assertEqual(aft_client._path(vector["key"]), vector["path"])
         for vector in VECTORS["sessions"]:
@@ -515,7 +529,7 @@ class Verbs(unittest.TestCase):
 
             def post(path, message, headers=None):
                 sent.append(message)
-                raise aft_client.Invalid("it is not to be sent")
+                raise aft_client.Invalid("the test sends nothing")
             client._post = post
             asked = levels.get(vector["asked"], {"isolation": vector["asked"]})
             calls = {"run": lambda: client.run(None, lambda t: None, **asked), "begin": lambda: client.transaction(**asked),
@@ -527,7 +541,7 @@ class Verbs(unittest.TestCase):
             with self.assertRaises(ValueError):
                 aft_client.merge_sessions(text, VECTORS["sessions"][1]["one"])
 
-    def test_sessions(self):
+    def test_sessions_are_merged_and_handed_over(self):
         client, key = Client(URL), fresh()
         self.assertIsNone(client.session)
         one, two = client.transaction(), client.transaction()
@@ -536,7 +550,7 @@ class Verbs(unittest.TestCase):
         one.commit()
         first = client.session
         two.commit()
-        self.assertEqual(client.session, aft_client.merge_sessions(first, client.session), "both are in it")
+        self.assertEqual(client.session, aft_client.merge_sessions(first, client.session), "the session holds both commits")
         self.assertGreater(len(client.session), len(first))
         other = Client(URL)
         other.join_session(client.session)
@@ -546,7 +560,7 @@ class Verbs(unittest.TestCase):
         off.put(key, "x")
         self.assertIsNone(off.session)
 
-    def test_urls(self):
+    def test_wrong_urls_and_tokens_are_rejected(self):
         for url in ("127.0.0.1:7400", "ftp://h", "http://h/v1", "http://u@h", ""):
             with self.assertRaises(aft_client.Invalid):
                 Client(url)
@@ -554,10 +568,13 @@ class Verbs(unittest.TestCase):
             Client(URL, token="a\nb")
 
 
-@unittest.skipUnless(URL, "AFT_URL names no server")
+@unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
 class Refusals(unittest.TestCase):
     def go(self, named, script):
-        """Runs an increment through a script: outcome, calls of the function, the counter past the script, and the calls."""
+        """Runs an increment through a script.
+
+        Returns the outcome, the number of calls of the function, the counter as the server has it, and the HTTP calls.
+        """
         counter, called = fresh(), []
 
         def function(t):
@@ -579,7 +596,7 @@ class Refusals(unittest.TestCase):
         self.assertEqual((outcome.result, outcome.replayed), (b"1", False), calls)
         return calls
 
-    def test_what_is_retryable_is_tried_again(self):
+    def test_retryable_failures_are_retried(self):
         for named in (True, False):
             for call, act, called in [
                 ("begin", "overloaded", 1), ("begin", "not_serving", 1), ("begin", "store_unavailable", 1), ("begin", "in_progress", 1),
@@ -592,7 +609,7 @@ class Refusals(unittest.TestCase):
                 with self.subTest(named=named, call=call, act=act):
                     self.commits(named, lambda name, before: act if (name, before) == (call, 0) else PASS, called)
 
-    def test_a_commit_that_is_forgotten(self):
+    def test_a_commit_whose_transaction_is_forgotten_is_run_again_or_unknown(self):
         def script(first):
             def play(name, before):
                 if name == "batch":
@@ -604,9 +621,9 @@ class Refusals(unittest.TestCase):
         for first, effects in ((CUT_AFTER, 1), (CUT_BEFORE, 0)):
             outcome, called, counter, calls = self.go(False, script(first))
             self.assertIsInstance(outcome, aft_client.Unknown, calls)
-            self.assertEqual((called, counter), (1, effects), "not run again")
+            self.assertEqual((called, counter), (1, effects), "an unnamed request is not run again")
 
-    def test_the_time_runs_out_in_doubt(self):
+    def test_a_commit_in_doubt_at_the_end_of_the_time_is_unknown(self):
         def deaf(name, before):
             if name in ("begin", "get") and before == 0:
                 return PASS
@@ -617,7 +634,7 @@ class Refusals(unittest.TestCase):
             self.assertEqual((counter, "request" in calls, outcome.request_id is not None), (1, named, named))
             self.assertTrue(outcome.transaction)
 
-    def test_a_doubt_is_settled(self):
+    def test_a_commit_in_doubt_is_aborted_or_looked_up(self):
         def aborts(name, before):
             return CUT_BEFORE if name == "batch" else "unauthorized" if name == "begin" and before else PASS
         outcome, called, counter, _ = self.go(True, aborts)
@@ -653,7 +670,7 @@ class Refusals(unittest.TestCase):
                     outcome = None
             self.assertEqual((outcome is not None, Client(URL).get(key) is not None), (commits, commits))
 
-    def test_attempts_and_time_have_an_end(self):
+    def test_attempts_and_time_are_bounded(self):
         outcome, called, *_ = self.go(True, lambda name, _: "snapshot_gone" if name == "get" else PASS)
         self.assertIsInstance(outcome, aft_client.Retry)
         self.assertTrue(2 <= called <= 10, called)
@@ -662,7 +679,7 @@ class Refusals(unittest.TestCase):
         with self.assertRaises(aft_client.Unavailable):
             Client("http://127.0.0.1:1", run_seconds_max=0.3).run("r", lambda t: None)
 
-    def test_what_is_wrong_is_told_at_once(self):
+    def test_errors_that_a_retry_cannot_help_are_raised_at_once(self):
         for code, kind in [("key_reused", aft_client.KeyReused), ("result_gone", aft_client.ResultGone), ("invalid", aft_client.Invalid),
                            ("unauthorized", aft_client.Unauthorized), ("damaged", aft_client.Internal), ("no_such_path", aft_client.NotFound)]:
             outcome, called, _, calls = self.go(True, lambda *_: code)
@@ -680,7 +697,7 @@ class Refusals(unittest.TestCase):
                 t.commit()
         self.assertIsNone(Client(URL).get(key))
 
-    def test_whole_transactions(self):
+    def test_whole_transactions_are_sent_again_only_with_an_id(self):
         for act in (CUT_AFTER, CUT_BEFORE):
             with Interposer(lambda name, before: act if before == 0 else PASS) as interposer:
                 client, key = Client(interposer.url), fresh()
@@ -688,18 +705,18 @@ class Refusals(unittest.TestCase):
                 interposer.take()
                 with self.assertRaises(aft_client.Unknown):
                     client.execute(None, [Op.put(key, "v")])
-                self.assertEqual(interposer.take(), ["execute"], "not sent again")
+                self.assertEqual(interposer.take(), ["execute"], "it is not sent again")
                 with self.assertRaises(aft_client.Unknown):
                     client.put(key, "v")
-                self.assertEqual(interposer.take(), ["alone"], "not sent again")
-                self.assertEqual(client.get(key).bytes, b"v", "reads are")
+                self.assertEqual(interposer.take(), ["alone"], "it is not sent again")
+                self.assertEqual(client.get(key).bytes, b"v", "reads are sent again")
 
 
-@unittest.skipUnless(URL, "AFT_URL names no server")
+@unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
 class CutAnywhere(unittest.TestCase):
-    """An answer that ends after any number of its bytes is not taken for a whole one."""
+    """An answer that is cut off after any number of its bytes is not taken for a whole one."""
 
-    def test_an_answer_is_whole_or_none(self):
+    def test_an_answer_that_is_cut_off_is_read_again(self):
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nAft-Version: 1-1\r\n"
         for answer in (head + b"Content-Length: 12\r\nConnection: close\r\n\r\n120000000001",
                        head + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nc\r\n120000000001\r\n0\r\n\r\n"):
@@ -710,7 +727,7 @@ class CutAnywhere(unittest.TestCase):
 
 
 class Early:
-    """A server that answers as soon as it has so many bytes of a call, and closes, whatever is still being sent."""
+    """A server that answers when it has received `taken` bytes of a call, and closes while the rest is being sent."""
 
     def __init__(self, answer, taken):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -738,10 +755,10 @@ class Early:
 
 
 class CutOff(unittest.TestCase):
-    """An answer that comes, with the connection's end, before all of a large body was sent."""
+    """Answers that arrive, with the connection's end, before all of a large body was sent."""
     LARGE = b"7" * (24 << 20)
 
-    def test_a_refusal_is_told_as_what_it_is(self):
+    def test_a_rejection_is_raised_as_what_it_is(self):
         problem = {"type": "x", "title": "x", "status": 413, "detail": "too long", "code": "too_large", "action": "invalid"}
         body = json.dumps(problem).encode()
         head = f"HTTP/1.1 413 No\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -752,7 +769,7 @@ class CutOff(unittest.TestCase):
                         client.put("k", self.LARGE)
                     self.assertEqual(refused.exception.code, "too_large")
 
-    def test_a_yes_is_no_answer(self):
+    def test_a_success_is_no_answer(self):
         yes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
         with Early(yes, 1) as server, Client(server.url, run_seconds_max=2) as client:
             with self.assertRaises(aft_client.Unknown):
@@ -760,8 +777,11 @@ class CutOff(unittest.TestCase):
 
 
 class Cuts(unittest.TestCase):
-    """Every run counts its writer's counter up and leaves an entry that names the call of the function that made it. Afterwards, past the cutter: the counter says
-    how many took effect, the entries say which."""
+    """Runs over connections that are cut take effect once, and their outcomes are right.
+
+    Every run increments its writer's counter, and writes an entry that names the call of the function that made
+    it. Afterwards, without the cutter, the counter shows how many runs took effect, and the entries show which.
+    """
     WRITERS, RUNS = 4, 75
 
     def write(self, cutter, named):
@@ -803,8 +823,8 @@ class Cuts(unittest.TestCase):
         for told, (count, entries) in zip(outcomes, seen):
             self.assertEqual((count, len(entries)), (self.RUNS, self.RUNS))
             self.assertEqual(sorted((int(run), call) for run, call in entries), list(enumerate(told)))
-        self.assertGreater(cutter.cuts, runs / 2, "that was no test")
-        self.assertGreater(calls, runs, "no attempt was made twice: that was no test")
+        self.assertGreater(cutter.cuts, runs / 2, "too few connections were cut to test anything")
+        self.assertGreater(calls, runs, "no attempt was made twice, so nothing was tested")
 
     def test_unnamed_runs_never_take_effect_twice(self):
         print(f"seed {SEED} (AFT_CLIENT_SEED={SEED} replays its cuts)", flush=True)
@@ -813,12 +833,12 @@ class Cuts(unittest.TestCase):
         unknown = sum(told.count(None) for told in outcomes)
         print(f"{self.WRITERS * self.RUNS} unnamed runs, {unknown} unknown, {cutter.cuts} connections cut", flush=True)
         for told, (count, entries) in zip(outcomes, seen):
-            self.assertEqual(count, len(entries), "counter and entries belong together")
+            self.assertEqual(count, len(entries), "the counter and the entries must agree")
             for run, call in enumerate(told):
                 effects = [call for of, call in entries if int(of) == run]
                 self.assertLessEqual(len(effects), 1)
                 if call is not None:
-                    self.assertEqual(effects, [call], "told that it committed")
+                    self.assertEqual(effects, [call], "a run that returned has committed, with this call")
 
 
 if __name__ == "__main__":
