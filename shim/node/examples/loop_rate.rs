@@ -97,7 +97,7 @@ fn place(place: Place) -> (NodeHandle, Runtime) {
     if let Place::Several(count) = place {
         let store = Arc::new(MemoryStore::shared());
         let settings = NodeSettings::new(&store.capabilities());
-        let nodes = NonZeroUsize::new(count).expect("there is one at least");
+        let nodes = NonZeroUsize::new(count).expect("the count is at least one");
         let clients = runtime(count);
         return (
             clients.block_on(start_several(store, settings, nodes)).expect("the defaults are right"),

@@ -39,7 +39,7 @@ impl NodeHandle {
         let (attempt, remaining_ms) = match self.begin_inline(begin).await? {
             Begun::Open { attempt, remaining_ms, .. } => (attempt, remaining_ms),
             Begun::Replayed(replayed) => return Ok(Begun::Replayed(replayed)),
-            begun @ Begun::Committed { .. } => panic!("an empty opening was answered {begun:?}"),
+            begun @ Begun::Committed { .. } => panic!("an empty opening was answered with {begun:?}"),
         };
         let since = Instant::now();
         match self.run(attempt, batch).await {

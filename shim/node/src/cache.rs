@@ -28,7 +28,7 @@ const NEIGHBOURS_MAX: usize = 16;
 /// small cache), and the memory is freed a little later. The capacity given to moka is smaller by
 /// this amount.
 const PENDING_BYTES_MAX: u64 = 1 << 20;
-/// The part of a small cache, one in so many bytes, that evicted entries may still take.
+/// The divisor of the cache's bound that gives the same limit for a small cache.
 const PENDING_SHARE: u64 = 8;
 
 fn pending_max(bytes_max: u64) -> u64 {

@@ -378,7 +378,7 @@ impl EventLoop {
         }
         let Some(remaining_ms) = self.node.may_land_for_ms(id) else { return shared.clone() };
         let until = Instant::now() + Duration::from_millis(remaining_ms);
-        shared.until(until).expect("a store that holds writes to deadlines does so always")
+        shared.until(until).expect("a store that holds writes to deadlines always does so")
     }
 
     /// Counts, caches and logs the outcome of a store call, and returns it as an input of the core.

@@ -322,11 +322,14 @@ impl Meters {
     /// Sets the meters of the store's costs.
     pub(crate) fn show_costs(&self, now: Option<&Costs>) {
         let (Some(meters), Some(now)) = (&self.costs, now) else { return };
-        assert!(meters.requests.len() == now.requests.len(), "a store keeps its classes");
+        assert!(
+            meters.requests.len() == now.requests.len(),
+            "the classes of a store's requests do not change"
+        );
         for (counter, requests) in meters.requests.iter().zip(&now.requests) {
             counter.absolute(requests.count);
         }
-        assert!(meters.consumed.len() == now.consumed.len(), "a store keeps its units");
+        assert!(meters.consumed.len() == now.consumed.len(), "the units of a store's costs do not change");
         for (gauge, units) in meters.consumed.iter().zip(&now.consumed) {
             gauge.set(units.amount);
         }
@@ -518,7 +521,7 @@ mod tests {
         seen.sort_unstable();
         let mut all = REFUSALS.map(str::to_owned);
         all.sort_unstable();
-        assert_eq!(seen, all, "every label is some refusal's");
+        assert_eq!(seen, all, "every label belongs to a refusal");
     }
 
     fn snake(name: &str) -> String {

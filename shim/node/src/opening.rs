@@ -245,7 +245,7 @@ async fn keep_levels(
             return Ok(());
         }
         last = page.groups.last().cloned();
-        assert!(last.is_some(), "more never follow after no groups");
+        assert!(last.is_some(), "a page that is not the last has groups");
     }
 }
 

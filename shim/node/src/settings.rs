@@ -112,7 +112,7 @@ impl NodeSettings {
 
     /// Returns one node's share of the bounds in a process that runs `count` nodes.
     pub(crate) fn shared_by(&self, count: usize) -> NodeSettings {
-        assert!(count > 0, "somebody has a share");
+        assert!(count > 0, "there is at least one node");
         NodeSettings {
             queue_len_max: self.queue_len_max.div_ceil(count),
             store_calls_max: self.store_calls_max.div_ceil(count),
@@ -168,7 +168,7 @@ impl NodeSettings {
 
 /// Returns one node's share of the core's bounds in a process that runs `count` nodes.
 pub(crate) fn core_shared_by(core: Settings, count: usize) -> Settings {
-    assert!(count > 0, "somebody has a share");
+    assert!(count > 0, "there is at least one node");
     Settings {
         transactions_max: core.transactions_max.div_ceil(count),
         transactions_bytes_max: core.transactions_bytes_max.div_ceil(count),

@@ -79,7 +79,7 @@ impl NodeHandle {
 
     /// Stores the part `name`, whose bytes come in pieces, if its transaction is open.
     pub(crate) async fn store_part(&self, name: Name, pieces: Vec<Bytes>) -> Result<(), Refusal> {
-        let Name::Blob { group, .. } = name else { panic!("{name:?} is no part of a blob") };
+        let Name::Blob { group, .. } = name else { panic!("{name:?} is not a part of a blob") };
         let (at, body) = encode_part(&name, &pieces);
         drop(pieces);
         for again in 0..PART_TRIES {
@@ -103,7 +103,7 @@ impl NodeHandle {
                 Err(error) => give_up_or_pause(again, error).await?,
             }
         }
-        panic!("the last try gives up");
+        panic!("the last try returns its error");
     }
 
     /// Returns the bytes of `value`, which a read of `key` found.
@@ -225,7 +225,7 @@ impl NodeHandle {
                 Err(error) => give_up_or_pause(again, error).await?,
             }
         }
-        panic!("the last try gives up");
+        panic!("the last try returns its error");
     }
 
     async fn get_part(&self, name: &Name) -> Result<Option<Bytes>, Refusal> {
@@ -248,13 +248,13 @@ impl NodeHandle {
                 Err(error) => give_up_or_pause(again, error).await?,
             }
         }
-        panic!("the last try gives up");
+        panic!("the last try returns its error");
     }
 
     /// Returns the reason why `part` is missing: its record was collected before it, or is still
     /// there, which makes it damage (protocol, section 11).
     async fn missing(&self, key: &Key, part: &Name) -> Refusal {
-        let Name::Blob { group, .. } = part else { panic!("{part:?} is no part of a blob") };
+        let Name::Blob { group, .. } = part else { panic!("{part:?} is not a part of a blob") };
         match self.get_body(CallKind::Get, &Name::Commit(group.hash)).await {
             Ok(Some(Body::Record(record))) if record.txn.attempt == group.attempt => {
                 Refusal::Damaged(format!(

@@ -1,8 +1,8 @@
 //! The verbs of a node, with one typed method each: the only way in for doors and load generators.
 //!
-//! The core answers every verb with one [`Reply`], of which a verb has only a few. The methods here
-//! narrow it down, so that no caller has to say what the node cannot answer. [`NodeHandle::begin`]
-//! and [`NodeHandle::run`], which take values of any size, are in `batches`.
+//! The core answers every verb with a [`Reply`], although each verb has only a few possible ones.
+//! The methods here return only those, so that no caller has to handle a reply that cannot come.
+//! [`NodeHandle::begin`] and [`NodeHandle::run`], which take values of any size, are in `batches`.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl NodeHandle {
     pub async fn list(&self, attempt: AttemptId, keys: ListKeys) -> Result<Page, Refusal> {
         match self.ask(Verb::List(attempt, keys)).await? {
             Reply::Listed { keys, prefixes, next } => Ok(Page { keys, prefixes, next }),
-            reply => panic!("a listing was answered {reply:?}"),
+            reply => panic!("a listing was answered with {reply:?}"),
         }
     }
 
@@ -98,7 +98,7 @@ impl NodeHandle {
         match self.ask(Verb::Commit(attempt, args)).await? {
             Reply::Committed(committed) => Ok(Ended::Committed(committed)),
             Reply::Replayed(replayed) => Ok(Ended::Replayed(replayed)),
-            reply => panic!("a commit was answered {reply:?}"),
+            reply => panic!("a commit was answered with {reply:?}"),
         }
     }
 
@@ -110,7 +110,7 @@ impl NodeHandle {
     pub async fn abort(&self, attempt: AttemptId) -> Result<(), Refusal> {
         match self.ask(Verb::Abort(attempt)).await? {
             Reply::Aborted => Ok(()),
-            reply => panic!("an abort was answered {reply:?}"),
+            reply => panic!("an abort was answered with {reply:?}"),
         }
     }
 
@@ -135,7 +135,7 @@ impl NodeHandle {
     async fn found(&self, verb: Verb) -> Result<Arc<Record>, Refusal> {
         match self.ask(verb).await? {
             Reply::Found(record) => Ok(record),
-            reply => panic!("a look-up was answered {reply:?}"),
+            reply => panic!("a look-up was answered with {reply:?}"),
         }
     }
 
@@ -143,7 +143,7 @@ impl NodeHandle {
     pub(crate) async fn reserve_blob(&self, attempt: AttemptId) -> Result<(BlobGroup, u32), Refusal> {
         match self.ask(Verb::ReserveBlob(attempt)).await? {
             Reply::Reserved { group, number } => Ok((group, number)),
-            reply => panic!("a reservation was answered {reply:?}"),
+            reply => panic!("a reservation was answered with {reply:?}"),
         }
     }
 
@@ -155,7 +155,7 @@ impl NodeHandle {
                 Begun::Open { attempt, remaining_ms, reads }
             }
             Reply::Replayed(replayed) => Begun::Replayed(replayed),
-            reply => panic!("a begin was answered {reply:?}"),
+            reply => panic!("a begin was answered with {reply:?}"),
         })
     }
 
@@ -165,7 +165,7 @@ impl NodeHandle {
             Reply::Ran { reads, committed: Some(committed) } => Ran::Committed { committed, reads },
             Reply::Ran { reads, committed: None } => Ran::Open { reads },
             Reply::Replayed(replayed) => Ran::Replayed(replayed),
-            reply => panic!("a batch was answered {reply:?}"),
+            reply => panic!("a batch was answered with {reply:?}"),
         })
     }
 }

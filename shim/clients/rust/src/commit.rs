@@ -123,7 +123,9 @@ impl Transaction {
                 Verdict::Done(reply) => return Ok(reply),
                 Verdict::Not(error) => return Err(Asked::Not(error)),
                 Verdict::BatchIsIn => {
-                    return Err(Asked::BatchIsIn(doubt.expect("only a batch in doubt is found in")));
+                    return Err(Asked::BatchIsIn(
+                        doubt.expect("only a batch in doubt is found to have arrived"),
+                    ));
                 }
                 Verdict::Forgotten(error) => return Err(Asked::Doubt(doubt.unwrap_or(error))),
                 Verdict::Doubt(error) => {
@@ -139,7 +141,7 @@ impl Transaction {
                 });
             }
         }
-        unreachable!("the loop above ends by an answer or by its bounds")
+        unreachable!("the loop ends with an answer or at its bounds")
     }
 }
 

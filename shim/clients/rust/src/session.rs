@@ -15,12 +15,12 @@ pub(crate) struct Session(Mutex<Option<String>>);
 
 impl Session {
     pub(crate) fn token(&self) -> Option<String> {
-        self.0.lock().expect("nobody panics with the session in hand").clone()
+        self.0.lock().expect("no code panics while it holds the session").clone()
     }
 
     /// Merges the token that a commit returned into the session.
     pub(crate) fn add(&self, token: &str) {
-        let mut held = self.0.lock().expect("nobody panics with the session in hand");
+        let mut held = self.0.lock().expect("no code panics while it holds the session");
         // A token that this client cannot read comes from a newer server: then the last one is
         // kept.
         let merged = held.as_deref().and_then(|held| merge_sessions(token, held).ok());

@@ -21,8 +21,8 @@ use crate::settings::{ABORT_TIME_MAX, BUFFERED_VALUE_BYTES_MAX, BUFFERED_WRITES_
 use crate::transport::{Answer, Call};
 use crate::value::Value;
 
-/// A transaction. It reads its own writes and an atomic snapshot of committed versions; others see
-/// its writes only after it has committed.
+/// A transaction. It reads its own writes and a read-atomic snapshot of committed versions; others
+/// see its writes only after it has committed.
 ///
 /// This is a handle, and clones refer to the same transaction. When the last one is dropped without
 /// a commit, the transaction is aborted by a call in the background. Small writes are buffered in
@@ -116,7 +116,7 @@ impl Transaction {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().expect("nobody panics with a transaction's state in hand")
+        self.inner.state.lock().expect("no code panics while it holds the state")
     }
 
     fn open(&self) -> Result<MutexGuard<'_, State>, Error> {

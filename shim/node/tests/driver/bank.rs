@@ -47,7 +47,7 @@ async fn attempt(
     let attempt = match node.begin(begin).await? {
         Begun::Open { attempt, .. } => attempt,
         Begun::Replayed(_) => return Ok(()),
-        begun => panic!("begin was answered {begun:?}"),
+        begun => panic!("begin was answered with {begun:?}"),
     };
     let [a, b] = names(pair);
     let reads = client::run(node, attempt, vec![Op::Get(key(&a)), Op::Get(key(&b))]).await?;

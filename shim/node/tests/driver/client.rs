@@ -44,14 +44,14 @@ pub(crate) fn begin_named(id: &str) -> Begin {
 pub(crate) async fn open(node: &NodeHandle, begin: Begin) -> Result<AttemptId, Refusal> {
     match node.begin(Box::new(begin)).await? {
         Begun::Open { attempt, .. } => Ok(attempt),
-        begun => panic!("begin was answered {begun:?}"),
+        begun => panic!("begin was answered with {begun:?}"),
     }
 }
 
 pub(crate) async fn run(node: &NodeHandle, attempt: AttemptId, ops: Vec<Op>) -> Result<Vec<Read>, Refusal> {
     match node.run(attempt, Batch { ops, commit: None }).await? {
         Ran::Open { reads } => Ok(reads),
-        ran => panic!("a batch was answered {ran:?}"),
+        ran => panic!("a batch was answered with {ran:?}"),
     }
 }
 

@@ -1273,7 +1273,7 @@ class _BatchIsIn:
 class Transaction:
     """An open transaction. `Client.transaction` and `Client.run` make it.
 
-    It reads its own writes and an atomic snapshot of committed versions; others see its writes only after it
+    It reads its own writes and a read-atomic snapshot of committed versions; others see its writes only after it
     has committed. Small writes are buffered in it and sent with the commit. One thread uses it at a time.
     """
     _client: Client
