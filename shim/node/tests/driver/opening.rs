@@ -188,7 +188,7 @@ async fn a_prefix_that_holds_keys_keeps_its_level() {
         assert!(why.contains("\"shop/stock\"") && why.contains("read_atomic"), "{why}");
         assert_eq!(levels_of(&store).await, before);
     }
-    // A change that leaves the level of every key as it is is accepted.
+    // A change that changes the level of no key is accepted.
     let mut levels = levels_of(&store).await;
     for prefix in ["shop/", "shop/stock"] {
         levels.set(prefix.to_owned(), read_atomic);
