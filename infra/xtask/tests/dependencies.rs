@@ -220,7 +220,7 @@ fn read(metadata: &Value) -> Graph {
                 optional: edge["optional"] == true,
                 bugs: edge["features"]
                     .as_array()
-                    .is_some_and(|on| on.iter().any(|name| name == "planted-bugs")),
+                    .is_some_and(|on| on.iter().any(|name| name == "planted-bugs" || name == "rooms")),
             });
             let folder = folder.display().to_string();
             (text(package, "name").to_owned(), Crate { folder, edges: edges.collect() })

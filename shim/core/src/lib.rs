@@ -15,12 +15,29 @@
 //!
 //! The rules are those of `docs/protocol.md`; each file names its own and why it holds.
 
+/// Marks this file for the trace of rooms that a call passes.
+#[cfg(feature = "rooms")]
+#[macro_export]
+macro_rules! room {
+    () => {
+        $crate::rooms::pass(file!())
+    };
+}
+/// Marks this file for the trace of rooms that a call passes. Nothing without the feature `rooms`.
+#[cfg(not(feature = "rooms"))]
+#[macro_export]
+macro_rules! room {
+    () => {};
+}
+
 pub mod bug;
 pub mod clock;
 pub mod ids;
 pub mod message;
 mod node;
 pub mod record;
+#[cfg(feature = "rooms")]
+pub mod rooms;
 pub mod settings;
 pub mod store;
 pub mod sweep;

@@ -175,6 +175,7 @@ impl Caller {
     /// # Errors
     /// Returns [`Refusal::NotFound`] if it is another tenant's.
     pub fn is_here(&self, token: &TransactionToken) -> Result<bool> {
+        aft_core::room!();
         let here = token.node == self.node().id();
         if here && !self.opened(&token.attempt) {
             return Err(Refusal::NotFound.into());

@@ -93,6 +93,7 @@ impl Desk {
         self: &Arc<Desk>,
         presented: impl FnOnce() -> std::result::Result<Presented<'a>, Unauthorized>,
     ) -> Result<Caller> {
+        aft_core::room!();
         if self.access.is_open() {
             return Ok(Caller::new(self.clone(), None));
         }

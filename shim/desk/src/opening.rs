@@ -257,6 +257,7 @@ impl Caller {
     /// # Errors
     /// Returns the reason why it was not read.
     pub async fn read(&self, attempt: AttemptId, key: Key) -> Result<Read> {
+        aft_core::room!();
         let plan = Plan::of(Op::Get(key));
         self.load(attempt, &plan)?;
         match self.node().run(attempt, Batch { ops: plan.into_ops(), commit: None }).await? {
@@ -277,6 +278,7 @@ impl Caller {
         reads: Reads,
         asked: &Asked,
     ) -> Result<Outcome> {
+        aft_core::room!();
         let answer = self.node().commit(attempt, args).await;
         if answer.as_ref().map_or_else(ends, |_| true) {
             self.leave(attempt);

@@ -63,6 +63,7 @@ impl NodeHandle {
     /// Returns the errors of [`NodeHandle::commit`]; and [`Refusal::StoreUnavailable`] if a part
     /// could not be stored: then nothing of the batch took effect.
     pub async fn run(&self, attempt: AttemptId, mut batch: Batch) -> Result<Ran, Refusal> {
+        aft_core::room!();
         let settings = &self.shared().settings;
         let inline_bytes: usize = inline_values(&batch.ops).map(|(_, bytes)| bytes.len()).sum();
         // Bytes above the bound of a whole transaction do not fit in any case: spill them before

@@ -270,6 +270,7 @@ impl EventLoop {
         since: Instant,
         cx: &mut Context<'_>,
     ) {
+        aft_core::room!();
         let ticket = self.waiters.enter(&verb, reply, since);
         self.step(Input::Verb(ticket, verb), cx);
     }

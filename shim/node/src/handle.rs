@@ -335,6 +335,7 @@ impl NodeHandle {
     /// is full; [`Refusal::NotServing`] if the node has stopped; and [`Refusal::Unknown`] if it
     /// stopped while this verb's commit may have been in flight.
     pub(crate) async fn ask(&self, verb: Verb) -> Outcome {
+        aft_core::room!();
         let member = match &verb {
             Verb::Begin(begin) => self.member(begin.attempt),
             Verb::Run(attempt, _) | Verb::List(attempt, _) | Verb::Commit(attempt, _) => {

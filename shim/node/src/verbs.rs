@@ -95,6 +95,7 @@ impl NodeHandle {
     /// Returns the errors of [`NodeHandle::list`]; and [`Refusal::Unknown`] if the node stopped
     /// while the commit may have been in flight: look the request up, or commit again.
     pub async fn commit(&self, attempt: AttemptId, args: CommitArgs) -> Result<Ended, Refusal> {
+        aft_core::room!();
         match self.ask(Verb::Commit(attempt, args)).await? {
             Reply::Committed(committed) => Ok(Ended::Committed(committed)),
             Reply::Replayed(replayed) => Ok(Ended::Replayed(replayed)),
@@ -161,6 +162,7 @@ impl NodeHandle {
 
     /// Runs a batch, without moving large values into parts.
     pub(crate) async fn run_inline(&self, attempt: AttemptId, batch: Batch) -> Result<Ran, Refusal> {
+        aft_core::room!();
         Ok(match self.ask(Verb::Run(attempt, batch)).await? {
             Reply::Ran { reads, committed: Some(committed) } => Ran::Committed { committed, reads },
             Reply::Ran { reads, committed: None } => Ran::Open { reads },

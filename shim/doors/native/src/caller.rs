@@ -26,6 +26,7 @@ impl FromRequestParts<Arc<Door>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(head: &mut Parts, door: &Arc<Door>) -> Result<Caller> {
+        aft_core::room!();
         let desk = door.desk.caller(|| presented(&head.headers, head.extensions.get::<Peer>()))?;
         Ok(Caller { desk, door: door.clone() })
     }

@@ -133,6 +133,7 @@ async fn method_not_allowed(request: Request<Body>) -> Failure {
 
 /// Handles one call: checks its headers, runs it in a span, and records its metrics.
 async fn around(State(door): State<Arc<Door>>, request: Request<Body>, next: Next) -> Response {
+    aft_core::room!();
     let since = Instant::now();
     let method = method_label(request.method());
     // The label is the router's own text, one of a few: it must not contain text from clients.

@@ -379,6 +379,7 @@ impl Calls {
     }
 
     fn send(&mut self, clock: &Clock, mut waiting: Waiting) -> CallId {
+        crate::room!();
         let id = CallId(self.next);
         self.next += 1;
         waiting.tries += 1;

@@ -45,6 +45,7 @@ fn is_carrier(state: &State, attempt: AttemptId, batch: &Batch) -> bool {
 
 /// Runs a batch in an open transaction.
 pub(in crate::node) fn run(state: &mut State, ticket: Ticket, attempt: AttemptId, batch: Batch) {
+    crate::room!();
     match state.transactions.get(&attempt) {
         Some(Transaction { phase: Phase::Open, .. }) => start(state, ticket, attempt, batch, false),
         // The last call of a transaction is repeated, because its answer was lost. Only the outcome
@@ -317,6 +318,7 @@ pub(in crate::node) fn fit_result(
     attempt: AttemptId,
     args: &CommitArgs,
 ) -> Result<(), Refusal> {
+    crate::room!();
     match state.transactions.get(&attempt) {
         Some(Transaction { phase: Phase::Open, buffer, named, record_bytes, .. })
             if *named || !buffer.is_empty() =>

@@ -91,6 +91,7 @@ pub(in crate::node) fn choose(
     operation: &Operation,
     key: &Key,
 ) -> Choice {
+    crate::room!();
     let transaction = &state.transactions[&operation.attempt];
     assert!(operation.wanted.contains_key(key), "a version is chosen for a key that is wanted");
     // A key read twice gives the same version.

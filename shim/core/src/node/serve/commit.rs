@@ -56,6 +56,7 @@ pub(in crate::node) fn commit(
     waiter: CommitWaiter,
     request: Option<crate::ids::RequestHash>,
 ) {
+    crate::room!();
     let Some(transaction) = state.transactions.get_mut(&attempt) else {
         return resolve::commit_again(state, attempt, waiter, request);
     };

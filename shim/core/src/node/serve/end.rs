@@ -136,6 +136,7 @@ fn take_waiters(state: &mut State, attempt: AttemptId) -> Vec<CommitWaiter> {
 }
 
 pub(in crate::node) fn reply_committed(state: &mut State, waiter: CommitWaiter, committed: Committed) {
+    crate::room!();
     let reply = match waiter.form {
         CommitForm::Alone => Reply::Committed(committed),
         CommitForm::Ran(reads) => Reply::Ran { reads, committed: Some(committed) },

@@ -67,6 +67,7 @@ pub(in crate::node) fn start(
 
 /// Runs an operation: advances each of its keys until it waits or is done.
 pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
+    crate::room!();
     let Some(mut operation) = state.operations.take(id) else { return Advance::Waiting };
     if list::must_ask_first_page(&operation) {
         let waits = choose::first_look(state, id, &operation);

@@ -119,6 +119,7 @@ fn time_passed(run: &mut Run<'_>, state: &State, record: &Record) -> Result<Resu
 
 /// Returns the wait before a commit may be reported.
 pub(in crate::node) fn wait_for(state: &State, txn: TxnId) -> Wait {
+    crate::room!();
     let commit_ms = txn.time.ms();
     // At or below the mark its time has passed long ago. Where one process holds the store, its
     // clock is ahead of all its commits.

@@ -111,6 +111,7 @@ pub(crate) async fn respond(
     headers: &HeaderMap,
     held: Option<Held>,
 ) -> Result<Response> {
+    aft_core::room!();
     let key = read.key;
     let Some((value, version)) = value_of(read.found) else {
         let detail = format!("{key:?} has no value in this transaction's snapshot");

@@ -27,6 +27,7 @@ fn target(caller: &Caller, request: &Request<Body>, right: Right) -> Result<(Tra
 }
 
 pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Response> {
+    aft_core::room!();
     let (token, key) = target(&caller, &request, Right::Read)?;
     let read = caller.read(token.attempt, key).await;
     let read = read.map_err(|refused| Failure::from(refused).of(&token))?;

@@ -62,6 +62,7 @@ impl Reported {
     /// bound for large bodies is reached: the caller can repeat the call. The outcome of this
     /// call's own transaction is always reported; its share was taken before.
     pub(crate) fn respond(self, caller: &Caller, format: Format) -> Result<Response> {
+        aft_core::room!();
         let Reported { reply, opened, share } = self;
         let status = if opened { StatusCode::CREATED } else { StatusCode::OK };
         let mut response = match reply.replayed {

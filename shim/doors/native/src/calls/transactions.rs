@@ -205,6 +205,7 @@ async fn elsewhere(caller: &Caller, attempt: AttemptId, request: Option<RequestH
 }
 
 pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Response> {
+    aft_core::room!();
     let request_hash = repeated(&caller, &request)?;
     let (token, here) = call::committing(&caller, request.uri().path())?;
     let call = body::message::<api::Commit>(&caller, request).await?;

@@ -11,3 +11,4 @@ mod openapi;
 mod stalled_readers;
 mod support;
 mod tls;
+mod walk;
