@@ -1,4 +1,4 @@
-//! `aft bench` and `aft demo`: options in, reports out.
+//! `aft bench` and `aft demo`: turn arguments into options, and print the reports.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::commands::{
 use crate::{BAD, Failed, commands, logging, stores, token};
 use aft_store_faulty::{Faults, FaultyStore};
 
-/// Transactions, if neither a number nor a time is given.
+/// The number of transactions if neither a number nor a time is given.
 const TRANSACTIONS: u64 = 10_000;
 
 pub(crate) async fn run(arguments: BenchArguments) -> Result<ExitCode, Failed> {
@@ -44,7 +44,7 @@ async fn standard(arguments: StandardArguments) -> Result<ExitCode, Failed> {
     } else {
         println!("{report}");
     }
-    // Without the shim anomalies are what is measured.
+    // Without the shim, anomalies are the measured figure and not a failure.
     Ok(if way.is_direct() || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }
 
@@ -61,21 +61,26 @@ fn way(arguments: &StandardArguments) -> Way {
 async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
     let way = way(&arguments);
     if arguments.store.iter().any(|url| url.starts_with("https://")) {
-        return Err("the load speaks http:// only: give --store the address of a server without TLS".into());
+        return Err("the load supports only http://: give --store the address of a server without TLS".into());
     }
     let are_servers = arguments.store.iter().all(|url| url.starts_with("http://"));
     let sessions = !arguments.no_sessions;
+    // One store, one server, or several servers, and the options that each of them allows.
     let target = match (arguments.store.as_slice(), are_servers, arguments.latency) {
         (_, true, Some(_)) => {
-            return Err("--latency is of a store, and this is a server: name the store".into());
+            return Err("--latency delays the calls to a store, and this is a server: name the store".into());
         }
         ([url], ..) if !sessions => {
-            return Err(format!("--no-sessions is for clients of several servers, and {url} is one"));
+            return Err(format!(
+                "--no-sessions needs several servers, and {url} is one: name more, or leave it out"
+            ));
         }
         ([url], true, None) => Target::Server { url: url.clone() },
         ([url], false, latency) => Target::Store(open(url, latency, arguments.seed).await?),
         (_, true, None) => Target::Servers { urls: arguments.store, sessions },
-        (_, false, _) => return Err("only servers are given several times: name one store".into()),
+        (_, false, _) => {
+            return Err("--store may be given several times only for servers: name one store".into());
+        }
     };
     Ok(Options {
         target,
@@ -105,7 +110,7 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
     })
 }
 
-/// The store, slowed down if that is asked for.
+/// Opens the store, slowed down if a latency is given.
 async fn open(url: &str, latency: Option<Latency>, seed: Option<u64>) -> Result<Arc<dyn Store>, Failed> {
     let store = stores::open(url).await?;
     Ok(match latency {
@@ -119,7 +124,7 @@ async fn open(url: &str, latency: Option<Latency>, seed: Option<u64>) -> Result<
 async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Failed> {
     if arguments.store.starts_with("http://") {
         return Err(
-            "plain functions and records go straight to a store, and this is a server: name the store".into(),
+            "plain functions and records call a store directly, and this is a server: name the store".into(),
         );
     }
     let store = open(&arguments.store, arguments.latency, arguments.seed).await?;
@@ -145,7 +150,7 @@ async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Faile
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }
 
-/// What was typed, for the report.
+/// Returns the command line, for the report.
 fn typed() -> String {
     let mut words = vec!["aft".to_owned()];
     words.extend(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));

@@ -1,4 +1,4 @@
-//! `aft check`: the verdict on a history.
+//! `aft check`: checks a history and prints the verdict.
 
 use std::error::Error as _;
 use std::io::Write as _;
@@ -16,6 +16,7 @@ pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode, Failed> {
         serializable: arguments.serializable,
     };
     let report = check_file(&arguments.file, &options).map_err(|why| {
+        // Causes that the text does not repeat already are added to it.
         let mut text = why.to_string();
         let mut source = why.source();
         while let Some(why) = source {
@@ -27,7 +28,7 @@ pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode, Failed> {
         }
         text
     })?;
-    // Whoever reads only the start of it, as `head` does, has seen what he wanted.
+    // The reader may close the pipe early, as `head` does: a failed write is not an error.
     let _ = writeln!(std::io::stdout(), "{report}");
     let holds = match arguments.serializable {
         true => report.level() == Level::Serializable,

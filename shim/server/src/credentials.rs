@@ -1,4 +1,4 @@
-//! `aft credentials`: makes and checks what `aft serve --credentials` reads.
+//! `aft credentials`: makes and checks the file that `aft serve --credentials` reads.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: CredentialsArguments) -> Result<ExitCode, Failed> {
             let token = Secret::draw()?;
             println!("{}", token.expose());
             eprintln!(
-                "to be added to the list token_sha256 of its credential: \"{}\"",
+                "add this hash to the list token_sha256 of the token's credential: \"{}\"",
                 token.hash().to_hex()
             );
         }
@@ -38,7 +38,9 @@ pub(crate) fn run(arguments: CredentialsArguments) -> Result<ExitCode, Failed> {
 fn add(arguments: &AddArguments) -> Result<(), Failed> {
     let AddArguments { name, prefix, allow, file } = arguments;
     if !is_name(name) {
-        return Err(format!("{name:?} is no name for a credential: letters, digits, '.', '_' and '-'"));
+        return Err(format!(
+            "{name:?} is not a valid name for a credential: use letters, digits, '.', '_' and '-'"
+        ));
     }
     if prefix.len() > PREFIX_BYTES_MAX {
         return Err(format!("a prefix has at most {PREFIX_BYTES_MAX} bytes"));
@@ -49,12 +51,12 @@ fn add(arguments: &AddArguments) -> Result<(), Failed> {
         text.push('\n');
     }
     text.push_str(&entry(name, prefix, allow, &token));
-    // As a server will read it: what is wrong shows now, and the file stays as it is.
+    // Parsed as a server will do it: an error shows now, and leaves the file unchanged.
     credentials_file::parse(&text, &file.display().to_string(), Limits::NONE)?.book()?;
     write(file, &text).map_err(|why| format!("credentials file {}: {why}", file.display()))?;
     println!("{}", token.expose());
     eprintln!(
-        "{name} is in {}; its token went to standard output, this once. A server that runs reads the file again at SIGHUP",
+        "added {name} to {}; its token was printed on standard output and is not shown again. A running server reads the file again at SIGHUP",
         file.display()
     );
     if let Some(wider) = wider_than_it_looks(prefix) {
@@ -63,12 +65,13 @@ fn add(arguments: &AddArguments) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a prefix covers beside what it looks like: it is a beginning of keys, and no folder.
+/// Returns a note if a prefix covers more than it seems to: it is the beginning of keys, and not a
+/// folder.
 fn wider_than_it_looks(prefix: &str) -> Option<String> {
     let ends_in_a_name = prefix.chars().next_back().is_some_and(char::is_alphanumeric);
     ends_in_a_name.then(|| {
         format!(
-            "the prefix {prefix:?} is the beginning of keys like {:?} too; if it is to be {:?} alone, write that in the file",
+            "the prefix {prefix:?} is also the beginning of keys like {:?}; to limit it to {:?}, write that in the file",
             format!("{prefix}-other/key"),
             format!("{prefix}/")
         )
@@ -87,10 +90,10 @@ fn entry(name: &str, prefix: &str, allow: &[Right], token: &Secret) -> String {
     )
 }
 
-/// Puts a new file in the place of the old one: whoever reads meanwhile reads one of the two, and a crash leaves one of the two. Two that write at
-/// once do not undo each other: the second is refused.
+/// Replaces the file. A reader sees the old file or the new one, and a crash leaves one of them. Of
+/// two processes that write at the same time, the second is rejected, so neither undoes the other.
 fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    // Where the name is a link, what it leads to is replaced.
+    // If the name is a link, its target is replaced.
     let file = match file.canonicalize() {
         Ok(file) => file,
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => file.to_owned(),
@@ -101,8 +104,10 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
     let beside = PathBuf::from(beside);
     let mut new =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(|why| {
-            let text =
-                format!("{}: {why}; if nobody else adds a credential now, remove it", beside.display());
+            let text = format!(
+                "{}: {why}; if no other process is adding a credential now, remove it",
+                beside.display()
+            );
             std::io::Error::new(why.kind(), text)
         })?;
     let written = new
@@ -110,7 +115,7 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
         .and_then(|()| new.sync_all())
         .and_then(|()| std::fs::rename(&beside, &file));
     if written.is_err() {
-        // It is ours, and of no use; the error that led here is what is told.
+        // The new file is ours and of no use. The error that is returned is the first one.
         let _ = std::fs::remove_file(&beside);
     }
     written
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_without_an_end_is_noted() {
+    fn a_prefix_that_covers_more_than_it_seems_is_noted() {
         for (prefix, noted) in
             [("shop", true), ("", false), ("shop/", false), ("shop:", false), ("a/läden", true)]
         {
@@ -139,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_no_file() {
+    fn a_directory_is_rejected_as_a_credentials_file() {
         let directory = tempfile::tempdir().unwrap();
         let why = add(&arguments("shop", directory.path())).unwrap_err();
         assert!(why.contains("it is a directory") && !why.contains("chmod"), "{why}");
@@ -148,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_read() {
+    fn an_added_credential_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("c.toml");
         add(&arguments("shop", &file)).unwrap();
@@ -164,7 +169,7 @@ mod tests {
 
         let before = std::fs::read(&file).unwrap();
         assert!(add(&arguments("shop", &file)).unwrap_err().contains("named \"shop\""));
-        assert!(add(&arguments("a b", &file)).unwrap_err().contains("no name"));
+        assert!(add(&arguments("a b", &file)).unwrap_err().contains("not a valid name"));
         let beside = directory.path().join("c.toml.new");
         std::fs::write(&beside, "").unwrap();
         assert!(add(&arguments("third", &file)).unwrap_err().contains("c.toml.new"));

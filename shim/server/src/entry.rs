@@ -1,4 +1,5 @@
-//! Who gets in at `aft serve`, and over what: read from files at the start, and again at every SIGHUP.
+//! The credentials and the TLS of `aft serve`: read from files at the start, and again at every
+//! SIGHUP.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,15 +15,17 @@ use tracing::{error, info};
 use crate::Failed;
 use crate::tls_files::TlsFiles;
 
-/// What a credential has whose file does not say, as a share of what the server has in all: two or three tenants at their limits leave the others room.
+/// The divisor of the server's bounds for a credential whose entry names no limit. With a quarter
+/// each, two or three tenants at their limits leave room for the others.
 const SHARE: usize = 4;
-/// A large value needs so much on its way in, so a share is no less: four parts of 8 MiB.
+/// The least share of large bodies: one large value needs four parts of 8 MiB on its way in.
 const BODIES_BYTES_LEAST: usize = 32 << 20;
 
-/// The largest transaction: values of a mebibyte in memory, and a thousand operations on the longest keys.
+/// The least share of open transactions, which fits the largest one: values of a mebibyte in
+/// memory, and a thousand operations on the longest keys.
 const OPEN_BYTES_LEAST: usize = 3 << 20;
 
-/// Who gets in, and over what.
+/// The callers that are admitted, and the TLS of their connections.
 pub(crate) struct Entry {
     pub(crate) access: Arc<Access>,
     pub(crate) tls: Option<(Arc<Tls>, TlsFiles)>,
@@ -30,10 +33,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Reads the files. The last two are what the server has in all.
+    /// Reads the files. `node` and `desk` hold the server's bounds, of which credentials get
+    /// shares.
     ///
     /// # Errors
-    /// If something is wrong in them.
+    /// Returns an error if a file cannot be read or is wrong; the text names it.
     pub(crate) fn open(
         credentials: Option<PathBuf>,
         tls: Option<TlsFiles>,
@@ -54,10 +58,11 @@ impl Entry {
         Ok(Entry { access: Arc::new(access), tls, credentials })
     }
 
-    /// Reads the files again at every SIGHUP. Without files the signal ends the process, as it does any.
+    /// Reads the files again at every SIGHUP. Without files the signal ends the process, as is
+    /// usual.
     ///
     /// # Errors
-    /// If the signal cannot be listened for.
+    /// Returns an error if the process cannot listen for the signal.
     pub(crate) fn follow(self) -> Result<impl Future<Output = ()>, Failed> {
         let hangups = match self.credentials.is_some() || self.tls.is_some() {
             true => Some(
@@ -73,29 +78,30 @@ impl Entry {
         })
     }
 
+    /// Replaces the credentials and the certificate. What cannot be read stays as it was.
     fn read_again(&self) {
         if let Some((file, limits)) = &self.credentials {
             match credentials_file::read(file, *limits).and_then(|read| read.replace(&self.access)) {
                 Ok(credentials) => {
-                    info!(credentials, "the credentials file was read again, and holds from now on")
+                    info!(credentials, "the credentials file was read again and is in use from now on")
                 }
                 Err(why) => error!("the credentials that were read before stay: {why}"),
             }
         }
         if let Some((tls, files)) = &self.tls {
             match files.replace(tls) {
-                Ok(()) => info!("certificate and key were read again, and hold for new connections"),
+                Ok(()) => info!("certificate and key were read again and are used for new connections"),
                 Err(why) => error!("the certificate and key that were read before stay: {why}"),
             }
         }
     }
 }
 
-/// The limits of a credential whose file does not say.
+/// Returns the limits of a credential whose entry names none.
 fn limits(transactions_max: usize, transactions_bytes_max: usize, bodies_bytes_max: usize) -> Limits {
     Limits {
         open_transactions_max: (transactions_max / SHARE).max(1),
-        // New transactions are refused from half of it on.
+        // New transactions are rejected from half of the bound on.
         open_bytes_max: (transactions_bytes_max / 2 / SHARE).max(OPEN_BYTES_LEAST),
         calls_per_s: None,
         bytes_per_s: None,

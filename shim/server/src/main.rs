@@ -1,12 +1,15 @@
 //! The binary `aft`: settings, subcommands, and the only place that names concrete stores.
 //!
-//! * `commands` – the command line; `serve`, `bench`, `check`, `request`, `store` (with `store_show`),
-//!   `maintain`, `credentials` – one file a command.
-//! * `credentials_file`, `tls_files`, `entry` – who gets in, and over what: read at the start and at SIGHUP. `token` – what our own clients present.
-//! * `settings` – `aft.toml`, the environment, flags. Nothing else in the house takes settings from the environment.
-//! * `stores` – store URLs. `logging` – where logs go.
+//! * `commands` – the command line. One file for each command: `serve`, `bench` (with the demo),
+//!   `check`, `request`, `store` (with `store_show`), `maintain`, `credentials`.
+//! * `entry`, `tls_files` – credentials and TLS, read at the start and at SIGHUP. `token` – the
+//!   token that our own clients present.
+//! * `settings` – `aft.toml`, the environment, flags; nothing else takes settings from the
+//!   environment. `memory` – the shares of one bound on all memory.
+//! * `stores` – store URLs. `logging` – the logs.
 //!
-//! Exit codes: 0 – done, and the verdict is good; 1 – done, and the verdict is bad; 2 – refused or failed, with the reason on standard error.
+//! Exit codes: 0 – done, with a good verdict; 1 – done, with a bad verdict; 2 – rejected or failed,
+//! with the reason on standard error.
 
 mod bench;
 mod check;
@@ -32,21 +35,24 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::commands::{Aft, Command};
 
-/// Values and names come and go at the rate of transactions. glibc's allocator searches ever longer free lists once old ones are
-/// collected in between: `memory:` served 0.63 of the transactions that it serves when nothing is collected, and serves 1.01 with
-/// this one, of 1.4 times as many (docs/benchmarks.md).
+/// The allocator of the process. Values and names are allocated and freed at the rate of
+/// transactions. glibc's allocator searches ever longer free lists while old ones are collected in
+/// between: with it, `memory:` served 0.63 times as many transactions while old versions were
+/// collected as without. With this allocator the ratio is 1.01, at 1.4 times the throughput
+/// (docs/benchmarks.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Why a command was refused or failed, for people: what, and the remedy.
+/// The reason for which a command was rejected or failed, for people, with the remedy.
 type Failed = String;
 
-/// The verdict of a command that has one is bad.
+/// The exit code of a command with a bad verdict.
 const BAD: u8 = 1;
-/// The command was refused, or failed.
+/// The exit code of a command that was rejected or failed.
 const FAILED: u8 = 2;
 
-/// Threads for calls that block: more than an embedded store uses at once. Each keeps some memory of its own.
+/// The maximum number of threads for calls that block: more than an embedded store uses at once.
+/// Each keeps some memory of its own.
 const BLOCKING_THREADS_MAX: usize = 64;
 
 fn main() -> ExitCode {
@@ -60,7 +66,8 @@ fn main() -> ExitCode {
         Err(why) => return failed(&format!("cannot start the threads of the runtime: {why}")),
     };
     let ended = runtime.block_on(Box::pin(run(aft)));
-    // Blocking calls that nobody waits for any more (a store that is being opened) do not hold the process.
+    // Blocking calls whose callers have left (a store that is still being opened) do not keep the
+    // process alive.
     runtime.shutdown_background();
     ended.unwrap_or_else(|why| failed(&why))
 }
@@ -95,7 +102,8 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
     }
 }
 
-/// Says why, if anybody still reads it.
+/// Prints the reason, and returns the exit code. Nobody may read standard error any more, so a
+/// failed write is ignored.
 fn failed(why: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "aft: {why}");
     ExitCode::from(FAILED)

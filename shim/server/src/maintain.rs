@@ -1,4 +1,4 @@
-//! `aft maintain`: a node that sweeps its store and serves nobody.
+//! `aft maintain`: runs a node that sweeps its store and serves nobody.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::settings::table::Components;
 use crate::{Failed, logging, stores};
 
-/// The interval at which the node is looked at.
+/// The interval at which the node's progress is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// The interval at which progress is shown.
 const SHOW_INTERVAL: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
     let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
     match node.opened() {
         Opened::Unmarked(why) => return Err(why.clone()),
-        // A job with a misspelt URL would sweep nothing, and look healthy.
+        // A scheduled job with a misspelt URL would sweep nothing, and would look healthy.
         Opened::Marked { is_new: true, .. } => {
             return Err(format!(
                 "{url} held no store: an empty one was made there just now. Is the URL right? A store that \
@@ -54,7 +54,8 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until the whole store has been swept, if that is the end, or the time is over; shows progress.
+/// Shows progress until the node stops, the time `limit` is over or, if `ends_when_swept`, the
+/// whole store has been swept.
 async fn sweep(node: &NodeHandle, limit: Option<Duration>, ends_when_swept: bool) {
     let since = Instant::now();
     let mut shown = (since, Stats::default());

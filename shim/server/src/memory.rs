@@ -1,24 +1,30 @@
-//! One setting for all memory, `[serve] memory_bytes_max`: its shares are the bounds that are not set by themselves.
+//! One setting for all memory, `[serve] memory_bytes_max`: every bound that is not set by itself
+//! gets a share of it.
 //!
 //! ```text
-//!   all ──┬─ a reserve for what has no bound of its own: code, connections, the tree's filters, what the allocator keeps
-//!         └─ rest ─► large bodies 1/3 · index, values, transactions 1/8 each · memory tables 1/6 · the tree's blocks 1/12 · sweeping 1/24
+//!   all ──┬─ a reserve for what has no bound of its own: code, connections, the tree's filters,
+//!         │  what the allocator keeps
+//!         └─ rest ─► large bodies 1/3 · index, values, transactions 1/8 each · memory tables 1/6
+//!                    · the tree's blocks 1/12 · sweeping 1/24
 //! ```
 
 use crate::Failed;
 use crate::settings::Settings;
 
-/// Below this, one large value has no room on its way in: four parts of 8 MiB.
+/// The least setting. With less, one large value has no room on its way in: four parts of 8 MiB.
 const LEAST: u64 = 192 << 20;
-/// What is kept back at least, and of a larger memory the share that is.
+/// The least reserve, and the divisor that gives the reserve of a larger memory.
 const RESERVE_LEAST: u64 = 64 << 20;
 const RESERVE_SHARE: u64 = 8;
 /// The memory of a request hash that a sweep holds.
 const HASH_BYTES: u64 = 16;
-/// Memory tables at once, each with half as much again; in halves of one.
+/// The memory of all memory tables, in halves of one: five at once, each with half as much again.
 const MEMTABLE_HALVES: u64 = 15;
 
-/// Gives every bound that is not set its share of the memory, if that is set.
+/// Sets every bound that is not set to its share of `memory_bytes_max`, if that is set.
+///
+/// # Errors
+/// Returns an error if `memory_bytes_max` is too small; the text names the least value.
 pub(crate) fn share(settings: &mut Settings) -> Result<(), Failed> {
     let Some(all) = settings.number("serve", "memory_bytes_max") else { return Ok(()) };
     if all < LEAST {

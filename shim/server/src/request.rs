@@ -1,4 +1,4 @@
-//! `aft request show`: what a server knows of a request.
+//! `aft request show`: prints what a server knows about a request.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use crate::commands::{RequestAction, RequestArguments, ShowArguments};
 use crate::{BAD, Failed, token};
 
-/// Above the server's own patience with its store.
+/// The time to wait for an answer: longer than the server itself waits for its store.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed> {
@@ -27,10 +27,10 @@ pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed>
         Err(_) => return Err(format!("{url}: no answer within {} s", TIMEOUT.as_secs())),
     };
     if succeeded {
-        // Read as what it should be before it is shown.
-        let request: Found = Format::Json
-            .decode(&body)
-            .map_err(|why| format!("{url}: not the answer of an AFT server: {why}"))?;
+        // Decoded before it is shown, so that nothing but an answer of a server is.
+        let request: Found = Format::Json.decode(&body).map_err(|why| {
+            format!("{url}: the answer is not that of an AFT server ({why}); check the URL")
+        })?;
         println!("{}", serde_json::to_string_pretty(&request).expect("a request has text keys"));
         return Ok(ExitCode::SUCCESS);
     }
@@ -40,16 +40,15 @@ pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed>
             Ok(ExitCode::from(BAD))
         }
         Ok(problem) => Err(format!("{}: {}", problem.title, problem.detail)),
-        Err(_) => Err(format!("{url}: not the answer of an AFT server")),
+        Err(_) => Err(format!("{url}: the answer is not that of an AFT server; check the URL")),
     }
 }
 
+/// Sends the request. Returns true if the status is a success, and the body.
 async fn get(url: &str, token: Option<&Secret>) -> Result<(bool, Bytes), Failed> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     if url.starts_with("https://") {
-        return Err(
-            "this command speaks http:// only: write http://HOST:PORT, or ask with curl --cacert".into()
-        );
+        return Err("this command supports only http://: write http://HOST:PORT, or use curl --cacert".into());
     }
     let url: Uri = url.parse().map_err(|why| format!("not a URL: {why}; write http://HOST:PORT"))?;
     let mut request = Request::new(Empty::new());

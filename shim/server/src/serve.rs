@@ -1,9 +1,10 @@
-//! `aft serve`: a node over a store, behind the doors.
+//! `aft serve`: runs a node over a store, behind the doors.
 //!
 //! ```text
-//!   settings ─► loopback? ─► store ─► race probe ─► listen ─► node opens it ─► "listening on …" ─► serves
+//!   settings ─► loopback? ─► store ─► race probe ─► listen ─► node opens it ─► "listening on …"
 //!                                                                                     │ signal
-//!                        exit 0 ◄─ calls end ◄─ node drained (or its deadline) ◄──────┘   second signal: exit at once
+//!                        exit 0 ◄─ calls end ◄─ node drained (or its deadline) ◄──────┘
+//!                                                                     second signal: exit at once
 //! ```
 
 use std::io::Write as _;
@@ -31,13 +32,16 @@ use crate::tls_files::TlsFiles;
 use crate::{Failed, logging, memory, store, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
-/// What is logged: of the embedded store's own tree, and of the client of cloud stores, only what is wrong.
+/// The default filter of logs: of the embedded store's tree and the client of cloud stores, only
+/// warnings.
 pub(crate) const FILTER: &str =
     "info,fjall=warn,lsm_tree=warn,aws_config=warn,aws_runtime=warn,aws_smithy_runtime=warn";
-/// Races before serving: enough to catch a store without create-if-absent at once, and over within a second or two on a cloud's.
+/// The races before serving: enough to catch a store without create-if-absent at once, and over
+/// within a second or two on a store in a cloud.
 const PROBE_WRITERS: usize = 8;
 const PROBE_ROUNDS: usize = 2;
-/// How often the node is looked at: one that has stopped by itself ends the process.
+/// The interval at which the node's state is checked: if it has stopped by itself, the process
+/// ends.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// The exit code after a second signal, as if SIGINT had not been caught.
 const CUT_OFF: i32 = 130;
@@ -47,6 +51,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     memory::share(&mut settings)?;
     let mut components = Components::default();
     settings.apply(&mut components);
+    // A flag wins over the settings.
     let format = arguments.log_format.unwrap_or(components.log.format);
     logging::start(format, components.log.filter.as_deref().unwrap_or(FILTER))?;
     let from = components.serve.clone();
@@ -59,26 +64,26 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         arguments.tls_client_ca.clone().or(from.tls_client_ca),
     )?;
     let url = arguments.store.as_deref().or(from.store.as_deref());
-    let url = url.ok_or("which store? Name one: aft serve --store local:./data")?;
+    let url = url.ok_or("no store is named: name one, as in aft serve --store local:./data")?;
     let time_divisor = settings.time_divisor(arguments.test_time_divisor);
-    // Before anything takes long: a signal from here on is heard.
+    // Listen for signals before anything that takes long.
     let mut signals = Signals::new()?;
 
     let meters = Meters::install();
     if !listen.ip().is_loopback() && tls_files.is_none() {
         warn!(
-            "listening on {listen} without TLS: tokens and values cross the network as they are; give --tls-certificate and --tls-key, or have a proxy before it speak TLS"
+            "listening on {listen} without TLS: tokens and values cross the network unencrypted; give --tls-certificate and --tls-key, or put a proxy with TLS before the server"
         );
     }
     let nodes = arguments.nodes.unwrap_or(from.nodes);
     if nodes.get() > 1 && (url.starts_with("local:") || url.starts_with("memory:")) {
-        // Before the store is made.
+        // Rejected here, before the store is made.
         return Err(format!(
-            "--nodes {nodes} on {url}: one process holds this store, and a single node must know of every commit there"
+            "--nodes {nodes} is not possible on {url}: one process holds this store, and a single node must know of every commit there; leave --nodes out, or use a store that several servers may share (s3:, dynamodb:, redis:)"
         ));
     }
     let store = stores::open_with(url, &components).await?;
-    // What is shown from here on: the URL may hold a password.
+    // The URL to show from here on, since the given one may contain a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };
     let capabilities = store.capabilities();
     let race = probe(&store, &capabilities).await?;
@@ -87,6 +92,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let maintain = arguments.maintain.unwrap_or(from.maintain);
     node_settings.maintain = maintain == Switch::On;
     let entry = Entry::open(credentials, tls_files, &node_settings, &components.desk)?;
+    // An address that is in use is reported before the node starts.
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
@@ -98,9 +104,10 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let tls = entry.tls.as_ref().map(|(tls, _)| tls.clone());
     let here = format!("{}://{listen}", if tls.is_some() { "https" } else { "http" });
     let serving = tokio::spawn(aft_door_native::serve(listener, door, tls, async { drop(stopped.await) }));
-    // Ends with the process.
+    // This task ends with the process.
     tokio::spawn(entry.follow()?);
     let drain = from.drain;
+    // Serve until a signal, or until the node stops by itself.
     let ended = tokio::select! {
         ended = until_stopped(&node, &here, &shown, &capabilities) => Err(ended),
         () = signals.next() => Ok(()),
@@ -109,20 +116,23 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         Ok(()) => {
             info!(
                 deadline_s = drain.as_secs(),
-                "draining: open transactions are finished or time out; a second signal ends the process at once"
+                "draining: open transactions finish or time out; a second signal ends the process at once"
             );
             let drained = tokio::select! {
                 drained = node.drain(drain) => drained,
                 () = signals.next() => cut_off(),
             };
             if drained.cut_off > 0 {
-                warn!(transactions = drained.cut_off, "still open at the deadline, and without effect");
+                warn!(
+                    transactions = drained.cut_off,
+                    "transactions were still open at the deadline and have no effect"
+                );
             }
             ExitCode::SUCCESS
         }
         Err(why) => crate::failed(&why),
     };
-    // The doors are gone already: then there is nothing to stop.
+    // Sending fails if the doors have ended already; then there is nothing to stop.
     let _ = stop.send(());
     tokio::select! {
         _ = serving => {}
@@ -131,9 +141,9 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     Ok(code)
 }
 
-/// Says where it serves, and comes back if the node stops by itself.
+/// Prints the address, waits until the node stops by itself, and returns the reason.
 async fn until_stopped(node: &NodeHandle, here: &str, url: &str, capabilities: &Capabilities) -> Failed {
-    // Whoever reads it may have left.
+    // The reader of standard output may have left.
     let _ = writeln!(
         std::io::stdout(),
         "aft {} serves {url} (acknowledged means: {})\nlistening on {here}",
@@ -143,26 +153,31 @@ async fn until_stopped(node: &NodeHandle, here: &str, url: &str, capabilities: &
     while node.ready() != State::Stopped {
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
-    "the node has stopped by itself: its log tells why; nothing that was acknowledged is lost, start again"
+    "the node has stopped by itself, for the reason in its log; nothing that was acknowledged is lost: start the server again"
         .into()
 }
 
+/// Ends the process at once.
 fn cut_off() -> ! {
     warn!("a second signal: ending at once");
     std::process::exit(CUT_OFF)
 }
 
-/// The address to listen on, if it is safe to do so.
+/// Returns the address to listen on.
+///
+/// # Errors
+/// Returns an error if `text` is not an address, or if it is not loopback and callers are not
+/// authenticated (`guarded`).
 fn address(text: &str, guarded: bool) -> Result<SocketAddr, Failed> {
     let mut addresses = text
         .to_socket_addrs()
-        .map_err(|why| format!("--listen {text:?} is no ADDRESS:PORT, such as 127.0.0.1:7400: {why}"))?;
+        .map_err(|why| format!("--listen {text:?} is not an ADDRESS:PORT, such as 127.0.0.1:7400: {why}"))?;
     let address = addresses.next().ok_or_else(|| format!("--listen {text:?} names no address"))?;
     if address.ip().is_loopback() || guarded {
         return Ok(address);
     }
     Err(format!(
-        "refusing to listen on {address} without authentication: whoever reaches the port could read and write everything; give --credentials FILE (aft credentials add makes one), or use a loopback address (127.0.0.1:{})",
+        "cannot listen on {address} without authentication: everyone who reaches the port could read and write everything; give --credentials FILE (aft credentials add makes one), or use a loopback address (127.0.0.1:{})",
         address.port()
     ))
 }
@@ -171,8 +186,11 @@ fn cannot_listen(address: SocketAddr, why: &std::io::Error) -> Failed {
     format!("cannot listen on {address}: {why}; choose another address with --listen")
 }
 
-/// Refuses a store whose create-if-absent lets two writers win, and returns the verdict for a store that is made now. A store that only this
-/// process can reach has been tested by its adapter.
+/// Tests that the store's create-if-absent has one winner, and returns the verdict, which a new
+/// store keeps. A store that only this process can reach is not tested: its adapter was.
+///
+/// # Errors
+/// Returns an error with the report if two writers won.
 pub(crate) async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -> Result<Race, Failed> {
     if capabilities.exclusive {
         return Ok(Race::Exclusive);
@@ -181,17 +199,19 @@ pub(crate) async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -
     if report.passed() {
         return Ok(Race::Passed { writers: PROBE_WRITERS as u32, rounds: PROBE_ROUNDS as u32 });
     }
-    Err(format!("the store does not keep the contract that exactly-once rests on, and is refused:\n{report}"))
+    Err(format!(
+        "the store is rejected, because it does not keep the contract that exactly-once needs:\n{report}"
+    ))
 }
 
-/// A minute: what a server may be behind others on its store. Clients that merge session tokens rest on it, since they do not know a server's
-/// settings.
+/// The longest time that a server may be behind others on its store: a minute. Clients that merge
+/// session tokens rely on it, since they do not know a server's settings.
 const RECHECK_AFTER_MAX_MS: u64 = aft_format::MERGED_COVER_MS;
 
 /// Returns a node's settings on a store. A new store gets the levels that they name.
 ///
 /// # Errors
-/// If a setting is impossible on the store; the text names it.
+/// Returns an error if a setting is impossible on the store; the text names it.
 pub(crate) fn node_settings(
     capabilities: &Capabilities,
     settings: &Settings,
@@ -205,7 +225,7 @@ pub(crate) fn node_settings(
     node.core.levels = store::levels_of_new(capabilities);
     if node.core.grace_ms > 0 && node.core.skew_max_ms >= node.core.grace_ms {
         return Err(format!(
-            "the setting node.skew_max_ms is {}: it must be less than the {} ms for which a call to this store may come late",
+            "the setting node.skew_max_ms is {}: it must be less than the {} ms by which a call to this store may come late",
             node.core.skew_max_ms, node.core.grace_ms
         ));
     }
@@ -213,22 +233,23 @@ pub(crate) fn node_settings(
     let limit = node.core.timeout_max_limit_ms();
     if node.core.timeout_max_ms > limit {
         return Err(format!(
-            "the setting node.timeout_max_ms is {}: at most {limit} is possible over this store, or a request could come back after its record is gone",
+            "the setting node.timeout_max_ms is {}: at most {limit} is possible over this store, since with more a request could be repeated after its record is gone",
             node.core.timeout_max_ms
         ));
     }
+    // Defaults beyond their bounds are moved, in the order of their dependence on each other.
     let least = node.core.retention_min_ms();
     let most = node.core.retention_max_ms;
     moved(settings, "retention_default_ms", &mut node.core.retention_default_ms, least, most);
     let most = node.core.timeout_max_ms;
     moved(settings, "timeout_default_ms", &mut node.core.timeout_default_ms, 1, most);
-    // No commit goes on for longer than its transaction may last.
+    // No commit continues for longer than its transaction may last.
     moved(settings, "commit_patience_ms", &mut node.core.commit_patience_ms, 1, most);
     Ok(node)
 }
 
-/// Moves a time of a node to the nearer bound, as the node would for each transaction, and warns if it
-/// was asked for.
+/// Moves a time of a node to the nearer bound, as the node would for each transaction, and warns if
+/// the setting was given.
 fn moved(settings: &Settings, name: &str, time_ms: &mut u64, least: u64, most: u64) {
     let used = (*time_ms).clamp(least, most);
     if settings.is_set("node", name) && used != *time_ms {
@@ -237,7 +258,7 @@ fn moved(settings: &Settings, name: &str, time_ms: &mut u64, least: u64, most: u
     *time_ms = used;
 }
 
-/// SIGTERM and SIGINT.
+/// The signals that end a process: SIGTERM and SIGINT.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -249,7 +270,7 @@ impl Signals {
         Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
     }
 
-    /// The next one of either.
+    /// Waits for the next signal of either kind.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -267,7 +288,7 @@ mod tests {
     use crate::settings::Settings;
 
     #[test]
-    fn only_loopback_is_listened_on() {
+    fn without_credentials_only_loopback_is_accepted() {
         for text in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:7400"] {
             assert!(address(text, false).is_ok(), "{text}");
         }
@@ -306,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_beyond_what_is_possible_is_refused_by_name() {
+    fn an_impossible_timeout_is_rejected_by_name() {
         let capabilities = MemoryStore::new().capabilities();
         let with = |ms| {
             let mut settings = Settings::default();

@@ -1,4 +1,4 @@
-//! `aft store`: prepare and examine stores.
+//! `aft store`: prepares and examines stores.
 
 use std::process::ExitCode;
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             if capabilities.exclusive && !asked.is_empty() {
                 return Err(format!(
                     "{}: one process holds this store, and every transaction chooses its level there: leave \
-                     --isolation out, and begin transactions with the level",
+                     --isolation out, and name the level when a transaction begins",
                     store.url()
                 ));
             }
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     }
                     if !prepared.others.is_empty() || prepared.other_store.is_some() {
                         eprintln!(
-                            "warning: other things stand beside the store, or around it: nobody else may write where it is"
+                            "warning: there are other things beside the store or around it: nothing else may write where it is"
                         );
                     }
                     let there = if prepared.store_was_there { ": a store was there already" } else { "" };
@@ -59,11 +59,14 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     println!("{} is ready", store.url());
                 }
                 Made::ByItself => {
-                    // As it was given where the store's own form is another; but not with a password.
+                    // Shown as it was given, which may differ from the store's own form, unless it
+                    // contains a password.
                     let shown = if url.contains('@') { store.url() } else { url };
                     println!("{shown} is ready (nothing needs to be made: it makes itself when it is opened)")
                 }
             }
+            // The description that a new store keeps: the verdict of the races, the times of its
+            // nodes, and the levels of its keys.
             let race = probe_races(&store, &capabilities).await?;
             let limit = StoreTimeouts::default().read;
             let divisor = settings.time_divisor(test_time_divisor);
@@ -115,9 +118,9 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
     }
 }
 
-/// Returns the levels of a store that is made now, where nobody says otherwise: the stronger
-/// promise, since a level that is weaker than the caller thinks shows in nothing but wrong data.
-/// Where one process holds the store, transactions choose.
+/// Returns the levels of a new store if none are given: the stronger promise, since a level that is
+/// weaker than the caller thinks shows only in wrong data. Where one process holds the store,
+/// transactions choose.
 pub(crate) fn levels_of_new(capabilities: &Capabilities) -> Levels {
     match capabilities.exclusive {
         true => Levels::default(),
@@ -125,7 +128,10 @@ pub(crate) fn levels_of_new(capabilities: &Capabilities) -> Levels {
     }
 }
 
-/// Returns the levels that were asked for.
+/// Returns the levels that were asked for, one for each prefix.
+///
+/// # Errors
+/// Returns an error if a prefix is given two different levels.
 fn asked_levels(isolation: &[PrefixLevel]) -> Result<Vec<(String, Isolation)>, Failed> {
     let mut asked = std::collections::BTreeMap::new();
     for PrefixLevel { prefix, level } in isolation {
@@ -136,7 +142,10 @@ fn asked_levels(isolation: &[PrefixLevel]) -> Result<Vec<(String, Isolation)>, F
     Ok(asked.into_iter().collect())
 }
 
-/// Sets the levels that were asked for in a store that is there; returns all that it has then.
+/// Sets the levels that were asked for in an existing store, and returns all of its levels.
+///
+/// # Errors
+/// Returns an error if they cannot be set, as for a prefix that holds keys.
 async fn set_levels(
     store: &dyn Store,
     asked: &[(String, Isolation)],

@@ -1,4 +1,4 @@
-//! `aft store show`: the store's description of itself, and the mark.
+//! `aft store show`: prints the store's description of itself, and the mark.
 
 use std::process::ExitCode;
 
@@ -16,11 +16,11 @@ use crate::{Failed, stores};
 
 pub(crate) async fn run(url: &str, as_json: bool) -> Result<ExitCode, Failed> {
     let store = stores::open_made(url).await?;
-    // The URL that was given may hold a password.
+    // Not the URL that was given, which may contain a password.
     let shown = store.url();
     let read = read_description(&*store, StoreTimeouts::default().read).await;
     let Some((format, about)) = read.map_err(|why| why.to_string())? else {
-        return Err(format!("{shown}: there is no store here: aft store init makes one"));
+        return Err(format!("{shown}: there is no store here; aft store init makes one"));
     };
     match as_json {
         true => println!("{:#}", to_json(&shown, &format, &about)),
@@ -69,7 +69,7 @@ fn to_text(url: &str, format: &Format, about: &About) -> String {
 
 fn mark(format: &Format) -> String {
     let seen = match format.moved_ms {
-        // A new store begins there.
+        // The mark of a new store starts there.
         Some(0) => String::new(),
         Some(ms) => format!("; it was there by {}", rfc3339(ms)),
         None => "; since when is not known yet".to_owned(),
@@ -84,7 +84,7 @@ fn moment(mark: TxnId) -> String {
     }
 }
 
-/// Returns a line for each prefix, and one for all keys without.
+/// Returns a line for each prefix, and one for the keys without a prefix.
 fn levels_by_prefix(levels: &Levels) -> Vec<String> {
     let prefixes: Vec<_> = levels.iter().filter(|(prefix, _)| !prefix.is_empty()).collect();
     let others = if prefixes.is_empty() { "all keys" } else { "all other keys" };
@@ -93,7 +93,7 @@ fn levels_by_prefix(levels: &Levels) -> Vec<String> {
     prefixes.iter().map(line).chain([last]).collect()
 }
 
-/// Returns the level of the keys that no prefix fits.
+/// Returns the level of the keys to which no prefix applies.
 fn default_level(levels: &Levels) -> Isolation {
     levels.of("").1
 }

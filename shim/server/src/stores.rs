@@ -1,4 +1,4 @@
-//! Store URLs: the one place that knows which stores there are.
+//! Store URLs: the only place that knows which stores there are.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::Failed;
 use crate::settings::REDIS_PASSWORD;
 use crate::settings::table::Components;
 
-/// Schemes that other versions have.
+/// The schemes of stores that other versions have.
 const ELSEWHERE: &[&str] = &["anna"];
 const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX";
 
 /// Opens a store with the defaults.
 ///
 /// # Errors
-/// As [`open_with`].
+/// Returns an error as [`open_with`] does.
 pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, Failed> {
     open_with(url, &Components::default()).await
 }
@@ -29,11 +29,14 @@ pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, Failed> {
 /// Opens a store.
 ///
 /// # Errors
-/// If this version does not know the URL, or the store cannot be opened; the text names it.
+/// Returns an error if this version does not know the URL, or if the store cannot be opened; the
+/// text names it.
 pub(crate) async fn open_with(url: &str, settings: &Components) -> Result<Arc<dyn Store>, Failed> {
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Arc::new(MemoryStore::new())),
-        Some(("memory", rest)) => Err(format!("store {url:?}: nothing follows memory:, not {rest:?}")),
+        Some(("memory", rest)) => {
+            Err(format!("store {url:?}: nothing may follow memory:, but {rest:?} does; write memory:"))
+        }
         Some(("local", "")) => Err("store \"local:\" names no directory: write local:DIR".into()),
         Some(("local", dir)) => {
             let (dir, options) = (dir.to_owned(), settings.local.clone());
@@ -47,7 +50,7 @@ pub(crate) async fn open_with(url: &str, settings: &Components) -> Result<Arc<dy
             Ok(Arc::new(store))
         }
         Some(("s3", _)) => {
-            // Boxed: it is large, and waited for once.
+            // Boxed because the future is large, and is awaited once.
             let opened = Box::pin(S3Store::open(url, &s3_options(&settings.s3))).await;
             let store = opened.map_err(|why| why.to_string())?;
             if let Some(caution) = store.caution() {
@@ -71,14 +74,14 @@ pub(crate) async fn open_with(url: &str, settings: &Components) -> Result<Arc<dy
         Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
             Err(format!("store {:?}: {scheme} is not built into this version, which has {KNOWN}", shown(url)))
         }
-        _ => Err(format!("store {:?} has no scheme that is known: there are {KNOWN}", shown(url))),
+        _ => Err(format!("store {:?} has no known scheme: the stores are {KNOWN}", shown(url))),
     }
 }
 
-/// Opens a store that is there: no directory is made for it.
+/// Opens an existing store: no directory is made for it.
 ///
 /// # Errors
-/// As [`open_with`], and if there is no directory, or nothing in it.
+/// Returns an error as [`open_with`] does, and if the directory does not exist or is empty.
 pub(crate) async fn open_made(url: &str) -> Result<Arc<dyn Store>, Failed> {
     if let Some(("local", dir)) = url.split_once(':').filter(|(_, dir)| !dir.is_empty()) {
         let holds_something = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
@@ -89,7 +92,8 @@ pub(crate) async fn open_made(url: &str) -> Result<Arc<dyn Store>, Failed> {
     open(url).await
 }
 
-/// A URL of no kind that is known, for a message: what stands before an @ may be a password.
+/// Returns a URL of an unknown kind for a message, without the part before an `@`, which may be a
+/// password.
 fn shown(url: &str) -> String {
     let Some((_, place)) = url.rsplit_once('@') else { return url.to_owned() };
     match url.split_once("://") {
@@ -98,10 +102,10 @@ fn shown(url: &str) -> String {
     }
 }
 
-/// Opens a store for `aft store init`: where opening does not make it, it is made.
+/// Opens a store for `aft store init`, and makes it first if opening alone would not.
 ///
 /// # Errors
-/// As [`open_with`], and if it cannot be made.
+/// Returns an error as [`open_with`] does, and if the store cannot be made.
 pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store>, Made), Failed> {
     match url.split_once(':') {
         Some(("s3", _)) => {
@@ -119,14 +123,14 @@ pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store
     }
 }
 
-/// Who makes a store.
+/// The way in which a store was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Made {
-    /// `aft store init`, if it was not there: a bucket.
+    /// A bucket, which `aft store init` makes if it does not exist.
     Bucket(aft_store_s3::Prepared),
-    /// The same: a table.
+    /// A table, which `aft store init` makes if it does not exist.
     Table(aft_store_dynamodb::Prepared),
-    /// Whoever opens it first.
+    /// Another kind of store, which the first process that opens it makes.
     ByItself,
 }
 
@@ -136,7 +140,8 @@ fn s3_options(prices: &aft_store_s3::Prices) -> aft_store_s3::Options {
     options
 }
 
-/// A password on a command line is everybody's who can list processes: so it may stand in the environment.
+/// Returns the options of a store on Redis. The password may be in the environment, because
+/// everyone who can list processes sees one on a command line.
 fn redis_options() -> aft_store_redis::Options {
     match std::env::var(REDIS_PASSWORD) {
         Ok(password) if !password.is_empty() => aft_store_redis::Options::with_password(password),
@@ -155,7 +160,7 @@ mod tests {
     use super::{open, shown};
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn messages_hide_what_may_be_a_password() {
         for (url, text) in [
             ("bogus:somewhere", "bogus:somewhere"),
             ("REDIS://:hunter2@h:1/aft", "REDIS://…@h:1/aft"),
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mistyped_scheme_tells_no_secret() {
+    async fn a_mistyped_scheme_reveals_no_password() {
         for url in [
             "REDIS://:hunter2@h",
             "valkey://:hunter2@h",

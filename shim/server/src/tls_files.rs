@@ -1,4 +1,4 @@
-//! The files of TLS: read at the start, and again at SIGHUP.
+//! The files of TLS, which are read at the start and again at SIGHUP.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use tracing::warn;
 
 use crate::Failed;
 
-/// Of a file's mode: what everybody may.
+/// The bits of a file's mode that give rights to everyone.
 const EVERYBODY: u32 = 0o007;
 
-/// Where the material is.
+/// The paths of the certificate, its key, and the authorities of clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     certificate: PathBuf,
@@ -21,10 +21,10 @@ pub(crate) struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// From what was said.
+    /// Creates the paths from flags or settings; returns `None` if none is given.
     ///
     /// # Errors
-    /// If one of certificate and key is missing, or there are authorities without the two.
+    /// Returns an error if only one of certificate and key is given, or authorities without both.
     pub(crate) fn new(
         certificate: Option<PathBuf>,
         key: Option<PathBuf>,
@@ -34,28 +34,30 @@ impl TlsFiles {
             (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
             (None, None) if client_ca.is_none() => Ok(None),
             _ => {
-                Err("TLS takes --tls-certificate and --tls-key, both; --tls-client-ca may come with them"
+                Err("TLS needs both --tls-certificate and --tls-key; --tls-client-ca may be added to them"
                     .into())
             }
         }
     }
 
-    /// TLS with what the files hold now.
+    /// Returns TLS with the present contents of the files.
     ///
     /// # Errors
-    /// If one cannot be read, or they do not fit together.
+    /// Returns an error if a file cannot be read, or if the files do not fit together.
     pub(crate) fn tls(&self) -> Result<Tls, Failed> {
         Tls::new(&self.read()?).map_err(|why| self.told(&why))
     }
 
-    /// Exchanges what is in use for what the files hold now.
+    /// Replaces the material in use with the present contents of the files.
     ///
     /// # Errors
-    /// As [`TlsFiles::tls`]; then what is in use stays.
+    /// Returns an error as [`TlsFiles::tls`] does; then the material in use stays.
     pub(crate) fn replace(&self, tls: &Tls) -> Result<(), Failed> {
         tls.replace(&self.read()?).map_err(|why| self.told(&why))
     }
 
+    /// Reads the files, and warns about a key that everyone may read and about a certificate that
+    /// is not valid now.
     fn read(&self) -> Result<TlsMaterial, Failed> {
         let of = |flag: &str, path: &Path| {
             std::fs::read(path).map_err(|why| format!("{flag} {}: {why}", path.display()))
@@ -69,18 +71,19 @@ impl TlsFiles {
             },
         };
         if std::fs::metadata(&self.key).is_ok_and(|key| key.mode() & EVERYBODY != 0) {
-            warn!("everybody on this machine may use the key {}: chmod 600 it", self.key.display());
+            warn!("everyone on this machine may use the key {}: run chmod 600 on it", self.key.display());
         }
         if let Some(time) = certificate_time(&material.certificate) {
             let why = match time {
                 CertificateTime::Expired(at_ms) => format!("it expired at {}", rfc3339(at_ms)),
-                CertificateTime::NotYet(from_ms) => format!("it is valid from {} on only", rfc3339(from_ms)),
+                CertificateTime::NotYet(from_ms) => format!("it is valid only from {} on", rfc3339(from_ms)),
             };
             warn!("the certificate {}: {why}", self.certificate.display());
         }
         Ok(material)
     }
 
+    /// Returns the error with the name of the file that causes it.
     fn told(&self, why: &TlsError) -> Failed {
         let file = match why {
             TlsError::Certificate(_) | TlsError::Swapped => &self.certificate,

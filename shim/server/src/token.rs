@@ -1,5 +1,5 @@
-//! What the commands that call a server present: a bearer token from a file or from the environment, never from the command line, which everybody on
-//! the machine can read.
+//! The bearer token that commands present to a server. It comes from a file or from the
+//! environment, never from the command line, which everyone on the machine can read.
 
 use std::path::Path;
 
@@ -8,10 +8,11 @@ use aft_access::Secret;
 use crate::Failed;
 use crate::settings::TOKEN;
 
-/// The token, if there is one.
+/// Returns the token in `file`, or else in the environment, if there is one.
 ///
 /// # Errors
-/// If the file cannot be read, or holds no token.
+/// Returns an error if the file cannot be read, or if its text is not a token; the error does not
+/// repeat the text.
 pub(crate) fn read(file: Option<&Path>) -> Result<Option<Secret>, Failed> {
     let (text, from) = match file {
         Some(path) => {
@@ -25,7 +26,9 @@ pub(crate) fn read(file: Option<&Path>) -> Result<Option<Secret>, Failed> {
     };
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(format!("{from}: a token is one word of visible ASCII, and this is none"));
+        return Err(format!(
+            "{from}: this is not a token, which is one word of visible ASCII; write only the token that `aft credentials add` printed"
+        ));
     }
     Ok(Some(Secret::new(text.to_owned())))
 }

@@ -3,8 +3,9 @@
 //! * [`table`] – every setting, one row for each: its name, kind, help, and the field that it sets.
 //! * [`value`] – the kinds of values. [`render`] – the table as text for people.
 //!
-//! An entry has one name everywhere: `[doors] value_bytes_max` is `AFT_DOORS__VALUE_BYTES_MAX`. Numbers
-//! in the environment are text, so numbers may be text everywhere. Unknown entries are rejected.
+//! An entry has one name everywhere: `[doors] value_bytes_max` is `AFT_DOORS__VALUE_BYTES_MAX`.
+//! Numbers in the environment are text, so numbers may be text everywhere. Unknown entries are
+//! rejected.
 
 pub(crate) mod render;
 pub(crate) mod table;
@@ -52,8 +53,8 @@ impl Settings {
     /// Reads the settings file (the default one, if there is one) and the environment.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, or an entry is unknown or of the wrong kind; the
-    /// text names it.
+    /// Returns an error if the file cannot be read, or an entry is unknown or of the wrong kind;
+    /// the text names it.
     pub(crate) fn load(file: Option<&Path>) -> Result<Settings, Failed> {
         let (path, required) = match file {
             Some(path) => (path, true),
@@ -210,11 +211,12 @@ fn unknown(name: &str, entry: &str) -> Failed {
     });
     let form = meant.unwrap_or_else(|| format!("{PREFIX}SECTION__KEY, as aft serve --help lists them"));
     format!(
-        "environment variable {name} is no setting: write {form}, with two underscores between section and key, or unset it"
+        "environment variable {name} is not a setting: write {form}, with two underscores between section and key, or unset it"
     )
 }
 
-/// Returns true for a variable that Kubernetes puts into the containers beside a service called `aft` or `aft-…`: `AFT_SERVICE_HOST`, `AFT_PORT`, `AFT_PORT_7400_TCP`, …
+/// Returns true for a variable that Kubernetes puts into the containers beside a service called
+/// `aft` or `aft-…`: `AFT_SERVICE_HOST`, `AFT_PORT`, `AFT_PORT_7400_TCP`, …
 fn is_service_link(entry: &str) -> bool {
     let entry = format!("_{entry}_");
     let port = entry.split_once("_PORT_").map(|(_, rest)| rest);
@@ -303,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_named_and_not_there_is_refused_with_the_flag() {
+    fn a_missing_file_that_was_named_is_rejected_with_the_flag() {
         let why = Settings::load(Some(Path::new("/nowhere/aft.toml"))).unwrap_err();
         assert!(why.contains("/nowhere/aft.toml") && why.contains("--config"), "{why}");
     }
 
     #[test]
-    fn nothing_said_is_every_default() {
+    fn without_a_file_and_variables_every_setting_has_its_default() {
         assert_eq!(merge("", &[]).unwrap(), Settings::default());
     }
 }

@@ -1,8 +1,8 @@
 //! The table of settings: one row for each, from which files and the environment are read, and from
 //! which `aft serve --help`, `aft settings` and README's table come.
 //!
-//! A setting has two places: the field of its component, which holds the default and its reason, and
-//! its row here, which names it for users.
+//! A setting has two places: the field of its component, which holds the default and its reason,
+//! and its row here, which names it for users.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -78,8 +78,8 @@ impl Components {
 }
 
 impl Default for Components {
-    /// The defaults over a store that several servers share and that answers late calls for an hour,
-    /// as those in a cloud.
+    /// The defaults over a store that several servers share and that answers late calls for an
+    /// hour, as those in a cloud.
     fn default() -> Components {
         Components::over(&Capabilities {
             delete_if: true,
@@ -107,7 +107,7 @@ pub(crate) struct Row {
     pub(crate) kind: Kind,
     /// The default in words, where it is not a value of the component.
     pub(crate) unset: Option<&'static str>,
-    /// What it bounds or chooses, in one or two sentences.
+    /// The bound or choice that it sets, in one or two sentences.
     pub(crate) about: &'static str,
     /// Its field.
     pub(crate) field: fn(&mut Components) -> Field<'_>,
