@@ -28,6 +28,7 @@ pub(crate) async fn run(arguments: BenchArguments) -> Result<ExitCode, Failed> {
 }
 
 async fn standard(arguments: StandardArguments) -> Result<ExitCode, Failed> {
+    // A comparison runs all ways itself, so it has a report of its own.
     let (json, way) = (arguments.json, way(&arguments));
     if arguments.compare {
         let compared = aft_bench::standard::compare(options(arguments).await?).await;

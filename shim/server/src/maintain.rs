@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
     let mut signals = Signals::new()?;
     let store = stores::open_with(&arguments.store, &components).await?;
     let (url, capabilities) = (store.url(), store.capabilities());
+    // A sweep deletes, so the store must keep the contract here too.
     let race = probe(&store, &capabilities).await?;
     let mut node_settings = node_settings(&capabilities, &settings, time_divisor)?;
     node_settings.race = race;
@@ -44,6 +45,7 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
         Opened::Marked { is_new: false, .. } => {}
     }
     println!("sweeping {url}");
+    // Without --once and --for it sweeps until it is stopped.
     let ends_when_swept = arguments.once || arguments.limit.is_some();
     tokio::select! {
         () = sweep(&node, arguments.limit, ends_when_swept) => {}

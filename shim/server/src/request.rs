@@ -59,6 +59,7 @@ async fn get(url: &str, token: Option<&Secret>) -> Result<(bool, Bytes), Failed>
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
     }
+    // The cause is the useful part of the client's error: connection refused, no such host.
     let response = client.request(request).await.map_err(|why| {
         let source = std::error::Error::source(&why).map(|source| format!(": {source}")).unwrap_or_default();
         format!("{why}{source}; is the server running there?")

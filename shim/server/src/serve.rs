@@ -47,6 +47,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 const CUT_OFF: i32 = 130;
 
 pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
+    // The shares of all memory are computed before any component gets its settings.
     let mut settings = Settings::load(arguments.config.as_deref())?;
     memory::share(&mut settings)?;
     let mut components = Components::default();
@@ -57,6 +58,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let from = components.serve.clone();
     let credentials = arguments.credentials.clone().or(from.credentials);
     let listen = arguments.listen.as_deref().or(from.listen.as_deref()).unwrap_or(LISTEN);
+    // Everything that can be rejected without a store is rejected before one is opened or made.
     let listen = address(listen, credentials.is_some())?;
     let tls_files = TlsFiles::new(
         arguments.tls_certificate.clone().or(from.tls_certificate),
@@ -86,7 +88,9 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     // The URL to show from here on, since the given one may contain a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };
     let capabilities = store.capabilities();
+    // A store that lets two creates win must never serve: exactly-once would silently fail.
     let race = probe(&store, &capabilities).await?;
+    // The defaults of a node depend on the store, so its settings are known only now.
     let mut node_settings = node_settings(&capabilities, &settings, time_divisor)?;
     node_settings.race = race;
     let maintain = arguments.maintain.unwrap_or(from.maintain);
@@ -96,6 +100,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
+    // The node reads the store's description, and makes it on a new store.
     let node = aft_node::start_several(store, node_settings, nodes).await.map_err(|why| why.to_string())?;
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -118,6 +123,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
                 deadline_s = drain.as_secs(),
                 "draining: open transactions finish or time out; a second signal ends the process at once"
             );
+            // Calls are still served, so that open transactions can finish.
             let drained = tokio::select! {
                 drained = node.drain(drain) => drained,
                 () = signals.next() => cut_off(),

@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
         } => {
             let settings = Settings::load(config.as_deref())?;
             let asked = asked_levels(&isolation)?;
+            // Wrong arguments are rejected above, before anything is made.
             let (store, made) = stores::init(&url, among_others).await?;
             let capabilities = store.capabilities();
             if capabilities.exclusive && !asked.is_empty() {
@@ -62,7 +63,9 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     // Shown as it was given, which may differ from the store's own form, unless it
                     // contains a password.
                     let shown = if url.contains('@') { store.url() } else { url };
-                    println!("{shown} is ready (nothing needs to be made: it makes itself when it is opened)")
+                    println!(
+                        "{shown} is ready (nothing needs to be made: the first process that opens it makes it)"
+                    )
                 }
             }
             // The description that a new store keeps: the verdict of the races, the times of its
@@ -76,6 +79,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             asked.iter().for_each(|(prefix, level)| levels.set(prefix.clone(), *level));
             let new = NewStore { race, times, levels };
             match open_store(&*store, &new, limit).await.map_err(|why| why.to_string())? {
+                // The levels come first: if a prefix holds keys, nothing is changed.
                 Opened::Marked { about, is_new, .. } => {
                     let levels = set_levels(&*store, &asked, &about.levels).await?;
                     let identity = store_show::hex(&about.identity);
@@ -85,6 +89,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     if changes {
                         change_times(&*store, times, limit).await.map_err(|why| why.to_string())?;
                     }
+                    // A server whose settings differ from the store's times may not work on it.
                     if let Some(shared) = shared {
                         println!("  all nodes have       {shared}");
                         if let Some(why) = shared.refusal(&times, true).filter(|_| !capabilities.exclusive) {
@@ -98,6 +103,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                         false => println!("  levels               {levels}"),
                     }
                 }
+                // The description is lost or damaged, so no level can be set.
                 Opened::Unmarked(why) if !asked.is_empty() => return Err(why),
                 Opened::Unmarked(why) => eprintln!("warning: {why}"),
             }
