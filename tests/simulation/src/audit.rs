@@ -20,34 +20,12 @@ use aft_core::message::Refusal;
 use aft_core::record::{BlobGroup, BlobRef, Format, Location, Record, Stub, VersionEntry, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, Name};
+use aft_sim::verdict::{Verdict, Violation, broken};
 use bytes::Bytes;
 
 use crate::attempt::{Attempt, Ended, Seen, attempt_number};
 use crate::model::StoreModel;
 use crate::script::Request;
-
-/// A broken promise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The rule that was broken, in the words of the protocol.
-    pub rule: &'static str,
-    /// The details: what happened, to which attempts and keys.
-    pub text: String,
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.rule, self.text)
-    }
-}
-
-/// Returns a violation of `rule` as an error.
-pub(crate) fn broken<T>(rule: &'static str, text: String) -> Result<T, Violation> {
-    Err(Violation { rule, text })
-}
-
-/// The result of a judgement: fine so far, or a promise was broken.
-pub type Verdict = Result<(), Violation>;
 
 /// A transaction that committed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

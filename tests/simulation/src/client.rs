@@ -7,10 +7,10 @@ use aft_core::ids::{Key, Session, TxnId};
 use aft_core::message::{Input, Refusal, Verb};
 use aft_core::record::BlobGroup;
 use aft_core::store::{Body, Call, Name};
+use aft_sim::verdict::Verdict;
 use bytes::Bytes;
 
 use crate::attempt::{Attempt, BLOB_PARTS, Ended, Progress, attempt_id};
-use crate::audit::Verdict;
 use crate::flights::{FlightId, Ghost};
 use crate::hosts::{Role, Waiting};
 use crate::script::Action;

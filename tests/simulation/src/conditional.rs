@@ -18,10 +18,11 @@ use std::collections::BTreeMap;
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Condition, Failed, Found, Read};
 use aft_core::record::{Location, Value, Write};
+use aft_sim::verdict::{Verdict, broken};
 use bytes::Bytes;
 
 use crate::attempt::{Attempt, Sent};
-use crate::audit::{Audit, Commit, Scene, Verdict, broken};
+use crate::audit::{Audit, Commit, Scene};
 use crate::script::Guard;
 
 /// The number that a sum starts from.

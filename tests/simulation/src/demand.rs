@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use aft_core::record::{BlobGroup, Write};
 use aft_core::store::Body;
+use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, Seen};
-use crate::audit::{Verdict, blob_parts, blobs_of, broken};
+use crate::audit::{blob_parts, blobs_of};
 use crate::reference::Reference;
 use crate::world::World;
 

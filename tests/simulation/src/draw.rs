@@ -8,11 +8,11 @@ use aft_core::bug::Bug;
 use aft_core::ids::{Key, Session};
 use aft_core::message::Isolation;
 use aft_core::settings::{Levels, Settings};
+use aft_sim::random::Random;
 
 use crate::clocks::StoreClock;
 use crate::hosts::Role;
 use crate::model::Abilities;
-use crate::random::Random;
 use crate::script::{Action, Guard, Request, Step};
 
 /// The settings and surroundings of one simulation.

@@ -20,21 +20,20 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use aft_core::ids::Session;
 use aft_core::message::{Input, Refusal};
 use aft_core::settings::Settings;
 use aft_core::store::CallError;
+use aft_sim::trace::Trace;
+use aft_sim::verdict::{Verdict, Violation, broken, guarded};
 
 use crate::attempt::Ended;
-use crate::audit::{Verdict, Violation, broken};
 use crate::clocks::Pause;
 use crate::demand::{demand_clean, demand_ended, demand_newest};
 use crate::flights::{Flight, FlightId, Ghost};
 use crate::script::{Action, Request, Step};
-use crate::trace::Trace;
 use crate::world::{TellId, World};
 
 /// The largest number of faults of each kind in one path.
@@ -256,19 +255,6 @@ fn search(scenario: &Scenario, explored: &mut Explored, healed: &mut Seen) {
         }
     }
     explored.whole = !pruned;
-}
-
-/// Runs a part of the simulation, and turns a panic into a violation: the core's assertions are
-/// findings like any other.
-fn guarded(run: impl FnOnce() -> Verdict) -> Verdict {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_else(|| "a panic without a message".into());
-        broken("an assertion of the core", text)
-    })
 }
 
 /// Returns true if all attempts have ended, no store call is in flight, and no host is paused.

@@ -18,8 +18,9 @@ use aft_core::ids::{Key, NodeId};
 use aft_core::message::Input;
 use aft_core::record::VersionEntry;
 use aft_core::store::{Answer, Body, Call, CallError, CallId, Created, Found, Name, Pieces, Writes};
+use aft_sim::verdict::{Verdict, Violation};
 
-use crate::audit::{Scene, Verdict, Violation};
+use crate::audit::Scene;
 use crate::model::sort_entries;
 use crate::world::{Fresh, World};
 

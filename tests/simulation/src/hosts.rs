@@ -7,9 +7,9 @@ use aft_core::clock::Now;
 use aft_core::ids::{Key, NodeId, TxnId};
 use aft_core::message::{Input, Ticket};
 use aft_core::settings::Settings;
+use aft_sim::verdict::Verdict;
 
 use crate::attempt::{Ended, Progress};
-use crate::audit::Verdict;
 use crate::clocks::{HostClocks, Pause};
 use crate::flights::FlightId;
 use crate::world::{BEGIN_MS, Fresh, World};

@@ -10,8 +10,7 @@
 //!
 //! Code map, in the order in which a run passes through it:
 //!
-//! * setting up: [`draw`] turns a seed into a plan, [`random`] gives the streams of random numbers,
-//!   [`scenario`] builds the small worlds;
+//! * setting up: [`draw`] turns a seed into a plan, [`scenario`] builds the small worlds;
 //! * state: [`world`] holds everything, with the [`hosts`] and their [`clocks`], the store
 //!   ([`model`]) and the store calls in flight ([`flights`]);
 //! * clients: [`script`] has their programs, [`attempt`] the progress of each, `client` sends
@@ -20,8 +19,9 @@
 //!   the order of serializable transactions, `conditional` conditions and sums, `replies` every
 //!   reply, `oracle` every read;
 //! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the
-//!   contents of a perfect shim), and [`past`] asks the history checker for a second opinion;
-//! * [`trace`] keeps the story of a run.
+//!   contents of a perfect shim), and [`past`] asks the history checker for a second opinion.
+//!
+//! What knows no core is in `aft-sim`: random streams, traces, verdicts.
 
 pub mod attempt;
 pub mod audit;
@@ -37,15 +37,13 @@ mod locks;
 pub mod model;
 mod oracle;
 pub mod past;
-pub mod random;
 pub mod reference;
 mod replies;
 pub mod scenario;
 pub mod script;
 mod serial;
 mod simulate;
-pub mod trace;
 pub mod world;
 
-pub use audit::Violation;
+pub use aft_sim::verdict::Violation;
 pub use simulate::{Options, Outcome, simulate};

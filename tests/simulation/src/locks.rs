@@ -4,8 +4,9 @@
 use aft_core::ids::{RequestHash, TxnId};
 use aft_core::record::{Aborted, VersionEntry};
 use aft_core::store::{Body, Name};
+use aft_sim::verdict::{Verdict, broken};
 
-use crate::audit::{Audit, Scene, Verdict, broken};
+use crate::audit::{Audit, Scene};
 use crate::model::StoreModel;
 
 impl Audit {

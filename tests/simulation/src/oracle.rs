@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Condition, Found, ListKeys, ListedKey, Read};
 use aft_core::record::{Location, Write};
+use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, Seen};
-use crate::audit::{Audit, Commit, Verdict, blob_parts, broken};
+use crate::audit::{Audit, Commit, blob_parts};
 use crate::model::StoreModel;
 
 /// The facts with which a read is compared.

@@ -7,9 +7,9 @@ use aft_core::ids::{AttemptId, Key, TxnId};
 use aft_history::{
     History, Options, Outcome, Readers, SessionId, Stamp, Transaction, TransactionId, Value, check,
 };
+use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, Ended, Seen, attempt_number};
-use crate::audit::{Verdict, broken};
 use crate::world::World;
 
 /// Judges what all attempts of `world` read and wrote.

@@ -8,9 +8,10 @@ use aft_core::message::{
 };
 use aft_core::record::BlobGroup;
 use aft_core::store::Body;
+use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, Ended, Progress, Seen, Sent, attempt_id, attempt_number};
-use crate::audit::{Commit, Verdict, broken};
+use crate::audit::Commit;
 use crate::conditional::judge_sums;
 use crate::oracle::{Witness, judge_held, judge_listing, judge_news, judge_read};
 use crate::world::{Fresh, World};

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use aft_core::ids::{AttemptId, Key, NodeId, TxnId};
 use aft_core::record::{Record, Write};
+use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, Seen};
-use crate::audit::{Audit, Scene, Verdict, broken};
+use crate::audit::{Audit, Scene};
 
 impl Audit {
     /// Judges the order of serializable transactions when `record` lands. On an exclusive store it

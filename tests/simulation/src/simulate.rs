@@ -9,19 +9,18 @@ mod healing;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aft_core::bug::Bug;
 use aft_core::ids::NodeId;
 use aft_core::message::Input;
 use aft_core::store::{CallError, Name};
+use aft_sim::random::Random;
+use aft_sim::trace::Trace;
+use aft_sim::verdict::{Verdict, Violation, broken, guarded};
 
-use crate::audit::{Verdict, Violation, broken};
 use crate::draw::Plan;
 use crate::flights::{FlightId, Ghost};
 use crate::hosts::Role;
-use crate::random::Random;
-use crate::trace::Trace;
 use crate::world::{BEGIN_MS, Fresh, TellId, World};
 use clients::Client;
 
@@ -56,22 +55,15 @@ pub fn simulate(seed: u64, options: &Options) -> Outcome {
         trace.push(format!("seed {seed}: {plan:?}"));
     }
     let kept = trace.clone();
-    // A panic is an assertion of the core: a finding like any other.
-    let ran = catch_unwind(AssertUnwindSafe(move || {
+    let ran = guarded(move || {
         let mut simulation = Simulation::new(plan, &random, kept);
         let verdict = simulation.run();
-        (verdict, simulation.counts())
-    }));
+        Ok((verdict, simulation.counts()))
+    });
+    // After a panic there is nothing to count.
     let (violation, counts) = match ran {
         Ok((verdict, counts)) => (verdict.err(), counts),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            let text = text.unwrap_or_else(|| "a panic without a message".into());
-            (Some(Violation { rule: "an assertion of the core", text }), BTreeMap::new())
-        }
+        Err(violation) => (Some(violation), BTreeMap::new()),
     };
     Outcome { seed, violation, counts, trace: trace.map(|trace| trace.lines()).unwrap_or_default() }
 }

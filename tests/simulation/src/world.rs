@@ -19,15 +19,16 @@ use aft_core::ids::{Key, NodeId, TxnId};
 use aft_core::message::{End, Input, Note, Output, Tell};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError};
+use aft_sim::trace::Trace;
+use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, attempt_number};
-use crate::audit::{Audit, Verdict, broken};
+use crate::audit::Audit;
 use crate::clocks::StoreClock;
 use crate::flights::{Flight, FlightId, Ghost};
 use crate::hosts::{Host, Role, Waiting};
 use crate::model::{Abilities, StoreModel};
 use crate::script::Request;
-use crate::trace::Trace;
 
 /// The true time at which every world begins, in milliseconds since the epoch: a whole minute in
 /// 2023.
@@ -172,8 +173,7 @@ impl World {
     /// Adds a line to the story, with the virtual time. `line` is called only if a story is kept.
     pub fn say(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
-            let at = self.now_ms - BEGIN_MS;
-            trace.push(format!("{at:>9} {}", line()));
+            trace.say(self.now_ms - BEGIN_MS, &line());
         }
     }
 

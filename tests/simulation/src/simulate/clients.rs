@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use aft_core::ids::{Key, Session, TxnId};
 use aft_core::message::Refusal;
+use aft_sim::verdict::{Verdict, Violation};
 
 use super::{Event, Simulation};
 use crate::attempt::{Ended, Progress};
-use crate::audit::Verdict;
 use crate::script::{Request, Step};
 
 /// The largest number of times that a client retries a request.
@@ -49,7 +49,7 @@ impl Simulation {
     /// Returns true if a host was paused for long, no clock showed it, and it has not heard the
     /// store's time since. What a node commits before it has noticed such a pause is beyond the
     /// promise, so attempts wait, and a look-up brings the store's time.
-    fn waits_for_time(&mut self, host: usize) -> Result<bool, crate::audit::Violation> {
+    fn waits_for_time(&mut self, host: usize) -> Result<bool, Violation> {
         let slot = &self.world.hosts[host];
         // Only long pauses count. A pause that is not the last short one, which `unseen_ms` has,
         // was long.

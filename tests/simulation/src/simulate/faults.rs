@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use aft_core::message::Input;
 use aft_core::store::{Call, CallError, Name};
+use aft_sim::verdict::Verdict;
 
 use super::{Event, Simulation};
 use crate::attempt::Progress;
-use crate::audit::Verdict;
 use crate::clocks::Pause;
 use crate::flights::{FlightId, Ghost};
 use crate::hosts::Role;

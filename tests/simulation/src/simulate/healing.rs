@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use aft_core::ids::{Session, TxnId};
 use aft_core::message::Refusal;
+use aft_sim::verdict::{Verdict, broken};
 
 use super::{Event, Simulation};
 use crate::attempt::Ended;
-use crate::audit::{Verdict, broken};
 use crate::demand::{demand_clean, demand_ended, demand_newest};
 use crate::explore::{clean_after_ms, ended_after_ms};
 use crate::hosts::Role;

@@ -8,8 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Trace(Arc<Mutex<Vec<String>>>);
 
 impl Trace {
-    pub(crate) fn push(&self, line: String) {
+    /// Adds a line.
+    pub fn push(&self, line: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Adds a line with the time at which it happened, in milliseconds since the start of the run.
+    pub fn say(&self, at_ms: u64, line: &str) {
+        self.push(format!("{at_ms:>9} {line}"));
     }
 
     /// Returns all lines so far.

@@ -40,6 +40,7 @@ impl Random {
 
     /// Draws a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        assert!(low <= high, "cannot draw a number from {low} to {high}");
         low + self.below(high - low + 1)
     }
 
@@ -50,6 +51,7 @@ impl Random {
 
     /// Picks one of `things`, which must not be empty.
     pub fn pick<'a, T>(&mut self, things: &'a [T]) -> &'a T {
+        assert!(!things.is_empty(), "cannot pick one of no things");
         &things[self.below(things.len() as u64) as usize]
     }
 }

@@ -1,0 +1,14 @@
+//! The parts of a simulator that know no core: a driver puts them together around the state
+//! machine that it tests.
+//!
+//! One thread, no I/O, no real clock: a run is a function of its seed. This crate never owns the
+//! world. The driver's world owns all state, and holds parts of this crate as fields; so the driver
+//! decides what identifies a state, and its judges read everything.
+//!
+//! * [`random`] gives the streams of random numbers of a seed;
+//! * [`trace`] keeps the story of a run;
+//! * [`verdict`] has broken promises, and turns panics into them.
+
+pub mod random;
+pub mod trace;
+pub mod verdict;
