@@ -5,10 +5,12 @@
 //! world. The driver's world owns all state, and holds parts of this crate as fields; so the driver
 //! decides what identifies a state, and its judges read everything.
 //!
+//! * [`clocks`] turns true time into what a host reads, with drift, offsets and pauses;
 //! * [`random`] gives the streams of random numbers of a seed;
 //! * [`trace`] keeps the story of a run;
 //! * [`verdict`] has broken promises, and turns panics into them.
 
+pub mod clocks;
 pub mod random;
 pub mod trace;
 pub mod verdict;

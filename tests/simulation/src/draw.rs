@@ -10,10 +10,10 @@ use aft_core::message::Isolation;
 use aft_core::settings::{Levels, Settings};
 use aft_sim::random::Random;
 
-use crate::clocks::StoreClock;
 use crate::hosts::Role;
 use crate::model::Abilities;
 use crate::script::{Action, Guard, Request, Step};
+use crate::store_clock::StoreClock;
 
 /// The settings and surroundings of one simulation.
 #[derive(Debug, Clone)]

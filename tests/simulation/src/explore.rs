@@ -26,11 +26,11 @@ use aft_core::ids::Session;
 use aft_core::message::{Input, Refusal};
 use aft_core::settings::Settings;
 use aft_core::store::CallError;
+use aft_sim::clocks::Pause;
 use aft_sim::trace::Trace;
 use aft_sim::verdict::{Verdict, Violation, broken, guarded};
 
 use crate::attempt::Ended;
-use crate::clocks::Pause;
 use crate::demand::{demand_clean, demand_ended, demand_newest};
 use crate::flights::{Flight, FlightId, Ghost};
 use crate::script::{Action, Request, Step};

@@ -7,10 +7,10 @@ use aft_core::clock::Now;
 use aft_core::ids::{Key, NodeId, TxnId};
 use aft_core::message::{Input, Ticket};
 use aft_core::settings::Settings;
+use aft_sim::clocks::{HostClocks, Pause, Reading};
 use aft_sim::verdict::Verdict;
 
 use crate::attempt::{Ended, Progress};
-use crate::clocks::{HostClocks, Pause};
 use crate::flights::FlightId;
 use crate::world::{BEGIN_MS, Fresh, World};
 
@@ -142,6 +142,12 @@ impl Host {
     }
 }
 
+/// Returns a reading of clocks as the core's type.
+fn now(reading: Reading) -> Now {
+    let Reading { mono_ms, boot_ms, wall_ms } = reading;
+    Now { mono_ms, boot_ms, wall_ms }
+}
+
 /// The greatest distance between a node's bounds of the store's time, where the store's answers
 /// carry milliseconds.
 const WIDEST_MS: u64 = 2_000;
@@ -170,7 +176,7 @@ impl World {
 
     /// Returns what the clocks of a host read now.
     pub fn clocks(&self, host: usize) -> Now {
-        self.hosts[host].clocks.at(self.now_ms, self.clock_grain_ms)
+        now(self.hosts[host].clocks.at(self.now_ms, self.clock_grain_ms))
     }
 
     /// Returns the identity of the node that a host runs.

@@ -11,8 +11,8 @@
 //! Code map, in the order in which a run passes through it:
 //!
 //! * setting up: [`draw`] turns a seed into a plan, [`scenario`] builds the small worlds;
-//! * state: [`world`] holds everything, with the [`hosts`] and their [`clocks`], the store
-//!   ([`model`]) and the store calls in flight ([`flights`]);
+//! * state: [`world`] holds everything, with the [`hosts`], the store ([`model`]) and its
+//!   [`store_clock`], and the store calls in flight ([`flights`]);
 //! * clients: [`script`] has their programs, [`attempt`] the progress of each, `client` sends
 //!   verbs;
 //! * judging: [`audit`] judges every effect on the store, `locks` those of checked keys, `serial`
@@ -21,12 +21,11 @@
 //! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the
 //!   contents of a perfect shim), and [`past`] asks the history checker for a second opinion.
 //!
-//! What knows no core is in `aft-sim`: random streams, traces, verdicts.
+//! What knows no core is in `aft-sim`: random streams, clocks of hosts, traces, verdicts.
 
 pub mod attempt;
 pub mod audit;
 mod client;
-pub mod clocks;
 mod conditional;
 pub mod demand;
 pub mod draw;
@@ -43,6 +42,7 @@ pub mod scenario;
 pub mod script;
 mod serial;
 mod simulate;
+pub mod store_clock;
 pub mod world;
 
 pub use aft_sim::verdict::Violation;

@@ -10,12 +10,13 @@ use aft_core::ids::{Key, Session};
 use aft_core::message::Isolation;
 use aft_core::settings::{Levels, Settings};
 use aft_core::store::{Call, Name, Writes};
+use aft_sim::clocks::Pause;
 
-use crate::clocks::{Pause, StoreClock};
 use crate::draw::{key, small_settings};
 use crate::explore::{Budget, Scenario, complete, run_attempt, run_for};
 use crate::hosts::Role;
 use crate::script::{Action, Guard, Request, Step};
+use crate::store_clock::StoreClock;
 use crate::world::World;
 
 /// The number of states at which the search of one world is cut; `AFT_SIM_DEEP=1` raises it.

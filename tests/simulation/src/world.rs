@@ -24,11 +24,11 @@ use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, attempt_number};
 use crate::audit::Audit;
-use crate::clocks::StoreClock;
 use crate::flights::{Flight, FlightId, Ghost};
 use crate::hosts::{Host, Role, Waiting};
 use crate::model::{Abilities, StoreModel};
 use crate::script::Request;
+use crate::store_clock::StoreClock;
 
 /// The true time at which every world begins, in milliseconds since the epoch: a whole minute in
 /// 2023.

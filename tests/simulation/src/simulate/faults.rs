@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 
 use aft_core::message::Input;
 use aft_core::store::{Call, CallError, Name};
+use aft_sim::clocks::Pause;
 use aft_sim::verdict::Verdict;
 
 use super::{Event, Simulation};
 use crate::attempt::Progress;
-use crate::clocks::Pause;
 use crate::flights::{FlightId, Ghost};
 use crate::hosts::Role;
 use crate::world::TellId;

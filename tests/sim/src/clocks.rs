@@ -1,9 +1,17 @@
 //! Clocks as functions of true time, and the faults that make them wrong.
 //!
-//! Only this file turns true time into the time that a host or the store reads. Promises are judged
-//! by true time.
+//! Only this file turns true time into the time that a host reads. Promises are judged by true time.
 
-use aft_core::clock::Now;
+/// A reading of a host's clocks at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// Milliseconds of a clock that never goes back and does not count suspension.
+    pub mono_ms: u64,
+    /// Milliseconds of a clock that never goes back and counts suspension.
+    pub boot_ms: u64,
+    /// Milliseconds since the Unix epoch. May jump.
+    pub wall_ms: u64,
+}
 
 /// A kind of pause of a host, by which of its clocks keep running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,9 +62,11 @@ impl HostClocks {
     }
 
     /// Returns what the clocks read at `true_ms`. The wall clock advances in steps of `grain_ms`.
-    pub fn at(&self, true_ms: u64, grain_ms: u64) -> Now {
+    pub fn at(&self, true_ms: u64, grain_ms: u64) -> Reading {
+        assert!(grain_ms >= 1, "a wall clock advances in steps of at least a millisecond");
+        assert!(true_ms >= self.mono_zero_ms, "a clock cannot be read before it starts");
         let wall_ms = true_ms.checked_add_signed(self.wall_offset_ms).expect("clocks stay near the present");
-        Now {
+        Reading {
             mono_ms: self.drifted(true_ms - self.mono_zero_ms),
             boot_ms: self.drifted(true_ms - self.boot_zero_ms),
             wall_ms: wall_ms - wall_ms % grain_ms,
@@ -87,59 +97,6 @@ impl HostClocks {
         if kind == Pause::Unseen {
             self.wall_offset_ms -= i64::try_from(span_ms).expect("pauses are short");
         }
-    }
-}
-
-/// The store's own clock.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct StoreClock {
-    offset_ms: i64,
-    /// The resolution of the time in its answers, in milliseconds.
-    pub span_ms: u64,
-    /// The true time at which it was last set to another offset.
-    pub stepped_ms: Option<u64>,
-}
-
-impl StoreClock {
-    /// Returns a correct clock with a resolution of a millisecond.
-    pub fn new() -> StoreClock {
-        StoreClock { offset_ms: 0, span_ms: 1, stepped_ms: None }
-    }
-
-    /// Returns a clock that is off by `offset_ms` from true time, with a resolution of `span_ms`.
-    pub fn with(offset_ms: i64, span_ms: u64) -> StoreClock {
-        StoreClock { offset_ms, span_ms, stepped_ms: None }
-    }
-
-    /// Returns the store's time at `true_ms`.
-    pub fn at(&self, true_ms: u64) -> u64 {
-        true_ms.checked_add_signed(self.offset_ms).expect("clocks stay near the present")
-    }
-
-    /// Returns the store's time at `true_ms` as an answer carries it, rounded down to the
-    /// resolution.
-    pub fn shown_at(&self, true_ms: u64) -> u64 {
-        let at = self.at(true_ms);
-        at - at % self.span_ms
-    }
-
-    /// Sets the clock's offset, at `true_ms`.
-    pub fn set(&mut self, offset_ms: i64, true_ms: u64) {
-        if offset_ms != self.offset_ms {
-            self.stepped_ms = Some(true_ms);
-        }
-        self.offset_ms = offset_ms;
-    }
-
-    /// Returns the store's time minus true time.
-    pub fn offset_ms(&self) -> i64 {
-        self.offset_ms
-    }
-}
-
-impl Default for StoreClock {
-    fn default() -> StoreClock {
-        StoreClock::new()
     }
 }
 
