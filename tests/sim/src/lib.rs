@@ -6,11 +6,14 @@
 //! decides what identifies a state, and its judges read everything.
 //!
 //! * [`clocks`] turns true time into what a host reads, with drift, offsets and pauses;
-//! * [`random`] gives the streams of random numbers of a seed;
-//! * [`trace`] keeps the story of a run;
+//! * [`random`] gives the streams of random numbers of a seed, [`calendar`] orders planned events;
+//! * [`run`] runs a seed, [`command`] many of them, and [`trace`] keeps the story of a run;
 //! * [`verdict`] has broken promises, and turns panics into them.
 
+pub mod calendar;
 pub mod clocks;
+pub mod command;
 pub mod random;
+pub mod run;
 pub mod trace;
 pub mod verdict;

@@ -21,7 +21,8 @@
 //! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the
 //!   contents of a perfect shim), and [`past`] asks the history checker for a second opinion.
 //!
-//! What knows no core is in `aft-sim`: random streams, clocks of hosts, traces, verdicts.
+//! What knows no core is in `aft-sim`: random streams, the calendar of events, clocks of hosts,
+//! traces, verdicts, and the command line.
 
 pub mod attempt;
 pub mod audit;
@@ -45,5 +46,6 @@ mod simulate;
 pub mod store_clock;
 pub mod world;
 
+pub use aft_sim::run::Outcome;
 pub use aft_sim::verdict::Violation;
-pub use simulate::{Options, Outcome, simulate};
+pub use simulate::{Options, Shim, simulate};

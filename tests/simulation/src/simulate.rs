@@ -1,4 +1,4 @@
-//! Random simulation: a heap of (time, sequence, event), with everything drawn from the seed.
+//! Random simulation: a calendar of events, with everything drawn from the seed.
 //!
 //! A run has two phases: work (`clients`) under faults (`faults`), then healing and demands
 //! (`healing`). The same seed gives the same trace.
@@ -7,16 +7,17 @@ mod clients;
 mod faults;
 mod healing;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use aft_core::bug::Bug;
 use aft_core::ids::NodeId;
 use aft_core::message::Input;
 use aft_core::store::{CallError, Name};
+use aft_sim::calendar::Calendar;
 use aft_sim::random::Random;
+use aft_sim::run::{self, Counts, Outcome, Simulate};
 use aft_sim::trace::Trace;
-use aft_sim::verdict::{Verdict, Violation, broken, guarded};
+use aft_sim::verdict::Verdict;
 
 use crate::draw::Plan;
 use crate::flights::{FlightId, Ghost};
@@ -33,39 +34,48 @@ pub struct Options {
     pub trace: bool,
 }
 
-/// The outcome of a simulation.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// The seed.
-    pub seed: u64,
-    /// The first promise that was broken, if any.
-    pub violation: Option<Violation>,
-    /// Counts of the ends of attempts, the notes of nodes, and events.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// The story; empty unless it was kept.
-    pub trace: Vec<String>,
+/// The driver of the shim's core.
+#[derive(Debug, Clone, Copy)]
+pub struct Shim;
+
+impl Simulate for Shim {
+    type Plan = Plan;
+    /// A bug to plant in the core.
+    type Options = Option<Bug>;
+
+    const COMMAND: &'static str = "cargo xtask simulate";
+    const ARGUMENTS: &'static str = "--bug NAME";
+
+    fn draw(random: &Random, bug: &Option<Bug>) -> Plan {
+        Plan::draw(random, *bug)
+    }
+
+    fn run(plan: Plan, random: &Random, trace: Option<Trace>) -> (Verdict, Counts) {
+        let mut simulation = Simulation::new(plan, random, trace);
+        let verdict = simulation.run();
+        (verdict, simulation.counts())
+    }
+
+    fn argument(
+        bug: &mut Option<Bug>,
+        name: &str,
+        value: &mut dyn FnMut() -> Option<String>,
+    ) -> Result<bool, String> {
+        if name != "--bug" {
+            return Ok(false);
+        }
+        let name = value().unwrap_or_default();
+        let named = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+        *bug = Some(named.ok_or_else(|| {
+            format!("--bug {name:?}: no planted bug has this name; shim/core/src/bug.rs lists them")
+        })?);
+        Ok(true)
+    }
 }
 
 /// Runs the simulation of a seed.
 pub fn simulate(seed: u64, options: &Options) -> Outcome {
-    let random = Random::new(seed);
-    let plan = Plan::draw(&random, options.bug);
-    let trace = options.trace.then(Trace::default);
-    if let Some(trace) = &trace {
-        trace.push(format!("seed {seed}: {plan:?}"));
-    }
-    let kept = trace.clone();
-    let ran = guarded(move || {
-        let mut simulation = Simulation::new(plan, &random, kept);
-        let verdict = simulation.run();
-        Ok((verdict, simulation.counts()))
-    });
-    // After a panic there is nothing to count.
-    let (violation, counts) = match ran {
-        Ok((verdict, counts)) => (verdict.err(), counts),
-        Err(violation) => (Some(violation), BTreeMap::new()),
-    };
-    Outcome { seed, violation, counts, trace: trace.map(|trace| trace.lines()).unwrap_or_default() }
+    run::simulate::<Shim>(seed, &options.bug, options.trace)
 }
 
 /// An event that happens at a planned time.
@@ -111,18 +121,11 @@ enum Event {
     DrainOver(usize, NodeId),
 }
 
-/// The number of events after which a run is taken to be an endless loop.
-const EVENTS_MAX: u64 = 3_000_000;
-
 /// A run.
 struct Simulation {
     world: World,
     plan: Plan,
-    /// The planned events. Among those of the same time, a lower sequence number comes first.
-    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    sequence: u64,
-    /// The number of events that have happened.
-    events: u64,
+    calendar: Calendar<Event>,
     /// The random streams: fates of calls and tells, clients, faults of hosts, clocks and the
     /// store.
     net: Random,
@@ -162,9 +165,7 @@ impl Simulation {
         world.store_clock = plan.clocks.store.clone();
         let hosts = plan.roles.len();
         Simulation {
-            heap: BinaryHeap::new(),
-            sequence: 0,
-            events: 0,
+            calendar: Calendar::new(),
             net: random.branch("net"),
             client_stream: random.branch("clients"),
             fault: random.branch("faults"),
@@ -185,8 +186,7 @@ impl Simulation {
 
     /// Plans an event at `time_ms`, or now if that has passed.
     fn at(&mut self, time_ms: u64, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Reverse((time_ms.max(self.world.now_ms), self.sequence, event)));
+        self.calendar.at(self.world.now_ms, time_ms, event);
     }
 
     /// Plans an event after `delay_ms`.
@@ -231,14 +231,8 @@ impl Simulation {
 
     /// Performs the next event, and plans what follows from it.
     fn next_event(&mut self) -> Verdict {
-        let Some(Reverse((time_ms, _, event))) = self.heap.pop() else {
-            return broken("a run goes on", "no event is planned, but the run waits for one".into());
-        };
+        let (time_ms, event) = self.calendar.next_event()?;
         self.world.now_ms = time_ms;
-        self.events += 1;
-        if self.events > EVENTS_MAX {
-            return broken("a run ends", format!("it has not ended after {EVENTS_MAX} events"));
-        }
         self.perform(event)?;
         for host in 0..self.plan.roles.len() {
             if self.world.is_drained(host) {
@@ -250,7 +244,7 @@ impl Simulation {
 
     /// Performs all events up to `time_ms`, and advances to it.
     fn run_until(&mut self, time_ms: u64) -> Verdict {
-        while self.heap.peek().is_some_and(|Reverse((at, _, _))| *at <= time_ms) {
+        while self.calendar.next_ms().is_some_and(|at| at <= time_ms) {
             self.next_event()?;
         }
         self.world.now_ms = time_ms;
@@ -453,7 +447,7 @@ impl Simulation {
     }
 
     /// Returns the counts of this run.
-    fn counts(&self) -> BTreeMap<&'static str, u64> {
+    fn counts(&self) -> Counts {
         let mut counts = self.world.tally();
         counts.extend(self.world.notes.iter().map(|(name, count)| (*name, *count)));
         let committed = self.world.audit.commits.len() as u64;
@@ -462,7 +456,7 @@ impl Simulation {
             .iter()
             .any(|name| counts.get(name).is_some_and(|count| *count > 0));
         counts.insert("seeds with conditions", u64::from(asked));
-        counts.insert("events", self.events);
+        counts.insert("events", self.calendar.performed());
         counts.insert("virtual seconds", (self.world.now_ms - BEGIN_MS) / 1_000);
         counts
     }

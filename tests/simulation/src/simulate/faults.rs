@@ -1,7 +1,5 @@
 //! The faults: the fate of every call and tell, and disturbances of hosts, clocks and the store.
 
-use std::cmp::Reverse;
-
 use aft_core::message::Input;
 use aft_core::store::{Call, CallError, Name};
 use aft_sim::clocks::Pause;
@@ -190,8 +188,8 @@ impl Simulation {
         self.paused_until[host] = now_ms + span;
         self.woken[host] = None;
         self.world.say(|| format!("for {span} ms"));
-        // Sequence 0: before all other events that wait for the same instant.
-        self.heap.push(Reverse((now_ms + span, 0, Event::Resume(host))));
+        // Before all other events that wait for the same instant.
+        self.calendar.first_at(now_ms + span, Event::Resume(host));
         Ok(())
     }
 
