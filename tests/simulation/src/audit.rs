@@ -342,7 +342,7 @@ impl Audit {
         }
     }
 
-    /// Lands a piece of a commit, or a whole one on a store that commits at once.
+    /// Lands a part of a commit, or a whole one on a store that commits at once.
     fn land_commit(
         &mut self,
         store: &mut StoreModel,

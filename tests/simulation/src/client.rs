@@ -11,7 +11,7 @@ use aft_sim::verdict::Verdict;
 use bytes::Bytes;
 
 use crate::attempt::{Attempt, BLOB_PARTS, Ended, Progress, attempt_id};
-use crate::flights::{FlightId, Ghost};
+use crate::flights::{Late, flight_id};
 use crate::hosts::{Role, Waiting};
 use crate::script::Action;
 use crate::world::{Fresh, World};
@@ -168,9 +168,9 @@ impl World {
         if *next < BLOB_PARTS && self.settings.grace_ms > 0 && in_time {
             let call = part(*group, *blob, *next);
             // The door sends it, not the node: an id that no call of the node has.
-            let from = FlightId { node, call: aft_core::store::CallId(u64::MAX - number as u64) };
+            let from = flight_id(node, aft_core::store::CallId(u64::MAX - number as u64));
             let until_ms = self.now_ms + self.settings.grace_ms;
-            self.haunt(Ghost { until_ms, from, call });
+            self.add_late(Late { until_ms, from, call });
         }
         self.end(number, Ended::NodeDied);
     }

@@ -74,11 +74,11 @@ pub struct ClockPlan {
 /// The chance of each fault, per thousand unless a field says otherwise.
 #[derive(Debug, Clone)]
 pub struct Faults {
-    /// A piece of a call gets no answer.
+    /// A part of a call gets no answer.
     pub no_answer: u64,
-    /// The store is too busy for a piece of a call.
+    /// The store is too busy for a part of a call.
     pub busy: u64,
-    /// The store refuses a piece of a call for good.
+    /// The store refuses a part of a call for good.
     pub refused: u64,
     /// The answer to a read is damaged in transit.
     pub damaged: u64,
@@ -86,7 +86,7 @@ pub struct Faults {
     pub spoil: u64,
     /// A call waits in the driver's queue before it is sent.
     pub queued: u64,
-    /// A piece of a call takes nearly as long as its timeout.
+    /// A part of a call takes nearly as long as its timeout.
     pub slow: u64,
     /// A crash cuts a step short: the chance per hundred thousand. Above 0, disturbances crash
     /// hosts too.

@@ -4,7 +4,7 @@
 //! It runs in rounds that allow more and more deviations from a default order, in which calls are
 //! answered as they come and clients run one after the other.
 //!
-//! A *move* is one thing that may happen next: a client's next verb, the effect of a piece of a
+//! A *move* is one thing that may happen next: a client's next verb, the effect of a part of a
 //! store call, a call's answer, a late call, a tell, a crash, a pause, a sweep that starts or
 //! stops, a step of time. Time advances only in moves that say so.
 //!
@@ -27,12 +27,13 @@ use aft_core::message::{Input, Refusal};
 use aft_core::settings::Settings;
 use aft_core::store::CallError;
 use aft_sim::clocks::Pause;
+use aft_sim::flights::FlightId;
 use aft_sim::trace::Trace;
 use aft_sim::verdict::{Verdict, Violation, broken, guarded};
 
 use crate::attempt::Ended;
 use crate::demand::{demand_clean, demand_ended, demand_newest};
-use crate::flights::{Flight, FlightId, Ghost};
+use crate::flights::{Flight, Late};
 use crate::script::{Action, Request, Step};
 use crate::world::{TellId, World};
 
@@ -41,13 +42,13 @@ use crate::world::{TellId, World};
 pub struct Budget {
     /// Crashes, at any point between two outputs.
     pub crashes: u8,
-    /// Pieces of calls that get no answer.
+    /// Parts of calls that get no answer.
     pub no_answers: u8,
     /// Late calls that land: of dead nodes, or unanswered.
     pub late: u8,
-    /// Pieces of calls that take effect at another time than the other pieces and the answer.
+    /// Parts of calls that take effect at another time than the other parts and the answer.
     pub splits: u8,
-    /// Pieces of calls that fail for good: reads find damage, writes are refused.
+    /// Parts of calls that fail for good: reads find damage, writes are refused.
     pub failures: u8,
     /// Calls that wait in the driver's queue before they are sent.
     pub holds: u8,
@@ -105,22 +106,22 @@ pub struct Explored {
 enum Move {
     /// An attempt does its next step.
     Client(usize),
-    /// All remaining pieces of a call land, and it is answered.
+    /// All remaining parts of a call land, and it is answered.
     Complete(FlightId),
-    /// A piece of a call lands.
+    /// A part of a call lands.
     Land(FlightId, usize),
     /// A call is answered.
     Answer(FlightId),
-    /// A piece of a call gets no answer, and may land late.
+    /// A part of a call gets no answer, and may land late.
     Unanswered(FlightId, usize),
-    /// A piece of a call fails for good.
+    /// A part of a call fails for good.
     Fail(FlightId, usize),
     /// A call is put into the driver's queue.
     Hold(FlightId),
     /// A queued call is sent.
     Send(FlightId),
     /// A late call lands.
-    Late(Box<Ghost>),
+    Late(Box<Late>),
     /// A tell arrives.
     Tell(TellId),
     /// A host begins to sweep.
@@ -295,9 +296,9 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     let mut moves = Vec::new();
     for (id, flight) in world.flights.iter().filter(|(_, flight)| world.is_awake(flight.host)) {
         moves.push(match (flight.queued, flight.has_outcome()) {
-            (true, _) => Move::Send(*id),
-            (false, true) => Move::Answer(*id),
-            (false, false) => Move::Complete(*id),
+            (true, _) => Move::Send(id),
+            (false, true) => Move::Answer(id),
+            (false, false) => Move::Complete(id),
         });
     }
     for number in 0..world.attempts.len() {
@@ -318,12 +319,12 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     }
     // No span of time may pass during which a write would be in flight for longer than its grace.
     let in_time = |flight: &Flight, until_ms: u64| {
-        let open = flight.pieces.iter().filter(|piece| !piece.has_outcome());
-        let sent = !flight.queued && open.into_iter().any(|piece| piece.call.is_write());
+        let open = flight.parts.iter().filter(|part| !part.has_outcome());
+        let sent = !flight.queued && open.into_iter().any(|part| part.call.is_write());
         !sent || until_ms <= flight.sent_ms + world.settings.grace_ms
     };
     if let Some(jump) = scenario.jumps.get(*jumped)
-        && world.flights.values().all(|flight| in_time(flight, world.now_ms + jump))
+        && world.flights.iter().all(|(_, flight)| in_time(flight, world.now_ms + jump))
     {
         moves.push(Move::Jump);
     }
@@ -331,14 +332,14 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
     let still = (0..world.hosts.len()).filter(|host| world.hosts[*host].paused.is_some());
     moves.extend(still.map(Move::Resume));
     for (id, flight) in world.flights.iter().filter(|(_, flight)| !flight.queued) {
-        faults(state, *id, flight, &mut moves);
+        faults(state, id, flight, &mut moves);
     }
     if budget.late > 0 {
         moves.extend(
             world
-                .ghosts
-                .iter()
-                .filter(|ghost| ghost.until_ms >= world.now_ms)
+                .flights
+                .late()
+                .filter(|late| late.until_ms >= world.now_ms)
                 .cloned()
                 .map(Box::new)
                 .map(Move::Late),
@@ -370,11 +371,11 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
 fn faults(state: &State, id: FlightId, flight: &Flight, moves: &mut Vec<Move>) {
     let State { world, budget, .. } = state;
     let still = !world.is_awake(flight.host);
-    if budget.holds > 0 && !still && flight.pieces.iter().all(|piece| !piece.has_outcome()) {
+    if budget.holds > 0 && !still && flight.parts.iter().all(|part| !part.has_outcome()) {
         moves.push(Move::Hold(id));
     }
-    for place in flight.open_pieces() {
-        let write = flight.pieces[place].call.is_write();
+    for place in flight.open_parts() {
+        let write = flight.parts[place].call.is_write();
         // Landing separately costs nothing if the host is paused: it cannot notice the difference.
         if budget.splits > 0 || still {
             moves.push(Move::Land(id, place));
@@ -405,22 +406,22 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             world.answer(*id)?;
         }
         Move::Land(id, place) => {
-            let still = !world.is_awake(world.flights[id].host);
+            let still = !world.is_awake(world.flights[*id].host);
             state.budget.splits -= u8::from(!still);
             world.land(*id, *place)?;
         }
         Move::Answer(id) => world.answer(*id)?,
         Move::Unanswered(id, place) => {
             state.budget.no_answers -= 1;
-            let until_ms = world.flights[id].sent_ms + world.settings.grace_ms;
-            world.fail_piece(*id, *place, CallError::NoAnswer, Some(until_ms));
+            let until_ms = world.flights[*id].sent_ms + world.settings.grace_ms;
+            world.fail_part(*id, *place, CallError::NoAnswer, Some(until_ms));
         }
         Move::Fail(id, place) => {
             state.budget.failures -= 1;
             let what = "planned".to_owned();
-            let write = world.flights[id].pieces[*place].call.is_write();
+            let write = world.flights[*id].parts[*place].call.is_write();
             let error = if write { CallError::Refused(what) } else { CallError::Damaged(what) };
-            world.fail_piece(*id, *place, error, None);
+            world.fail_part(*id, *place, error, None);
         }
         Move::Hold(id) => {
             state.budget.holds -= 1;
@@ -429,9 +430,9 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
         Move::Send(id) => {
             world.send(*id)?;
         }
-        Move::Late(ghost) => {
+        Move::Late(late) => {
             state.budget.late -= 1;
-            world.land_ghost(ghost)?;
+            world.land_late(late)?;
         }
         Move::Tell(id) => world.hear(*id, false)?,
         Move::Sweep(host) => {
@@ -482,10 +483,10 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             world.start_node(host);
         }
     }
-    // Ghosts that can never land are dropped, as states should differ only by what may still
+    // Late calls that can never land are dropped, as states should differ only by what may still
     // happen.
     if state.budget.late == 0 {
-        world.ghosts.clear();
+        world.flights.lose_all_late();
     }
     world.fresh.clear();
     world.notes.clear();
@@ -521,7 +522,7 @@ fn retell(scenario: &Scenario, path: &Path, healing: bool) -> Vec<String> {
 /// Heals a world (no more late calls, damage or pauses, and one host that sweeps), and makes the
 /// demands.
 pub fn heal(world: &mut World) -> Verdict {
-    world.ghosts.clear();
+    world.flights.lose_all_late();
     world.tells.clear();
     world.store.unreadable.clear();
     for host in 0..world.hosts.len() {
@@ -545,7 +546,11 @@ pub fn heal(world: &mut World) -> Verdict {
 fn pass(world: &mut World, span_ms: u64) -> Verdict {
     let until_ms = world.now_ms + span_ms;
     loop {
-        let open = world.flights.values().filter(|flight| !flight.queued && !flight.has_outcome());
+        let open = world
+            .flights
+            .iter()
+            .map(|(_, flight)| flight)
+            .filter(|flight| !flight.queued && !flight.has_outcome());
         let latest = open.filter(|flight| flight.call.is_write());
         let latest = latest.map(|flight| flight.sent_ms + world.settings.grace_ms);
         let until_ms = latest.fold(until_ms, u64::min).max(world.now_ms);
@@ -600,13 +605,13 @@ pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
 /// Returns the first call in flight of a host that runs. A paused host gets its answers when it
 /// resumes.
 fn next_flight(world: &World) -> Option<FlightId> {
-    world.flights.iter().find(|(_, flight)| world.is_awake(flight.host)).map(|(id, _)| *id)
+    world.flights.iter().find(|(_, flight)| world.is_awake(flight.host)).map(|(id, _)| id)
 }
 
 /// Lets a call take effect and answers it; sends it first if it is queued.
 pub fn complete(world: &mut World, id: FlightId) -> Verdict {
-    assert!(world.is_awake(world.flights[&id].host), "a paused host cannot be given an answer");
-    if world.flights[&id].queued {
+    assert!(world.is_awake(world.flights[id].host), "a paused host cannot be given an answer");
+    if world.flights[id].queued {
         return world.send(id).map(|_| ());
     }
     world.land_rest(id)?;

@@ -1,15 +1,7 @@
-//! Store calls in flight, and their ways: a call waits in the driver's queue, is sent, lands piece
-//! by piece, is answered or fails, or lands late when no node waits for it any more.
+//! Store calls: how they are split into parts, land on the store, and are answered.
 //!
-//! *Pieces* are the parts of a call that take effect independently: a commit's record and entries,
-//! the names of a deletion. Each lands at a time of its own, or never, and the answer has an
-//! outcome for each. To *land* is to take effect in the store.
-//!
-//! ```text
-//!   fly ─► (hold ─► send) ─► land each piece ─► answer
-//!                               │
-//!                               └─ fail_piece, abandon ─► ghost ─► land_ghost, or never
-//! ```
+//! The bookkeeping is `aft-sim`'s. Here is what knows the store: the effect of each part is judged
+//! by the auditor, and the outcomes are joined to an answer as a node's driver gives it.
 
 use std::cmp::Reverse;
 
@@ -18,95 +10,66 @@ use aft_core::ids::{Key, NodeId};
 use aft_core::message::Input;
 use aft_core::record::VersionEntry;
 use aft_core::store::{Answer, Body, Call, CallError, CallId, Created, Found, Name, Pieces, Writes};
+use aft_sim::flights::{Calls, FlightId, Life};
 use aft_sim::verdict::{Verdict, Violation};
 
 use crate::audit::Scene;
 use crate::model::sort_entries;
 use crate::world::{Fresh, World};
 
-/// The identity of a store call in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlightId {
-    /// The node that made it: one life of its host.
-    pub node: NodeId,
-    /// The node's id of the call.
-    pub call: CallId,
-}
+/// The store's calls.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreCalls;
 
-/// A part of a call that takes effect independently of the others.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Piece {
-    /// The part, as a call.
-    pub call: Call,
-    /// The store's answer, once the part has taken effect.
-    pub landed: Option<Answer>,
-    /// The error that its caller gets, instead of the store's answer if it has landed.
-    pub outcome: Option<CallError>,
-}
+impl Calls for StoreCalls {
+    type Call = Call;
+    type Answer = Answer;
+    type Error = CallError;
 
-impl Piece {
-    /// Returns true once there is an answer or an error for its caller.
-    pub fn has_outcome(&self) -> bool {
-        self.landed.is_some() || self.outcome.is_some()
+    fn is_write(part: &Call) -> bool {
+        part.is_write()
     }
 }
 
-/// A store call in flight: made by a node, landed or not, and not yet answered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Flight {
-    /// The host that made it.
-    pub host: usize,
-    /// The call.
-    pub call: Call,
-    /// The true time at which it was sent; while it is queued, at which it was made.
-    pub sent_ms: u64,
-    /// The same instant by the host's monotonic clock.
-    pub sent_mono_ms: u64,
-    /// True while it waits in the driver's queue, and has not been sent.
-    pub queued: bool,
-    /// Its parts that take effect independently.
-    pub pieces: Vec<Piece>,
-    /// The store's time at the last landing, as its answer carries it.
-    pub store_ms: Option<u64>,
+/// A store call in flight.
+pub type Flight = aft_sim::flights::Flight<StoreCalls>;
+/// The store calls in flight.
+pub type Flights = aft_sim::flights::Flights<StoreCalls>;
+/// A part of a store call that may land late.
+pub type Late = aft_sim::flights::Late<StoreCalls>;
+
+/// Returns the identity of a call of a node, which is one life of its host.
+pub fn flight_id(node: NodeId, call: CallId) -> FlightId {
+    FlightId { life: life(node), call: call.0 }
 }
 
-impl Flight {
-    /// Returns true once it can be answered.
-    pub fn has_outcome(&self) -> bool {
-        !self.queued && self.pieces.iter().all(Piece::has_outcome)
-    }
+/// Returns the life that a node is.
+pub fn life(node: NodeId) -> Life {
+    Life(node.0)
+}
 
-    /// Returns the indices of the pieces that have neither landed nor failed.
-    pub fn open_pieces(&self) -> Vec<usize> {
-        (0..self.pieces.len()).filter(|place| !self.pieces[*place].has_outcome()).collect()
-    }
-
-    /// Returns the answer for the node. Panics unless every piece has an outcome.
-    fn answer(&self) -> Answer {
-        let mut outcomes = self.pieces.iter().map(|piece| match (&piece.outcome, &piece.landed) {
-            (Some(error), _) => Answer::Failed(error.clone()),
-            (None, Some(answer)) => answer.clone(),
-            (None, None) => panic!("a call is answered only when every piece has an outcome"),
-        });
-        match &self.call {
-            Call::Commit(writes) => Answer::Committed(pieces(writes, outcomes)),
-            Call::Delete(_) => {
-                let failed = outcomes.find(|outcome| matches!(outcome, Answer::Failed(_)));
-                failed.unwrap_or(Answer::Done)
-            }
-            Call::Get(_)
-            | Call::Fetch { .. }
-            | Call::Put(..)
-            | Call::Create(..)
-            | Call::Replace(..)
-            | Call::DeleteIf(..)
-            | Call::List { .. }
-            | Call::Scan { .. } => outcomes.next().expect("a call has a piece"),
+/// Returns the answer to a call for its node. Panics unless every part has an outcome.
+fn join(flight: &Flight) -> Answer {
+    let outcomes = flight.outcomes().into_iter();
+    let mut outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(Answer::Failed));
+    match &flight.call {
+        Call::Commit(writes) => Answer::Committed(pieces(writes, outcomes)),
+        Call::Delete(_) => {
+            let failed = outcomes.find(|outcome| matches!(outcome, Answer::Failed(_)));
+            failed.unwrap_or(Answer::Done)
         }
+        Call::Get(_)
+        | Call::Fetch { .. }
+        | Call::Put(..)
+        | Call::Create(..)
+        | Call::Replace(..)
+        | Call::DeleteIf(..)
+        | Call::List { .. }
+        | Call::Scan { .. } => outcomes.next().expect("a call has a part"),
     }
 }
 
-/// Joins the outcomes of a commit's pieces. There is one for each part, in order, or, from a store
+/// Joins the outcomes of a commit's parts. There is one for each part, in order, or, from a store
 /// that commits at once, a single one for all.
 fn pieces(writes: &Writes, outcomes: impl Iterator<Item = Answer>) -> Pieces {
     let mut outcomes: Vec<Answer> = outcomes.collect();
@@ -122,7 +85,7 @@ fn pieces(writes: &Writes, outcomes: impl Iterator<Item = Answer>) -> Pieces {
                 all.record = all.record.or(part.record);
                 all.entries.extend(part.entries);
             }
-            // The record's piece comes first: a failure before it has an outcome is its own.
+            // The record's part comes first: a failure before it has an outcome is its own.
             Answer::Failed(error) if writes.record.is_some() && all.record.is_none() => {
                 all.record = Some(Err(error));
             }
@@ -135,10 +98,11 @@ fn pieces(writes: &Writes, outcomes: impl Iterator<Item = Answer>) -> Pieces {
     all
 }
 
-/// Splits a call into its pieces. A store that commits `at_once` takes every call as one.
-fn split(call: &Call, at_once: bool) -> Vec<Piece> {
+/// Splits a call into the parts that take effect independently: a commit into its record and
+/// entries, a deletion into its names. A store that commits `at_once` takes every call as one.
+fn split(call: &Call, at_once: bool) -> Vec<Call> {
     let part = |record, entries| Call::Commit(Writes { record, entries });
-    let calls: Vec<Call> = match call {
+    match call {
         Call::Commit(writes) if !at_once => {
             let record = writes.record.clone().map(|record| part(Some(record), Vec::new()));
             let entries = writes.entries.iter().map(|entry| part(None, vec![entry.clone()]));
@@ -157,19 +121,7 @@ fn split(call: &Call, at_once: bool) -> Vec<Piece> {
         | Call::DeleteIf(..)
         | Call::List { .. }
         | Call::Scan { .. } => vec![call.clone()],
-    };
-    calls.into_iter().map(|call| Piece { call, landed: None, outcome: None }).collect()
-}
-
-/// A piece of a call that no node waits for any more, and that may still land.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ghost {
-    /// The last true time at which it may land.
-    pub until_ms: u64,
-    /// The call that it is a piece of.
-    pub from: FlightId,
-    /// The piece, as a call.
-    pub call: Call,
+    }
 }
 
 impl World {
@@ -194,18 +146,9 @@ impl World {
 
     /// Puts a call of a host's node in flight.
     pub(crate) fn fly(&mut self, host: usize, id: FlightId, call: Call) {
-        let flight = Flight {
-            host,
-            sent_ms: self.now_ms,
-            sent_mono_ms: self.clocks(host).mono_ms,
-            queued: false,
-            pieces: split(&call, self.store.abilities.commit_at_once),
-            call,
-            store_ms: None,
-        };
-        assert!(!flight.pieces.is_empty(), "a call has at least one piece");
-        let before = self.flights.insert(id, flight);
-        assert!(before.is_none(), "a node never uses a call id twice");
+        let parts = split(&call, self.store.abilities.commit_at_once);
+        let mono_ms = self.clocks(host).mono_ms;
+        self.flights.fly(id, host, call, parts, self.now_ms, mono_ms);
         self.fresh.push(Fresh::Flight(id));
     }
 
@@ -222,13 +165,8 @@ impl World {
 
     /// Leaves a call in the driver's queue until [`World::send`].
     pub fn hold(&mut self, id: FlightId) {
-        let flight = self.flights.get_mut(&id).expect("a scheduler holds only calls in flight");
-        assert!(
-            flight.pieces.iter().all(|piece| !piece.has_outcome()),
-            "a call of which a piece has an outcome was sent, and cannot be held"
-        );
-        flight.queued = true;
-        self.say(|| format!("  {}#{} waits in the driver", id.node, id.call.0));
+        self.flights.hold(id);
+        self.say(|| format!("  {id} waits in the driver"));
     }
 
     /// Sends a call that waited in the driver's queue, if the node still allows it, and returns
@@ -238,53 +176,43 @@ impl World {
     ///
     /// Returns the violation if the node's reaction to the answer breaks a promise.
     pub fn send(&mut self, id: FlightId) -> Result<bool, Violation> {
-        let Some(host) = self.flights.get(&id).filter(|flight| flight.queued).map(|flight| flight.host)
-        else {
+        let Some(host) = self.flights.get(id).filter(|flight| flight.queued).map(|flight| flight.host) else {
             return Ok(false);
         };
         let now = self.clocks(host);
         let node = self.hosts[host].node.as_ref().expect("a queue is lost with its process");
-        let wanted = node.may_send(now, id.call);
-        self.say(|| format!("  {}#{} may be sent: {wanted}", id.node, id.call.0));
+        let wanted = node.may_send(now, CallId(id.call));
+        self.say(|| format!("  {id} may be sent: {wanted}"));
         if !wanted {
-            self.flights.remove(&id);
+            self.flights.remove(id);
             let answer = Answer::Failed(CallError::Expired);
-            self.step(host, Input::Answer(id.call, answer, None))?;
+            self.step(host, Input::Answer(CallId(id.call), answer, None))?;
             return Ok(false);
         }
-        let flight = self.flights.get_mut(&id).expect("looked up above");
-        flight.queued = false;
-        flight.sent_ms = self.now_ms;
-        flight.sent_mono_ms = now.mono_ms;
+        self.flights.release(id, self.now_ms, now.mono_ms);
         Ok(true)
     }
 
-    /// Lets one piece of a call in flight take effect, unless it has already.
+    /// Lets one part of a call in flight take effect, unless it has already.
     pub fn land(&mut self, id: FlightId, place: usize) -> Verdict {
-        let Some(flight) = self.flights.get(&id).filter(|flight| !flight.queued) else { return Ok(()) };
-        if flight.pieces[place].landed.is_some() {
-            return Ok(());
-        }
-        let call = flight.pieces[place].call.clone();
+        let Some(call) = self.flights.to_land(id, place).cloned() else { return Ok(()) };
         let answer = self.land_call(&call)?;
-        self.say(|| format!("  {}#{} lands: {call:?} -> {answer:?}", id.node, id.call.0));
+        self.say(|| format!("  {id} lands: {call:?} -> {answer:?}"));
         let store_ms = self.store_clock.shown_at(self.now_ms);
-        let flight = self.flights.get_mut(&id).expect("looked up above");
-        flight.pieces[place].landed = Some(answer);
-        flight.store_ms = Some(store_ms);
+        self.flights.landed(id, place, answer, Some(store_ms));
         Ok(())
     }
 
-    /// Lands every piece that has neither landed nor failed.
+    /// Lands every part that has neither landed nor failed.
     pub fn land_rest(&mut self, id: FlightId) -> Verdict {
-        let Some(flight) = self.flights.get(&id) else { return Ok(()) };
-        flight.open_pieces().into_iter().try_for_each(|place| self.land(id, place))
+        let Some(flight) = self.flights.get(id) else { return Ok(()) };
+        flight.open_parts().into_iter().try_for_each(|place| self.land(id, place))
     }
 
-    /// Answers a call. Every piece of it must have an outcome.
+    /// Answers a call. Every part of it must have an outcome.
     pub fn answer(&mut self, id: FlightId) -> Verdict {
-        let Some(flight) = self.flights.remove(&id) else { return Ok(()) };
-        let answer = self.resolved(&flight.call, flight.answer());
+        let Some(flight) = self.flights.remove(id) else { return Ok(()) };
+        let answer = self.resolved(&flight.call, join(&flight));
         self.remember_values(&flight.call, &answer, flight.host);
         let heard = self.store_time(&flight);
         // An answer with the store's time shows every pause that ended before its call was sent.
@@ -292,7 +220,7 @@ impl World {
             let unheard_ms = &mut self.hosts[flight.host].unheard_ms;
             unheard_ms.retain(|ended_ms| flight.sent_ms < *ended_ms);
         }
-        self.step(flight.host, Input::Answer(id.call, answer, heard))
+        self.step(flight.host, Input::Answer(CallId(id.call), answer, heard))
     }
 
     /// Returns the answer to a listing as a driver gives it. A driver fetches the bodies of entries
@@ -350,7 +278,7 @@ impl World {
         Some(StoreTime {
             sent_mono_ms: flight.sent_mono_ms,
             received_mono_ms: self.clocks(flight.host).mono_ms,
-            at_ms: flight.store_ms?,
+            at_ms: flight.server_ms?,
             span_ms: self.store_clock.span_ms,
         })
     }
@@ -362,8 +290,8 @@ impl World {
     ///
     /// Returns the violation if the node's reaction to the answer breaks a promise.
     pub fn answer_from_cache(&mut self, id: FlightId) -> Result<bool, Violation> {
-        let Some(Flight { host, call: Call::Fetch { txn, key, .. }, store_ms: None, .. }) =
-            self.flights.get(&id)
+        let Some(Flight { host, call: Call::Fetch { txn, key, .. }, server_ms: None, .. }) =
+            self.flights.get(id)
         else {
             return Ok(false);
         };
@@ -373,8 +301,8 @@ impl World {
         }
         let write =
             self.audit.write(txn.attempt, key).expect("the cache holds only committed versions").clone();
-        self.flights.remove(&id);
-        self.step(host, Input::Answer(id.call, Answer::Cached(write), None))?;
+        self.flights.remove(id);
+        self.step(host, Input::Answer(CallId(id.call), Answer::Cached(write), None))?;
         Ok(true)
     }
 
@@ -396,57 +324,36 @@ impl World {
         }
     }
 
-    /// Gives one piece `error` as its outcome. If it is a write that has not landed, it becomes a
-    /// ghost that may land until `late_until_ms`; with `None` it never lands.
-    pub fn fail_piece(&mut self, id: FlightId, place: usize, error: CallError, late_until_ms: Option<u64>) {
-        let Some(flight) = self.flights.get_mut(&id) else { return };
-        let piece = &mut flight.pieces[place];
-        if piece.outcome.is_some() {
-            return;
-        }
-        let (landed, call) = (piece.landed.is_some(), piece.call.clone());
-        piece.outcome = Some(error.clone());
-        self.say(|| format!("  {}#{} fails: {call:?}: {error:?} (landed: {landed})", id.node, id.call.0));
-        if let (false, Some(until_ms)) = (landed, late_until_ms)
-            && call.is_write()
-        {
-            self.haunt(Ghost { until_ms, from: id, call });
-        }
+    /// Gives one part `error` as its outcome. If it is a write that has not landed, it may land late
+    /// until `late_until_ms`; with `None` it never lands.
+    pub fn fail_part(&mut self, id: FlightId, place: usize, error: CallError, late_until_ms: Option<u64>) {
+        let Some(part) = self.flights.to_fail(id, place) else { return };
+        let (landed, call) = (part.landed.is_some(), part.call.clone());
+        self.say(|| format!("  {id} fails: {call:?}: {error:?} (landed: {landed})"));
+        let late = self.flights.fail(id, place, error, late_until_ms);
+        self.fresh.extend(late.map(Box::new).map(Fresh::Late));
     }
 
-    /// Drops a call whose node is gone. Its writes that were sent and have not landed become
-    /// ghosts, which may land until the call's grace has passed.
-    pub(crate) fn abandon(&mut self, id: FlightId) {
-        let flight = self.flights.remove(&id).expect("only calls in flight are abandoned");
-        // A queue is lost with its process; and without grace a write lands when it is sent, or
-        // never.
-        if flight.queued || self.settings.grace_ms == 0 {
-            return;
-        }
-        let until_ms = flight.sent_ms + self.settings.grace_ms;
-        for piece in flight.pieces.into_iter().filter(|piece| !piece.has_outcome()) {
-            if piece.call.is_write() {
-                self.haunt(Ghost { until_ms, from: id, call: piece.call });
-            }
-        }
+    /// Drops the calls of a node that is gone. Its writes that were sent and have not landed may
+    /// land until the call's grace has passed.
+    pub(crate) fn abandon(&mut self, node: NodeId) {
+        let late = self.flights.abandon(life(node), self.settings.grace_ms);
+        self.fresh.extend(late.into_iter().map(Box::new).map(Fresh::Late));
     }
 
-    /// Adds a ghost, and hands it to the scheduler.
-    pub(crate) fn haunt(&mut self, ghost: Ghost) {
-        self.fresh.push(Fresh::Ghost(Box::new(ghost.clone())));
-        self.ghosts.insert(ghost);
+    /// Adds a call that may land late, and hands it to the scheduler.
+    pub(crate) fn add_late(&mut self, late: Late) {
+        self.fresh.push(Fresh::Late(Box::new(late.clone())));
+        self.flights.add_late(late);
     }
 
-    /// Lands a ghost, unless it is gone.
-    pub fn land_ghost(&mut self, ghost: &Ghost) -> Verdict {
-        if !self.ghosts.remove(ghost) {
+    /// Lands a late call, unless it is gone.
+    pub fn land_late(&mut self, late: &Late) -> Verdict {
+        if !self.flights.take_late(late, self.now_ms) {
             return Ok(());
         }
-        assert!(self.now_ms <= ghost.until_ms, "a call cannot land after its grace");
-        let answer = self.land_call(&ghost.call)?;
-        self.say(|| {
-            format!("  {}#{} lands late: {:?} -> {answer:?}", ghost.from.node, ghost.from.call.0, ghost.call)
-        });
+        let answer = self.land_call(&late.call)?;
+        self.say(|| format!("  {} lands late: {:?} -> {answer:?}", late.from, late.call));
         Ok(())
     }
 }

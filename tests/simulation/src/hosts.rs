@@ -11,7 +11,7 @@ use aft_sim::clocks::{HostClocks, Pause, Reading};
 use aft_sim::verdict::Verdict;
 
 use crate::attempt::{Ended, Progress};
-use crate::flights::FlightId;
+use crate::flights::life;
 use crate::world::{BEGIN_MS, Fresh, World};
 
 /// The role of a host in its world.
@@ -247,9 +247,7 @@ impl World {
         let Some(node) = self.hosts[host].node.take() else { return };
         let id = node.id();
         self.say(|| format!("host {host} crashes (node {id})"));
-        let flights: Vec<FlightId> =
-            self.flights.keys().filter(|flight| flight.node == id).copied().collect();
-        flights.into_iter().for_each(|flight| self.abandon(flight));
+        self.abandon(id);
         for (_, waiting) in std::mem::take(&mut self.hosts[host].tickets) {
             if let Waiting::Attempt(number) = waiting
                 && self.attempts[number].ended().is_none()
@@ -267,7 +265,7 @@ impl World {
     /// Replaces a host's node by an empty one. No call of the old one lands late.
     pub fn start_again(&mut self, host: usize) {
         self.crash(host);
-        self.ghosts.clear();
+        self.flights.lose_all_late();
         self.start_node(host);
     }
 
@@ -300,7 +298,7 @@ impl World {
             slot.draining
                 && slot.tickets.is_empty()
                 && node.open_transactions() == 0
-                && !self.flights.keys().any(|flight| flight.node == node.id())
+                && self.flights.of_life(life(node.id())).next().is_none()
         })
     }
 

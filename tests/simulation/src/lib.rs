@@ -12,7 +12,7 @@
 //!
 //! * setting up: [`draw`] turns a seed into a plan, [`scenario`] builds the small worlds;
 //! * state: [`world`] holds everything, with the [`hosts`], the store ([`model`]) and its
-//!   [`store_clock`], and the store calls in flight ([`flights`]);
+//!   [`store_clock`], and what is the shim's own of the store calls in flight ([`flights`]);
 //! * clients: [`script`] has their programs, [`attempt`] the progress of each, `client` sends
 //!   verbs;
 //! * judging: [`audit`] judges every effect on the store, `locks` those of checked keys, `serial`
@@ -21,8 +21,8 @@
 //! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the
 //!   contents of a perfect shim), and [`past`] asks the history checker for a second opinion.
 //!
-//! What knows no core is in `aft-sim`: random streams, the calendar of events, clocks of hosts,
-//! traces, verdicts, and the command line.
+//! What knows no core is in `aft-sim`: random streams, the calendar of events, calls in
+//! flight, clocks of hosts, traces, verdicts, and the command line.
 
 pub mod attempt;
 pub mod audit;

@@ -178,11 +178,11 @@ impl Stage {
     /// flight.
     fn answer_until(&mut self, host: usize, is_it: impl Fn(&Call) -> bool) {
         loop {
-            let mut own = self.world.flights.iter().filter(|(_, flight)| flight.host == host);
-            if own.clone().any(|(_, flight)| is_it(&flight.call)) {
+            let own = || self.world.flights.iter().filter(|(_, flight)| flight.host == host);
+            if own().any(|(_, flight)| is_it(&flight.call)) {
                 return;
             }
-            let next = *own.next().expect("the host makes the call that is waited for").0;
+            let (next, _) = own().next().expect("the host makes the call that is waited for");
             complete(&mut self.world, next).expect("no promise is broken in the preparation");
         }
     }
@@ -219,7 +219,7 @@ impl Stage {
     fn half_a_verb(&mut self, attempt: usize) {
         let clean = "no promise is broken in the preparation";
         self.world.client(attempt).expect(clean);
-        let first = *self.world.flights.keys().next().expect("the verb leads to a store call");
+        let first = self.world.flights.iter().next().expect("the verb leads to a store call").0;
         complete(&mut self.world, first).expect(clean);
         assert!(!self.world.flights.is_empty(), "the answer leads to another call");
     }

@@ -14,13 +14,14 @@ use aft_core::ids::NodeId;
 use aft_core::message::Input;
 use aft_core::store::{CallError, Name};
 use aft_sim::calendar::Calendar;
+use aft_sim::flights::FlightId;
 use aft_sim::random::Random;
 use aft_sim::run::{self, Counts, Outcome, Simulate};
 use aft_sim::trace::Trace;
 use aft_sim::verdict::Verdict;
 
 use crate::draw::Plan;
-use crate::flights::{FlightId, Ghost};
+use crate::flights::Late;
 use crate::hosts::Role;
 use crate::world::{BEGIN_MS, Fresh, TellId, World};
 use clients::Client;
@@ -81,10 +82,10 @@ pub fn simulate(seed: u64, options: &Options) -> Outcome {
 /// An event that happens at a planned time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// A piece of a call lands.
+    /// A part of a call lands.
     Land(FlightId, usize),
-    /// A piece of a call fails; the last field is the time until which it may still land.
-    FailPiece(FlightId, usize, CallError, Option<u64>),
+    /// A part of a call fails; the last field is the time until which it may still land.
+    FailPart(FlightId, usize, CallError, Option<u64>),
     /// A call that waited in the driver's queue is sent, if its node still allows it.
     Send(FlightId),
     /// A call is answered.
@@ -92,7 +93,7 @@ enum Event {
     /// A fetch is answered from the value cache.
     FromCache(FlightId),
     /// A late call lands.
-    Ghost(Box<Ghost>),
+    Late(Box<Late>),
     /// A tell arrives; if true, it will arrive again.
     Tell(TellId, bool),
     /// An attempt does its next step.
@@ -255,14 +256,14 @@ impl Simulation {
     fn host_of(&self, event: &Event) -> Option<usize> {
         match event {
             Event::Answer(id) | Event::FromCache(id) | Event::Send(id) => {
-                self.world.flights.get(id).map(|flight| flight.host)
+                self.world.flights.get(*id).map(|flight| flight.host)
             }
             Event::Tell(id, _) => Some(id.to),
             Event::Client(number) | Event::AskOf(number) => Some(self.world.attempts[*number].host),
             Event::Wake(host) | Event::Sweeper(host, _) => Some(*host),
             Event::Land(..)
-            | Event::FailPiece(..)
-            | Event::Ghost(_)
+            | Event::FailPart(..)
+            | Event::Late(_)
             | Event::Launch(_)
             | Event::Retry(..)
             | Event::Impatience(..)
@@ -301,8 +302,8 @@ impl Simulation {
     fn perform_awake(&mut self, event: Event) -> Verdict {
         match event {
             Event::Land(id, place) => self.land(id, place),
-            Event::FailPiece(id, place, error, late_until_ms) => {
-                self.world.fail_piece(id, place, error, late_until_ms);
+            Event::FailPart(id, place, error, late_until_ms) => {
+                self.world.fail_part(id, place, error, late_until_ms);
                 Ok(())
             }
             Event::Send(id) => {
@@ -311,8 +312,8 @@ impl Simulation {
                 }
                 Ok(())
             }
-            Event::Answer(id) => match self.world.flights.get(&id) {
-                // A piece has not landed yet: a pause of its host has delayed it. Try again.
+            Event::Answer(id) => match self.world.flights.get(id) {
+                // A part has not landed yet: a pause of its host has delayed it. Try again.
                 Some(flight) if !flight.has_outcome() => {
                     self.after(1, Event::Answer(id));
                     Ok(())
@@ -326,11 +327,11 @@ impl Simulation {
                 }
                 Ok(())
             }
-            Event::Ghost(ghost) => {
-                if self.world.now_ms <= ghost.until_ms {
-                    self.world.land_ghost(&ghost)?;
+            Event::Late(late) => {
+                if self.world.now_ms <= late.until_ms {
+                    self.world.land_late(&late)?;
                 }
-                self.world.ghosts.remove(&ghost);
+                self.world.flights.lose_late(&late);
                 Ok(())
             }
             Event::Tell(id, keep) => self.world.hear(id, keep),
@@ -399,7 +400,7 @@ impl Simulation {
                 match item {
                     Fresh::Flight(id) => self.plan_flight(id),
                     Fresh::Tell(id) => self.plan_tell(id),
-                    Fresh::Ghost(ghost) => self.plan_ghost(*ghost),
+                    Fresh::Late(late) => self.plan_late(*late),
                     Fresh::Client(number) if self.world.attempts[number].ended().is_some() => {
                         self.ended(number)
                     }

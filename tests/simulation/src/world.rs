@@ -6,25 +6,26 @@
 //! the future is in the fields that are cloned and hashed.
 //!
 //! ```text
-//!   scheduler ──► land(piece) · answer(call) · hear(tell) · client(attempt) · wake · crash · …
+//!   scheduler ──► land(part) · answer(call) · hear(tell) · client(attempt) · wake · crash · …
 //!                                          │
 //!                                          ▼
 //!                                     Node::step ──► new calls, tells, replies, notes
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 use aft_core::ids::{Key, NodeId, TxnId};
 use aft_core::message::{End, Input, Note, Output, Tell};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError};
+use aft_sim::flights::FlightId;
 use aft_sim::trace::Trace;
 use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, attempt_number};
 use crate::audit::Audit;
-use crate::flights::{Flight, FlightId, Ghost};
+use crate::flights::{Flights, Late, flight_id};
 use crate::hosts::{Host, Role, Waiting};
 use crate::model::{Abilities, StoreModel};
 use crate::script::Request;
@@ -44,7 +45,7 @@ pub enum Fresh {
     /// An attempt that can send its next verb, or has ended.
     Client(usize),
     /// A call that may land late.
-    Ghost(Box<Ghost>),
+    Late(Box<Late>),
 }
 
 /// The identity of a tell in flight.
@@ -74,10 +75,8 @@ pub struct World {
     pub(crate) own_ms: u64,
     /// The processes.
     pub hosts: Vec<Host>,
-    /// The store calls in flight.
-    pub flights: BTreeMap<FlightId, Flight>,
-    /// The calls that may land late.
-    pub ghosts: BTreeSet<Ghost>,
+    /// The store calls in flight, and those that may land late.
+    pub flights: Flights,
     /// The tells in flight.
     pub tells: BTreeMap<TellId, Tell>,
     /// The requests of all clients.
@@ -121,7 +120,6 @@ impl Hash for World {
         self.own_ms.hash(state);
         self.hosts.hash(state);
         self.flights.hash(state);
-        self.ghosts.hash(state);
         self.tells.hash(state);
         self.attempts.hash(state);
         self.audit.hash(state);
@@ -144,8 +142,7 @@ impl World {
             store_clock: StoreClock::new(),
             own_ms: 0,
             hosts: Vec::new(),
-            flights: BTreeMap::new(),
-            ghosts: BTreeSet::new(),
+            flights: Flights::default(),
             tells: BTreeMap::new(),
             requests,
             attempts: Vec::new(),
@@ -293,7 +290,7 @@ impl World {
         match output {
             Output::Call(call_id, call) => {
                 self.hosts[host].calls_made += 1;
-                let id = FlightId { node, call: call_id };
+                let id = flight_id(node, call_id);
                 self.say(|| format!("  {node}#{} asks: {call:?}", call_id.0));
                 // The first call that may commit an attempt: from here on it may take effect.
                 let commits = match &call {

@@ -86,7 +86,7 @@ fn the_same_seed_gives_the_same_story() {
 }
 
 /// Goal (sections 3 and 12): a commit of n keys makes n + 1 writes in one call; of one key without
-/// a request ID, one write. Method: count the pieces of the store calls in a world without faults.
+/// a request ID, one write. Method: count the parts of the store calls in a world without faults.
 #[test]
 fn a_commit_makes_a_write_for_each_key_and_one_for_the_record() {
     let check = |named: bool, keys: u32, writes: usize| {
@@ -107,8 +107,8 @@ fn a_commit_makes_a_write_for_each_key_and_one_for_the_record() {
             if world.client_ready(attempt) {
                 world.client(attempt).expect("nothing is broken");
             }
-            for id in world.flights.keys().copied().collect::<Vec<_>>() {
-                written += world.flights[&id].pieces.iter().filter(|piece| piece.call.is_write()).count();
+            for id in world.flights.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+                written += world.flights[id].parts.iter().filter(|part| part.call.is_write()).count();
                 world.land_rest(id).expect("nothing is broken");
                 world.answer(id).expect("nothing is broken");
             }

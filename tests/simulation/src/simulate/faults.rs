@@ -3,11 +3,12 @@
 use aft_core::message::Input;
 use aft_core::store::{Call, CallError, Name};
 use aft_sim::clocks::Pause;
+use aft_sim::flights::FlightId;
 use aft_sim::verdict::Verdict;
 
 use super::{Event, Simulation};
 use crate::attempt::Progress;
-use crate::flights::{FlightId, Ghost};
+use crate::flights::{Late, life};
 use crate::hosts::Role;
 use crate::world::TellId;
 
@@ -94,7 +95,7 @@ impl Simulation {
         let committing = |number: &crate::attempt::Attempt| number.commits > 0 && number.ended().is_none();
         !self.plan.settings.exclusive
             && !self.world.hosts[host].sweeps
-            && !self.world.flights.keys().any(|flight| Some(flight.node) == node)
+            && node.is_none_or(|node| self.world.flights.of_life(life(node)).next().is_none())
             && self.world.hosts[host].tickets.is_empty()
             && self.world.hosts[host].node.as_ref().is_none_or(|node| node.calls_under_way() == 0)
             && !self.world.attempts.iter().any(|attempt| attempt.host == host && committing(attempt))
@@ -259,7 +260,7 @@ impl Simulation {
 
     /// Plans a new call, which may wait in the driver's queue first.
     pub(super) fn plan_flight(&mut self, id: FlightId) {
-        if !self.world.flights.contains_key(&id) {
+        if self.world.flights.get(id).is_none() {
             return;
         }
         if !self.healed && self.net.chance(self.plan.faults.queued) {
@@ -271,11 +272,11 @@ impl Simulation {
         self.plan_sent(id);
     }
 
-    /// Plans a call that was sent: each piece has a fate of its own, and the answer follows the
+    /// Plans a call that was sent: each part has a fate of its own, and the answer follows the
     /// last.
     pub(super) fn plan_sent(&mut self, id: FlightId) {
-        let Some(flight) = self.world.flights.get(&id) else { return };
-        let calls: Vec<Call> = flight.pieces.iter().map(|piece| piece.call.clone()).collect();
+        let Some(flight) = self.world.flights.get(id) else { return };
+        let calls: Vec<Call> = flight.parts.iter().map(|part| part.call.clone()).collect();
         let delay_max = if self.healed { 1 } else { self.plan.delay_max_ms };
         if matches!(flight.call, Call::Fetch { .. }) && self.net.chance(self.plan.faults.cached) {
             let there = self.net.below(delay_max + 1);
@@ -284,16 +285,16 @@ impl Simulation {
         let fates: Vec<u64> = calls
             .iter()
             .enumerate()
-            .map(|(place, call)| self.plan_piece(id, place, call, delay_max))
+            .map(|(place, call)| self.plan_part(id, place, call, delay_max))
             .collect();
-        let last = fates.into_iter().max().expect("a call has a piece");
+        let last = fates.into_iter().max().expect("a call has a part");
         let back = self.net.below(delay_max + 1);
         self.after(last + back, Event::Answer(id));
     }
 
-    /// Plans a piece, and returns the time after which its caller can know the outcome, in
+    /// Plans a part, and returns the time after which its caller can know the outcome, in
     /// milliseconds.
-    fn plan_piece(&mut self, id: FlightId, place: usize, call: &Call, delay_max: u64) -> u64 {
+    fn plan_part(&mut self, id: FlightId, place: usize, call: &Call, delay_max: u64) -> u64 {
         // Without grace, writes take effect when they are sent: the process that sends them is the
         // store.
         let at_once = call.is_write() && self.plan.settings.grace_ms == 0;
@@ -304,9 +305,9 @@ impl Simulation {
             return there;
         }
         let timeout = self.plan.call_timeout_ms;
-        let fails = |error| Event::FailPiece(id, place, error, None);
+        let fails = |error| Event::FailPart(id, place, error, None);
         // The text names the call, so that the judges recognize it in a node's report.
-        let planned = || format!("planned for {}#{}", id.node, id.call.0);
+        let planned = || format!("planned for {id}");
         if self.net.chance(faults.busy) {
             self.after(there, fails(CallError::Busy));
             return there;
@@ -329,7 +330,7 @@ impl Simulation {
             }
             let late = fate == 1 && call.is_write() && grace > timeout;
             let late_until_ms = late.then(|| self.world.now_ms + grace);
-            self.after(timeout, Event::FailPiece(id, place, CallError::NoAnswer, late_until_ms));
+            self.after(timeout, Event::FailPart(id, place, CallError::NoAnswer, late_until_ms));
             return timeout;
         }
         // Sometimes a call takes nearly as long as its timeout.
@@ -354,10 +355,10 @@ impl Simulation {
         true
     }
 
-    /// Lands a piece, unless its host is paused and still holds its bytes: then it lands when the
+    /// Lands a part, unless its host is paused and still holds its bytes: then it lands when the
     /// host resumes, or never if that is after its grace.
     pub(super) fn land(&mut self, id: FlightId, place: usize) -> Verdict {
-        let Some(flight) = self.world.flights.get(&id) else { return Ok(()) };
+        let Some(flight) = self.world.flights.get(id) else { return Ok(()) };
         let (host, latest_ms) = (flight.host, flight.sent_ms + self.plan.settings.grace_ms);
         let until_ms = self.paused_until[host];
         let still = self.world.hosts[host].paused.is_some() && until_ms != UNTIL_NEEDED;
@@ -365,7 +366,7 @@ impl Simulation {
             if until_ms <= latest_ms {
                 self.at(until_ms, Event::Land(id, place));
             } else {
-                self.world.fail_piece(id, place, CallError::NoAnswer, None);
+                self.world.fail_part(id, place, CallError::NoAnswer, None);
             }
             return Ok(());
         }
@@ -392,14 +393,14 @@ impl Simulation {
     }
 
     /// Plans a late call, which may also be lost.
-    pub(super) fn plan_ghost(&mut self, ghost: Ghost) {
-        let span = ghost.until_ms.saturating_sub(self.world.now_ms);
+    pub(super) fn plan_late(&mut self, late: Late) {
+        let span = late.until_ms.saturating_sub(self.world.now_ms);
         if span == 0 || self.net.chance(400) {
-            self.world.ghosts.remove(&ghost); // it never lands
+            self.world.flights.lose_late(&late); // it never lands
             return;
         }
         // Often at the last moment, as this tests the relations between times.
         let delay = if self.net.chance(300) { span } else { self.net.below(span + 1) };
-        self.after(delay, Event::Ghost(Box::new(ghost)));
+        self.after(delay, Event::Late(Box::new(late)));
     }
 }
