@@ -6,7 +6,9 @@
 //! decides what identifies a state, and its judges read everything.
 //!
 //! * [`clocks`] turns true time into what a host reads, with drift, offsets and pauses;
-//! * [`flights`] keeps the calls to servers that are under way, or land late;
+//! * [`flights`] keeps the calls to servers that are under way, or land late; [`fate`] draws what
+//!   happens to each;
+//! * [`net`] keeps the messages between processes, and draws when each arrives;
 //! * [`random`] gives the streams of random numbers of a seed, [`calendar`] orders planned events;
 //! * [`run`] runs a seed, [`command`] many of them, and [`trace`] keeps the story of a run;
 //! * [`verdict`] has broken promises, and turns panics into them.
@@ -14,7 +16,9 @@
 pub mod calendar;
 pub mod clocks;
 pub mod command;
+pub mod fate;
 pub mod flights;
+pub mod net;
 pub mod random;
 pub mod run;
 pub mod trace;

@@ -28,6 +28,7 @@ use aft_core::settings::Settings;
 use aft_core::store::CallError;
 use aft_sim::clocks::Pause;
 use aft_sim::flights::FlightId;
+use aft_sim::net::MessageId;
 use aft_sim::trace::Trace;
 use aft_sim::verdict::{Verdict, Violation, broken, guarded};
 
@@ -35,7 +36,7 @@ use crate::attempt::Ended;
 use crate::demand::{demand_clean, demand_ended, demand_newest};
 use crate::flights::{Flight, Late};
 use crate::script::{Action, Request, Step};
-use crate::world::{TellId, World};
+use crate::world::World;
 
 /// The largest number of faults of each kind in one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -123,7 +124,7 @@ enum Move {
     /// A late call lands.
     Late(Box<Late>),
     /// A tell arrives.
-    Tell(TellId),
+    Tell(MessageId),
     /// A host begins to sweep.
     Sweep(usize),
     /// A host stops sweeping.
@@ -310,8 +311,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
             moves.push(Move::Client(number));
         }
     }
-    let can_hear = |id: &&TellId| world.is_awake(id.to);
-    moves.extend(world.tells.keys().filter(can_hear).copied().map(Move::Tell));
+    moves.extend(world.tells.ids().filter(|id| world.is_awake(id.to)).map(Move::Tell));
     let due = |host: &usize| world.next_wake_ms(*host).is_some_and(|at| at <= world.now_ms);
     moves.extend(awake().filter(due).map(Move::Wake));
     if budget.sweeps > 0 {
@@ -523,7 +523,7 @@ fn retell(scenario: &Scenario, path: &Path, healing: bool) -> Vec<String> {
 /// demands.
 pub fn heal(world: &mut World) -> Verdict {
     world.flights.lose_all_late();
-    world.tells.clear();
+    world.tells.lose_all();
     world.store.unreadable.clear();
     for host in 0..world.hosts.len() {
         world.resume(host);
@@ -583,12 +583,12 @@ pub fn run_for(world: &mut World, span_ms: u64) -> Verdict {
     loop {
         if let Some(id) = next_flight(world) {
             complete(world, id)?;
-        } else if let Some(id) = world.tells.keys().next().copied() {
+        } else if let Some(id) = world.tells.first() {
             // A tell to a paused host is lost: tells only make reads fresher.
             if world.is_awake(id.to) {
                 world.hear(id, false)?;
             } else {
-                world.tells.remove(&id);
+                world.tells.lose(id);
             }
         } else {
             let wakes = (0..world.hosts.len()).filter_map(|host| Some((world.next_wake_ms(host)?, host)));

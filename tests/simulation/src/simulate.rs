@@ -15,6 +15,7 @@ use aft_core::message::Input;
 use aft_core::store::{CallError, Name};
 use aft_sim::calendar::Calendar;
 use aft_sim::flights::FlightId;
+use aft_sim::net::MessageId;
 use aft_sim::random::Random;
 use aft_sim::run::{self, Counts, Outcome, Simulate};
 use aft_sim::trace::Trace;
@@ -23,7 +24,7 @@ use aft_sim::verdict::Verdict;
 use crate::draw::Plan;
 use crate::flights::Late;
 use crate::hosts::Role;
-use crate::world::{BEGIN_MS, Fresh, TellId, World};
+use crate::world::{BEGIN_MS, Fresh, World};
 use clients::Client;
 
 /// The options of a simulation.
@@ -95,7 +96,7 @@ enum Event {
     /// A late call lands.
     Late(Box<Late>),
     /// A tell arrives; if true, it will arrive again.
-    Tell(TellId, bool),
+    Tell(MessageId, bool),
     /// An attempt does its next step.
     Client(usize),
     /// A client begins its next request.

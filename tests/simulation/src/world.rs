@@ -20,12 +20,13 @@ use aft_core::message::{End, Input, Note, Output, Tell};
 use aft_core::settings::Settings;
 use aft_core::store::{Answer, Body, Call, CallError};
 use aft_sim::flights::FlightId;
+use aft_sim::net::{MessageId, Net};
 use aft_sim::trace::Trace;
 use aft_sim::verdict::{Verdict, broken};
 
 use crate::attempt::{Attempt, attempt_number};
 use crate::audit::Audit;
-use crate::flights::{Flights, Late, flight_id};
+use crate::flights::{Flights, Late, flight_id, life};
 use crate::hosts::{Host, Role, Waiting};
 use crate::model::{Abilities, StoreModel};
 use crate::script::Request;
@@ -41,22 +42,11 @@ pub enum Fresh {
     /// A store call.
     Flight(FlightId),
     /// A tell to a host.
-    Tell(TellId),
+    Tell(MessageId),
     /// An attempt that can send its next verb, or has ended.
     Client(usize),
     /// A call that may land late.
     Late(Box<Late>),
-}
-
-/// The identity of a tell in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TellId {
-    /// The node that sent it.
-    pub from: NodeId,
-    /// The sender's number of the tell.
-    pub sequence: u64,
-    /// The host that receives it.
-    pub to: usize,
 }
 
 /// The world.
@@ -78,7 +68,7 @@ pub struct World {
     /// The store calls in flight, and those that may land late.
     pub flights: Flights,
     /// The tells in flight.
-    pub tells: BTreeMap<TellId, Tell>,
+    pub tells: Net<Tell>,
     /// The requests of all clients.
     pub requests: Vec<Request>,
     /// The attempts of these requests, by their numbers.
@@ -143,7 +133,7 @@ impl World {
             own_ms: 0,
             hosts: Vec::new(),
             flights: Flights::default(),
-            tells: BTreeMap::new(),
+            tells: Net::default(),
             requests,
             attempts: Vec::new(),
             audit: Audit::default(),
@@ -204,12 +194,9 @@ impl World {
     }
 
     /// Delivers a tell. With `keep` it stays in flight and may arrive again.
-    pub fn hear(&mut self, id: TellId, keep: bool) -> Verdict {
-        let Some(tell) = self.tells.get(&id).cloned() else { return Ok(()) };
-        if !keep {
-            self.tells.remove(&id);
-        }
-        self.step(id.to, Input::Heard(id.from, tell))
+    pub fn hear(&mut self, id: MessageId, keep: bool) -> Verdict {
+        let Some(tell) = self.tells.arrive(id, keep) else { return Ok(()) };
+        self.step(id.to, Input::Heard(NodeId(id.from.0), tell))
     }
 
     /// Gives one event to the node of `host`, and carries out its outputs.
@@ -315,8 +302,8 @@ impl World {
                 }
                 let members = |to: &usize| *to != host && self.hosts[*to].role != Role::Guest;
                 for to in (0..self.hosts.len()).filter(members).collect::<Vec<_>>() {
-                    let id = TellId { from: node, sequence: tell.sequence, to };
-                    self.tells.insert(id, tell.clone());
+                    let id = MessageId { from: life(node), sequence: tell.sequence, to };
+                    self.tells.send(id, tell.clone());
                     self.fresh.push(Fresh::Tell(id));
                 }
                 Ok(())

@@ -1,19 +1,27 @@
 //! The faults: the fate of every call and tell, and disturbances of hosts, clocks and the store.
 
+use std::collections::BTreeMap;
+
 use aft_core::message::Input;
 use aft_core::store::{Call, CallError, Name};
 use aft_sim::clocks::Pause;
+use aft_sim::fate::{CallFaults, Fate, draw_delay, draw_fate, draw_late};
 use aft_sim::flights::FlightId;
+use aft_sim::net::{MessageFaults, MessageId, draw_arrivals};
 use aft_sim::verdict::Verdict;
 
 use super::{Event, Simulation};
 use crate::attempt::Progress;
+use crate::draw::Faults;
 use crate::flights::{Late, life};
 use crate::hosts::Role;
-use crate::world::TellId;
+use crate::world::World;
 
 /// The end of a guest's pause that lasts until its next attempt.
 const UNTIL_NEEDED: u64 = u64::MAX;
+
+/// The bound on the delay of late tells.
+const TELL_LATE_MAX_MS: u64 = 20_000;
 
 impl Simulation {
     /// Draws the clocks of a host.
@@ -294,65 +302,58 @@ impl Simulation {
 
     /// Plans a part, and returns the time after which its caller can know the outcome, in
     /// milliseconds.
-    fn plan_part(&mut self, id: FlightId, place: usize, call: &Call, delay_max: u64) -> u64 {
+    fn plan_part(&mut self, id: FlightId, place: usize, call: &Call, delay_max_ms: u64) -> u64 {
+        let grace_ms = self.plan.settings.grace_ms;
         // Without grace, writes take effect when they are sent: the process that sends them is the
         // store.
-        let at_once = call.is_write() && self.plan.settings.grace_ms == 0;
-        let there = if at_once { 0 } else { self.net.below(delay_max + 1) };
-        let faults = self.plan.faults.clone();
+        let at_once = call.is_write() && grace_ms == 0;
         if self.healed {
-            self.after(there, Event::Land(id, place));
-            return there;
+            let after_ms = draw_delay(&mut self.net, at_once, delay_max_ms);
+            self.after(after_ms, Event::Land(id, place));
+            return after_ms;
         }
-        let timeout = self.plan.call_timeout_ms;
-        let fails = |error| Event::FailPart(id, place, error, None);
+        let Faults { busy, refused, damaged, no_answer, slow, .. } = self.plan.faults;
+        let timeout_ms = self.plan.call_timeout_ms;
         // The text names the call, so that the judges recognize it in a node's report.
         let planned = || format!("planned for {id}");
-        if self.net.chance(faults.busy) {
-            self.after(there, fails(CallError::Busy));
-            return there;
-        }
-        if self.net.chance(faults.refused) {
-            self.after(there, fails(CallError::Refused(planned())));
-            return there;
-        }
-        if !call.is_write() && self.net.chance(faults.damaged) && self.can_be_damaged(call) {
-            self.after(there, fails(CallError::Damaged(planned())));
-            return there;
-        }
-        if self.net.chance(faults.no_answer) {
-            // One in three lands before the timeout, one in three may land late, one is lost.
-            let grace = self.plan.settings.grace_ms;
-            let fate = self.net.below(3);
-            if fate == 0 {
-                let lands = if at_once { 0 } else { self.net.below(timeout) };
-                self.after(lands, Event::Land(id, place));
+        let fate = draw_fate(
+            &mut self.net,
+            &CallFaults { no_answer, slow, timeout_ms, delay_max_ms },
+            at_once,
+            |net| {
+                if net.chance(busy) {
+                    Some(CallError::Busy)
+                } else if net.chance(refused) {
+                    Some(CallError::Refused(planned()))
+                } else if !call.is_write()
+                    && net.chance(damaged)
+                    && can_be_damaged(&self.world, &mut self.damaged_ms, call)
+                {
+                    Some(CallError::Damaged(planned()))
+                } else {
+                    None
+                }
+            },
+        );
+        match fate {
+            Fate::Lands { after_ms } => {
+                self.after(after_ms, Event::Land(id, place));
+                after_ms
             }
-            let late = fate == 1 && call.is_write() && grace > timeout;
-            let late_until_ms = late.then(|| self.world.now_ms + grace);
-            self.after(timeout, Event::FailPart(id, place, CallError::NoAnswer, late_until_ms));
-            return timeout;
+            Fate::Fails { after_ms, error } => {
+                self.after(after_ms, Event::FailPart(id, place, error, None));
+                after_ms
+            }
+            Fate::NoAnswer { lands_after_ms, may_be_late } => {
+                if let Some(after_ms) = lands_after_ms {
+                    self.after(after_ms, Event::Land(id, place));
+                }
+                let late = may_be_late && call.is_write() && grace_ms > timeout_ms;
+                let late_until_ms = late.then(|| self.world.now_ms + grace_ms);
+                self.after(timeout_ms, Event::FailPart(id, place, CallError::NoAnswer, late_until_ms));
+                timeout_ms
+            }
         }
-        // Sometimes a call takes nearly as long as its timeout.
-        let slow = !at_once && self.net.chance(faults.slow);
-        let there = if slow { self.net.below(timeout) } else { there };
-        self.after(there, Event::Land(id, place));
-        there
-    }
-
-    /// Returns true if the answer to a read may be damaged in transit. A get of a name that holds
-    /// nothing cannot be, and a second get of a name within a minute is not.
-    fn can_be_damaged(&mut self, call: &Call) -> bool {
-        const ONCE_IN_MS: u64 = 60_000;
-        let Call::Get(name) = call else { return true };
-        let now_ms = self.world.now_ms;
-        let before_ms = self.damaged_ms.get(name).copied();
-        let is_spared = before_ms.is_some_and(|before_ms| now_ms < before_ms + ONCE_IN_MS);
-        if self.world.store.get(name).is_none() || is_spared {
-            return false;
-        }
-        self.damaged_ms.insert(name.clone(), now_ms);
-        true
     }
 
     /// Lands a part, unless its host is paused and still holds its bytes: then it lands when the
@@ -374,33 +375,44 @@ impl Simulation {
     }
 
     /// Plans a tell, which may be lost, late or doubled.
-    pub(super) fn plan_tell(&mut self, id: TellId) {
-        let faults = self.plan.faults.clone();
-        if !self.healed && self.net.chance(faults.tell_lost) {
-            self.world.tells.remove(&id);
-            return;
+    pub(super) fn plan_tell(&mut self, id: MessageId) {
+        let Faults { tell_lost: lost, tell_twice: twice, tell_late: late, .. } = self.plan.faults;
+        let faults = MessageFaults { lost, twice, late, late_max_ms: TELL_LATE_MAX_MS };
+        let arrivals = if self.healed {
+            vec![self.net.below(self.plan.delay_max_ms + 1)]
+        } else {
+            draw_arrivals(&mut self.net, &faults, self.plan.delay_max_ms)
+        };
+        if arrivals.is_empty() {
+            self.world.tells.lose(id);
         }
-        let mut delay = self.net.below(self.plan.delay_max_ms + 1);
-        if !self.healed && self.net.chance(faults.tell_late) {
-            delay += self.net.below(20_000);
-        }
-        let twice = !self.healed && self.net.chance(faults.tell_twice);
-        self.after(delay, Event::Tell(id, twice));
-        if twice {
-            let second = delay + self.net.below(10_000);
-            self.after(second, Event::Tell(id, false));
+        for (place, delay) in arrivals.iter().enumerate() {
+            let again = place + 1 < arrivals.len();
+            self.after(*delay, Event::Tell(id, again));
         }
     }
 
     /// Plans a late call, which may also be lost.
     pub(super) fn plan_late(&mut self, late: Late) {
-        let span = late.until_ms.saturating_sub(self.world.now_ms);
-        if span == 0 || self.net.chance(400) {
-            self.world.flights.lose_late(&late); // it never lands
-            return;
+        let span_ms = late.until_ms.saturating_sub(self.world.now_ms);
+        match draw_late(&mut self.net, span_ms) {
+            Some(delay) => self.after(delay, Event::Late(Box::new(late))),
+            None => self.world.flights.lose_late(&late),
         }
-        // Often at the last moment, as this tests the relations between times.
-        let delay = if self.net.chance(300) { span } else { self.net.below(span + 1) };
-        self.after(delay, Event::Late(Box::new(late)));
     }
+}
+
+/// Returns true if the answer to a read may be damaged in transit, and then notes it in
+/// `damaged_ms`. A get of a name that holds nothing cannot be, and a second get of a name within a
+/// minute is not.
+fn can_be_damaged(world: &World, damaged_ms: &mut BTreeMap<Name, u64>, call: &Call) -> bool {
+    const ONCE_IN_MS: u64 = 60_000;
+    let Call::Get(name) = call else { return true };
+    let before_ms = damaged_ms.get(name).copied();
+    let is_spared = before_ms.is_some_and(|before_ms| world.now_ms < before_ms + ONCE_IN_MS);
+    if world.store.get(name).is_none() || is_spared {
+        return false;
+    }
+    damaged_ms.insert(name.clone(), world.now_ms);
+    true
 }
