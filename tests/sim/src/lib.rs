@@ -5,6 +5,7 @@
 //! world. The driver's world owns all state, and holds parts of this crate as fields; so the driver
 //! decides what identifies a state, and its judges read everything.
 //!
+//! * [`process`] is a process that lives, pauses and ends;
 //! * [`clocks`] turns true time into what a host reads, with drift, offsets and pauses;
 //! * [`flights`] keeps the calls to servers that are under way, or land late; [`fate`] draws what
 //!   happens to each;
@@ -19,6 +20,7 @@ pub mod command;
 pub mod fate;
 pub mod flights;
 pub mod net;
+pub mod process;
 pub mod random;
 pub mod run;
 pub mod trace;

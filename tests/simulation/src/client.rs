@@ -114,8 +114,8 @@ impl World {
         if sent.begins {
             attempt.fresh = request.fresh || slot.role == Role::Guest;
             attempt.told_before = self.audit.told.clone();
-            attempt.mark_known =
-                slot.node.as_ref().map(Node::mark) == self.store.format.as_ref().map(|format| format.mark);
+            attempt.mark_known = slot.process.machine().map(Node::mark)
+                == self.store.format.as_ref().map(|format| format.mark);
             // A fresh transaction uses no earlier listing, and the process of an exclusive store
             // none from before it knew the mark.
             attempt.mark_least = if attempt.fresh || self.settings.exclusive {

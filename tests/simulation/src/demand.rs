@@ -25,8 +25,8 @@ pub fn demand_ended(world: &World) -> Verdict {
         );
     }
     // A frozen guest is left out: it ends its open transactions when it resumes.
-    for (number, host) in world.hosts.iter().enumerate().filter(|(_, host)| host.paused.is_none()) {
-        let open = host.node.as_ref().map_or(0, aft_core::Node::open_transactions);
+    for (number, host) in world.hosts.iter().enumerate().filter(|(_, host)| host.process.paused().is_none()) {
+        let open = host.process.machine().map_or(0, aft_core::Node::open_transactions);
         if open > 0 {
             return broken(
                 "section 6: silence is abort",

@@ -263,7 +263,7 @@ fn search(scenario: &Scenario, explored: &mut Explored, healed: &mut Seen) {
 fn over(world: &World) -> bool {
     world.flights.is_empty()
         && world.attempts.iter().all(|attempt| attempt.ended().is_some())
-        && world.hosts.iter().all(|host| host.paused.is_none())
+        && world.hosts.iter().all(|host| host.process.paused().is_none())
 }
 
 /// Returns true for a move that gives a node an event, so that the node may crash between its
@@ -329,7 +329,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
         moves.push(Move::Jump);
     }
     // Then pauses that end, and faults.
-    let still = (0..world.hosts.len()).filter(|host| world.hosts[*host].paused.is_some());
+    let still = (0..world.hosts.len()).filter(|host| world.hosts[*host].process.paused().is_some());
     moves.extend(still.map(Move::Resume));
     for (id, flight) in world.flights.iter().filter(|(_, flight)| !flight.queued) {
         faults(state, id, flight, &mut moves);
@@ -479,7 +479,7 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
         if world.is_drained(host) {
             world.stop(host);
         }
-        if world.hosts[host].node.is_none() {
+        if world.hosts[host].process.machine().is_none() {
             world.start_node(host);
         }
     }

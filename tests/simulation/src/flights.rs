@@ -180,7 +180,7 @@ impl World {
             return Ok(false);
         };
         let now = self.clocks(host);
-        let node = self.hosts[host].node.as_ref().expect("a queue is lost with its process");
+        let node = self.hosts[host].process.machine().expect("a queue is lost with its process");
         let wanted = node.may_send(now, CallId(id.call));
         self.say(|| format!("  {id} may be sent: {wanted}"));
         if !wanted {

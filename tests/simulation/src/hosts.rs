@@ -8,6 +8,7 @@ use aft_core::ids::{Key, NodeId, TxnId};
 use aft_core::message::{Input, Ticket};
 use aft_core::settings::Settings;
 use aft_sim::clocks::{HostClocks, Pause, Reading};
+use aft_sim::process::Process;
 use aft_sim::verdict::Verdict;
 
 use crate::attempt::{Ended, Progress};
@@ -70,17 +71,12 @@ pub struct Host {
     pub role: Role,
     /// The settings of its nodes.
     pub settings: Settings,
-    /// The node, while the process lives.
-    pub node: Option<Node>,
-    /// Its clocks.
-    pub clocks: HostClocks,
+    /// The process, with its node while it lives. No event reaches the node during a pause.
+    pub process: Process<Node>,
     /// Its node was asked to sweep.
     pub sweeps: bool,
     /// Its node was asked to drain.
     pub draining: bool,
-    /// The kind of its present pause, and the true time at which that began. No event reaches its
-    /// node meanwhile.
-    pub paused: Option<(Pause, u64)>,
     /// The true times at which pauses ended that no clock showed and that its node cannot have
     /// noticed yet: the store has not answered a call that was sent after the pause.
     pub unheard_ms: Vec<u64>,
@@ -124,11 +120,10 @@ impl Host {
         Host {
             role,
             settings: Settings { guest: role == Role::Guest, ..settings },
-            node: None,
-            clocks: HostClocks::new(BEGIN_MS - 1_000), // the machine started before the process
+            // The machine started before the process.
+            process: Process::new(HostClocks::new(BEGIN_MS - 1_000)),
             sweeps: false,
             draining: false,
-            paused: None,
             unheard_ms: Vec::new(),
             misled: false,
             marks: KnownMarks::NONE,
@@ -155,16 +150,14 @@ const WIDEST_MS: u64 = 2_000;
 impl World {
     /// Starts a node with empty memory on a host that runs none.
     pub fn start_node(&mut self, host: usize) {
-        assert!(self.hosts[host].node.is_none(), "a host runs one node at a time");
         self.lives += 1;
         // Ids are unique among all hosts, and ascend so that traces are easy to read.
         let id = NodeId(self.lives);
         self.say(|| format!("host {host} starts node {id}"));
         let slot = &mut self.hosts[host];
-        slot.node = Some(Node::new(id, slot.settings.clone()));
+        slot.process.start(Node::new(id, slot.settings.clone()));
         slot.sweeps = false;
         slot.draining = false;
-        slot.paused = None;
         slot.unheard_ms.clear();
         slot.misled = false;
         slot.marks = KnownMarks::NONE;
@@ -176,49 +169,40 @@ impl World {
 
     /// Returns what the clocks of a host read now.
     pub fn clocks(&self, host: usize) -> Now {
-        now(self.hosts[host].clocks.at(self.now_ms, self.clock_grain_ms))
+        now(self.hosts[host].process.clocks.at(self.now_ms, self.clock_grain_ms))
     }
 
     /// Returns the identity of the node that a host runs.
     pub fn node_id(&self, host: usize) -> Option<NodeId> {
-        self.hosts[host].node.as_ref().map(Node::id)
+        self.hosts[host].process.machine().map(Node::id)
     }
 
     /// Returns true if the host has a node and is not paused, so that the node can be given an
     /// event.
     pub fn is_awake(&self, host: usize) -> bool {
-        let slot = &self.hosts[host];
-        slot.node.is_some() && slot.paused.is_none()
+        self.hosts[host].process.is_awake()
     }
 
     /// Returns the true time at which a host's node asked to be woken; `None` while it is paused.
     pub fn next_wake_ms(&self, host: usize) -> Option<u64> {
-        let slot = &self.hosts[host];
-        if slot.paused.is_some() {
-            return None;
-        }
-        Some(slot.clocks.true_ms(slot.node.as_ref()?.next_wake()?))
+        let process = &self.hosts[host].process;
+        process.wake_ms(process.machine()?.next_wake()?)
     }
 
     /// Pauses a host. Its calls in flight may still land.
     pub fn pause(&mut self, host: usize, kind: Pause) {
         let now_ms = self.now_ms;
         self.say(|| format!("host {host} is paused: {kind:?}"));
-        let slot = &mut self.hosts[host];
-        assert!(slot.paused.is_none(), "host {host} is paused already");
-        slot.paused = Some((kind, now_ms));
+        self.hosts[host].process.pause(kind, now_ms);
     }
 
     /// Resumes a paused host, and applies the pause to its clocks and to the deadlines of its
     /// attempts.
     pub fn resume(&mut self, host: usize) {
-        let Some((kind, since_ms)) = self.hosts[host].paused.take() else { return };
-        let span_ms = self.now_ms - since_ms;
+        let Some((kind, span_ms)) = self.hosts[host].process.resume(self.now_ms) else { return };
         self.say(|| format!("host {host} resumes after {span_ms} ms"));
         let now_ms = self.now_ms;
         let node = self.node_id(host);
-        let slot = &mut self.hosts[host];
-        slot.clocks.paused(kind, span_ms);
         // The timeout of a begin that waits for another attempt counts from the look-up afterwards.
         let waiting = self.attempts.iter_mut().filter(|attempt| attempt.host == host);
         let waiting = waiting.filter(|attempt| attempt.in_flight.values().any(|sent| sent.begins));
@@ -229,7 +213,7 @@ impl World {
             slot.misled |= self.store_clock.span_ms > 1 || span_ms < WIDEST_MS;
             // On a node that does not know the store's time yet, no call of an open attempt was
             // answered: the attempt's deadline counts from the first answer.
-            let is_timed = slot.node.as_ref().is_some_and(|node| node.time_error_ms().is_some());
+            let is_timed = slot.process.machine().is_some_and(|node| node.time_error_ms().is_some());
             for attempt in self.attempts.iter_mut().filter(|attempt| attempt.host == host) {
                 let is_open = attempt.node.is_some() && attempt.node == node;
                 attempt.blind |= is_open;
@@ -244,7 +228,7 @@ impl World {
     /// grace has passed.
     pub fn crash(&mut self, host: usize) {
         self.resume(host);
-        let Some(node) = self.hosts[host].node.take() else { return };
+        let Some(node) = self.hosts[host].process.end() else { return };
         let id = node.id();
         self.say(|| format!("host {host} crashes (node {id})"));
         self.abandon(id);
@@ -294,7 +278,7 @@ impl World {
     /// Returns true if a draining host has nothing left to do.
     pub fn is_drained(&self, host: usize) -> bool {
         let slot = &self.hosts[host];
-        slot.node.as_ref().is_some_and(|node| {
+        slot.process.machine().is_some_and(|node| {
             slot.draining
                 && slot.tickets.is_empty()
                 && node.open_transactions() == 0
@@ -307,8 +291,7 @@ impl World {
         assert!(self.is_drained(host), "host {host} still has work, and cannot be stopped");
         self.say(|| format!("host {host} stops"));
         *self.notes.entry("drained").or_default() += 1;
-        self.hosts[host].node = None;
-        self.hosts[host].paused = None;
+        self.hosts[host].process.end();
         self.close_all(host);
     }
 

@@ -814,8 +814,8 @@ fn times(bug: Option<Bug>) -> Vec<Scenario> {
         }
         let mut stage = Stage::with(settings, &MEMBERS);
         stage.world.store_clock = StoreClock::with(-3_600_000, span_ms);
-        stage.world.hosts[0].clocks.wall_offset_ms = 3_600_000;
-        stage.world.hosts[1].clocks.wall_offset_ms = -3_600_000;
+        stage.world.hosts[0].process.clocks.wall_offset_ms = 3_600_000;
+        stage.world.hosts[1].process.clocks.wall_offset_ms = -3_600_000;
         let first = stage.add(writes(0, "K"), 0);
         let second = stage.add(plain(1, "K"), 1);
         let third = stage.add(fresh("k"), 0);

@@ -282,7 +282,7 @@ impl Simulation {
             if let Event::Client(number) = event {
                 self.rouse(host, number);
             }
-            if self.world.hosts[host].paused.is_some() {
+            if self.world.hosts[host].process.paused().is_some() {
                 match self.plan.roles[host] {
                     Role::Guest if self.paused_until[host] == u64::MAX => self.parked[host].push(event),
                     Role::Guest | Role::Member | Role::Sweeper => self.at(self.paused_until[host], event),
@@ -360,7 +360,7 @@ impl Simulation {
                 self.disturb()
             }
             Event::Restart(host) => {
-                if self.world.hosts[host].node.is_none() {
+                if self.world.hosts[host].process.machine().is_none() {
                     self.world.start_node(host);
                     let sweeps = self.plan.roles[host] == Role::Member;
                     let sweeps = sweeps && (self.healed || self.fault.chance(500));
@@ -423,7 +423,7 @@ impl Simulation {
             if self.plan.roles[host] == Role::Guest {
                 self.let_go(host)?;
             }
-            if self.world.hosts[host].node.is_none() {
+            if self.world.hosts[host].process.machine().is_none() {
                 if self.plan.roles[host] == Role::Guest {
                     continue; // its next attempt starts it
                 }

@@ -202,10 +202,9 @@ impl World {
     /// Gives one event to the node of `host`, and carries out its outputs.
     pub fn step(&mut self, host: usize, input: Input) -> Verdict {
         let now = self.clocks(host);
-        if self.hosts[host].node.is_none() {
+        if self.hosts[host].process.machine().is_none() {
             return Ok(());
         }
-        assert!(self.hosts[host].paused.is_none(), "host {host} is paused, and cannot be given an event");
         // Note what the node learns by this input, for the judges.
         match &input {
             Input::Upkeep(on) => self.hosts[host].sweeps = *on,
@@ -225,7 +224,7 @@ impl World {
             self.own_ms = self.own_ms.max(now.wall_ms);
         }
         self.remember_failures(host, &input);
-        let node = self.hosts[host].node.as_mut().expect("checked above");
+        let node = self.hosts[host].process.machine_mut().expect("checked above");
         let id = node.id();
         let mut outputs = Vec::new();
         node.step(now, input, &mut outputs);

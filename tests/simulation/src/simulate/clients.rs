@@ -54,7 +54,7 @@ impl Simulation {
         // Only long pauses count. A pause that is not the last short one, which `unseen_ms` has,
         // was long.
         let blind = slot.unheard_ms.iter().any(|ended_ms| self.unseen_ms[host] != *ended_ms);
-        if !blind || slot.node.is_none() {
+        if !blind || slot.process.machine().is_none() {
             return Ok(false);
         }
         if slot.tickets.is_empty() {

@@ -30,7 +30,7 @@ impl Simulation {
         let drift_ppm = self.fault.below(2 * drift + 1) as i64 - drift as i64;
         // On an exclusive store this clock is the store's, and there is nothing to drift from.
         let drift_ppm = if self.plan.settings.exclusive { 0 } else { drift_ppm };
-        self.world.hosts[host].clocks.drift_ppm = drift_ppm;
+        self.world.hosts[host].process.clocks.drift_ppm = drift_ppm;
         self.set_wall(host);
     }
 
@@ -43,7 +43,7 @@ impl Simulation {
         // ahead.
         let off = if self.plan.settings.exclusive { off.min(0) } else { off };
         self.world.say(|| format!("the wall clock of host {host} is off by {off} ms"));
-        self.world.hosts[host].clocks.wall_offset_ms = off;
+        self.world.hosts[host].process.clocks.wall_offset_ms = off;
     }
 
     /// Lets a sweeper begin or stop, and plans the opposite.
@@ -105,7 +105,7 @@ impl Simulation {
             && !self.world.hosts[host].sweeps
             && node.is_none_or(|node| self.world.flights.of_life(life(node)).next().is_none())
             && self.world.hosts[host].tickets.is_empty()
-            && self.world.hosts[host].node.as_ref().is_none_or(|node| node.calls_under_way() == 0)
+            && self.world.hosts[host].process.machine().is_none_or(|node| node.calls_under_way() == 0)
             && !self.world.attempts.iter().any(|attempt| attempt.host == host && committing(attempt))
     }
 
@@ -114,11 +114,12 @@ impl Simulation {
         if self.plan.roles[host] != Role::Guest || self.world.attempts[number].progress != Progress::Unbegun {
             return;
         }
-        if self.world.hosts[host].node.is_none() {
+        if self.world.hosts[host].process.machine().is_none() {
             self.parked[host].clear();
             self.paused_until[host] = 0;
             self.world.start_node(host);
-        } else if self.paused_until[host] == UNTIL_NEEDED && self.world.hosts[host].paused.is_some() {
+        } else if self.paused_until[host] == UNTIL_NEEDED && self.world.hosts[host].process.paused().is_some()
+        {
             self.world.resume(host);
             self.paused_until[host] = 0;
             for event in std::mem::take(&mut self.parked[host]) {
@@ -135,7 +136,7 @@ impl Simulation {
         let host = self.fault.below(self.plan.roles.len() as u64) as usize;
         match self.fault.below(9) {
             // The wall clock is not set during a pause that it must show, or must hide.
-            0 if !matches!(self.world.hosts[host].paused, Some((Pause::Machine | Pause::Unseen, _))) => {
+            0 if !matches!(self.world.hosts[host].process.paused(), Some(Pause::Machine | Pause::Unseen)) => {
                 // The node sees first what the clock has read so far.
                 if self.world.is_awake(host) {
                     self.world.step(host, Input::Wake)?;
@@ -162,7 +163,7 @@ impl Simulation {
             _ => {
                 let slot = &self.world.hosts[host];
                 let on = !slot.sweeps;
-                if slot.role == Role::Member && slot.paused.is_none() && !slot.draining {
+                if slot.role == Role::Member && slot.process.paused().is_none() && !slot.draining {
                     self.world.upkeep(host, on)?;
                 }
             }
@@ -257,7 +258,7 @@ impl Simulation {
     fn drain(&mut self, host: usize) -> Verdict {
         let slot = &self.world.hosts[host];
         let Some(node) = self.world.node_id(host) else { return Ok(()) };
-        if slot.draining || slot.paused.is_some() {
+        if slot.draining || slot.process.paused().is_some() {
             return Ok(());
         }
         self.world.drain(host)?;
@@ -362,7 +363,7 @@ impl Simulation {
         let Some(flight) = self.world.flights.get(id) else { return Ok(()) };
         let (host, latest_ms) = (flight.host, flight.sent_ms + self.plan.settings.grace_ms);
         let until_ms = self.paused_until[host];
-        let still = self.world.hosts[host].paused.is_some() && until_ms != UNTIL_NEEDED;
+        let still = self.world.hosts[host].process.paused().is_some() && until_ms != UNTIL_NEEDED;
         if still && self.net.chance(300) {
             if until_ms <= latest_ms {
                 self.at(until_ms, Event::Land(id, place));

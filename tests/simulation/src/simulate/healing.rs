@@ -27,7 +27,7 @@ impl Simulation {
         if settings.exclusive {
             // The store's time continues where it stopped: this wall clock was never ahead of true
             // time.
-            self.world.hosts[0].clocks.wall_offset_ms = 0;
+            self.world.hosts[0].process.clocks.wall_offset_ms = 0;
         }
         // First every pause ends.
         let still = self.paused_until.iter().copied().filter(|until_ms| *until_ms != u64::MAX);
