@@ -12,6 +12,7 @@
 //! * [`net`] keeps the messages between processes, and draws when each arrives;
 //! * [`random`] gives the streams of random numbers of a seed, [`calendar`] orders planned events;
 //! * [`run`] runs a seed, [`command`] many of them, and [`trace`] keeps the story of a run;
+//! * [`search`] visits every order of events of a small world;
 //! * [`verdict`] has broken promises, and turns panics into them.
 
 pub mod calendar;
@@ -23,5 +24,6 @@ pub mod net;
 pub mod process;
 pub mod random;
 pub mod run;
+pub mod search;
 pub mod trace;
 pub mod verdict;

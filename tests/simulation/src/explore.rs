@@ -1,8 +1,7 @@
-//! Exhaustive small worlds: a depth-first search over every interleaving, with a set of the states
-//! seen.
+//! Exhaustive small worlds: the moves that are possible in each state, and their effects.
 //!
-//! It runs in rounds that allow more and more deviations from a default order, in which calls are
-//! answered as they come and clients run one after the other.
+//! The search itself is `aft-sim`'s. It runs in rounds that allow more and more deviations from a
+//! default order, in which calls are answered as they come and clients run one after the other.
 //!
 //! A *move* is one thing that may happen next: a client's next verb, the effect of a part of a
 //! store call, a call's answer, a late call, a tell, a crash, a pause, a sweep that starts or
@@ -18,8 +17,7 @@
 //! Budgets bound crashes, pauses, drains, late calls, unanswered, failed, queued and split calls.
 //! Within them the search is complete, unless [`Explored`] reports that it was cut.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use aft_core::ids::Session;
@@ -29,8 +27,9 @@ use aft_core::store::CallError;
 use aft_sim::clocks::Pause;
 use aft_sim::flights::FlightId;
 use aft_sim::net::MessageId;
+use aft_sim::search::{self, Explored, Search};
 use aft_sim::trace::Trace;
-use aft_sim::verdict::{Verdict, Violation, broken, guarded};
+use aft_sim::verdict::{Verdict, broken, guarded};
 
 use crate::attempt::Ended;
 use crate::demand::{demand_clean, demand_ended, demand_newest};
@@ -80,26 +79,8 @@ pub struct Scenario {
     pub after: Vec<(usize, usize, bool)>,
     /// Spans of time that may pass at any point, in this order, in milliseconds.
     pub jumps: Vec<u64>,
-    /// True to heal each end state and make the demands.
-    pub heal: bool,
     /// The number of states at which the search is cut.
     pub states_max: usize,
-}
-
-/// The result of a search.
-#[derive(Debug, Clone)]
-pub struct Explored {
-    /// The number of states visited, over all rounds.
-    pub states: usize,
-    /// The number of end states, each of which was healed and checked.
-    pub ends: usize,
-    /// The number of deviations from the default order in the last round; 255 means no bound.
-    /// The search visited every path with as many, unless it was cut.
-    pub deviations: u8,
-    /// True if no path within the budget was left out.
-    pub whole: bool,
-    /// The first violation, with the story of the moves that lead to it.
-    pub violation: Option<(Violation, Vec<String>)>,
 }
 
 /// A thing that may happen next.
@@ -142,6 +123,13 @@ enum Move {
     Drain(usize),
 }
 
+/// A move, with the number of outputs after which its node crashes.
+#[derive(Debug, Clone)]
+struct Taken {
+    step: Move,
+    cut: Option<usize>,
+}
+
 /// A state of the search.
 #[derive(Debug, Clone)]
 struct State {
@@ -150,113 +138,71 @@ struct State {
     budget: Budget,
     /// The number of the scenario's spans of time that have passed.
     jumped: usize,
+    /// The scenario's parts that never change. Not part of the state.
+    fixed: Rc<Fixed>,
 }
 
-impl State {
-    /// Returns a hash that identifies the state: 128 bits, so that two states never share one in
-    /// practice.
-    fn key(&self) -> u128 {
-        let half = |salt: u64| {
-            let mut hasher = DefaultHasher::new();
-            salt.hash(&mut hasher);
-            self.world.hash(&mut hasher);
-            self.budget.hash(&mut hasher);
-            self.jumped.hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
-        (half(0) << 64) | half(1)
-    }
-}
-
-/// The moves that lead to a state, newest first, shared between states.
-type Path = Option<Rc<Link>>;
-
+/// The parts of a scenario that never change: see the fields of [`Scenario`] with the same names.
 #[derive(Debug)]
-struct Link {
-    step: Move,
-    /// The number of outputs after which the move's node crashed.
-    cut: Option<usize>,
-    before: Path,
+struct Fixed {
+    after: Vec<(usize, usize, bool)>,
+    jumps: Vec<u64>,
 }
 
-/// The states seen, each with the largest number of deviations that were left when it was visited.
-type Seen = HashMap<u128, u8, BuildHasherDefault<DefaultHasher>>;
-
-/// Searches a scenario: first every path with one deviation from the default order, then with two,
-/// and so on, until nothing was left out or the bound on states is reached. Most bugs need few
-/// deviations, so a search that is cut has still visited the most valuable paths.
-pub fn explore(scenario: &Scenario) -> Explored {
-    let mut explored = Explored { states: 0, ends: 0, deviations: 0, whole: false, violation: None };
-    let mut healed = Seen::default();
-    while !explored.whole && explored.violation.is_none() && explored.states < scenario.states_max {
-        // After a few bounded rounds, everything that is left.
-        explored.deviations = if explored.deviations < ROUNDS { explored.deviations + 1 } else { u8::MAX };
-        search(scenario, &mut explored, &mut healed);
+impl Hash for State {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.world.hash(state);
+        self.budget.hash(state);
+        self.jumped.hash(state);
     }
-    explored
 }
 
-/// The number of rounds with a bound on deviations, before the one without.
-const ROUNDS: u8 = 4;
+impl Search for State {
+    type Step = Taken;
 
-/// Runs one round: visits every path with at most `explored.deviations` deviations.
-///
-/// `healed` are the end states that earlier rounds have checked. Sets `explored.whole` if no move
-/// was left out for want of deviations.
-fn search(scenario: &Scenario, explored: &mut Explored, healed: &mut Seen) {
-    let mut seen = Seen::default();
-    let mut pruned = false;
-    let root = State { world: scenario.world.clone(), budget: scenario.budget, jumped: 0 };
-    let mut stack: Vec<(State, Path, u8)> = vec![(root, None, explored.deviations)];
-    while let Some((state, path, left)) = stack.pop() {
-        // Visiting a state again is of use only with more deviations left than before.
-        let key = state.key();
-        if seen.get(&key).is_some_and(|before| *before >= left) {
-            continue;
-        }
-        seen.insert(key, left);
-        explored.states += 1;
-        if explored.states >= scenario.states_max {
-            return;
-        }
-        if over(&state.world) && healed.insert(key, 0).is_none() {
-            explored.ends += 1;
-            let mut copy = state.world.clone();
-            if let (true, Err(violation)) = (scenario.heal, guarded(|| heal(&mut copy))) {
-                explored.violation = Some((violation, retell(scenario, &path, true)));
-                return;
-            }
-        }
-        // Every move but the first costs a deviation, and so does a crash.
-        for (place, step) in moves(&state, scenario).into_iter().enumerate() {
+    fn steps(&self) -> Vec<Taken> {
+        let mut all = Vec::new();
+        for step in moves(self) {
+            all.push(Taken { step: step.clone(), cut: None });
             // With the budget for a crash, the node may crash before or after any output of the
             // move. A probe says how many there are.
-            let mut variants = vec![None];
-            if state.budget.crashes > 0 && can_crash(&step) {
-                let mut probe = state.clone();
-                if guarded(|| apply(&mut probe, &step, scenario)).is_ok() {
-                    variants.extend((0..=probe.world.last_outputs).map(Some));
+            if self.budget.crashes > 0 && can_crash(&step) {
+                let mut probe = self.clone();
+                if guarded(|| apply(&mut probe, &step)).is_ok() {
+                    let cuts = 0..=probe.world.last_outputs;
+                    all.extend(cuts.map(|cut| Taken { step: step.clone(), cut: Some(cut) }));
                 }
-            }
-            for cut in variants {
-                let costs = u8::from(place > 0 || cut.is_some());
-                if costs > left {
-                    pruned = true;
-                    continue;
-                }
-                let mut next = state.clone();
-                next.world.cut = cut;
-                next.budget.crashes -= u8::from(cut.is_some());
-                let path = Some(Rc::new(Link { step: step.clone(), cut, before: path.clone() }));
-                if let Err(violation) = guarded(|| apply(&mut next, &step, scenario)) {
-                    explored.violation = Some((violation, retell(scenario, &path, false)));
-                    return;
-                }
-                stack.push((next, path, left - costs));
             }
         }
+        all
     }
-    explored.whole = !pruned;
+
+    fn take(&mut self, taken: &Taken) -> Verdict {
+        self.world.cut = taken.cut;
+        self.budget.crashes -= u8::from(taken.cut.is_some());
+        apply(self, &taken.step)
+    }
+
+    fn is_over(&self) -> bool {
+        over(&self.world)
+    }
+
+    fn heal(&mut self) -> Verdict {
+        self.world.say(|| "── healing".into());
+        heal(&mut self.world)
+    }
+
+    fn keep_story(&mut self, trace: Trace) {
+        self.world.trace = Some(trace);
+    }
+}
+
+/// Searches a scenario, up to its bound on states.
+pub fn explore(scenario: &Scenario) -> Explored {
+    let fixed = Fixed { after: scenario.after.clone(), jumps: scenario.jumps.clone() };
+    let world = scenario.world.clone();
+    let start = State { world, budget: scenario.budget, jumped: 0, fixed: Rc::new(fixed) };
+    search::explore(&start, scenario.states_max)
 }
 
 /// Returns true if all attempts have ended, no store call is in flight, and no host is paused.
@@ -290,8 +236,8 @@ fn can_crash(step: &Move) -> bool {
 }
 
 /// Returns every move that is possible in a state. The first one is the default.
-fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
-    let State { world, budget, jumped } = state;
+fn moves(state: &State) -> Vec<Move> {
+    let State { world, budget, jumped, fixed } = state;
     let awake = || (0..world.hosts.len()).filter(|host| world.is_awake(*host));
     // First the moves without faults, in the default order: calls, clients, tells, wakes.
     let mut moves = Vec::new();
@@ -303,7 +249,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
         });
     }
     for number in 0..world.attempts.len() {
-        let waits = scenario
+        let waits = fixed
             .after
             .iter()
             .any(|(later, earlier, _)| *later == number && world.attempts[*earlier].ended().is_none());
@@ -323,7 +269,7 @@ fn moves(state: &State, scenario: &Scenario) -> Vec<Move> {
         let sent = !flight.queued && open.into_iter().any(|part| part.call.is_write());
         !sent || until_ms <= flight.sent_ms + world.settings.grace_ms
     };
-    if let Some(jump) = scenario.jumps.get(*jumped)
+    if let Some(jump) = fixed.jumps.get(*jumped)
         && world.flights.iter().all(|(_, flight)| in_time(flight, world.now_ms + jump))
     {
         moves.push(Move::Jump);
@@ -390,12 +336,12 @@ fn faults(state: &State, id: FlightId, flight: &Flight, moves: &mut Vec<Move>) {
 }
 
 /// Performs a move, and takes its cost from the budget.
-fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
+fn apply(state: &mut State, step: &Move) -> Verdict {
     let world = &mut state.world;
     world.say(|| format!("── {step:?}"));
     match step {
         Move::Client(number) => {
-            let before = scenario.after.iter().find(|(later, _, session)| later == number && *session);
+            let before = state.fixed.after.iter().find(|(later, _, session)| later == number && *session);
             if let (Some((_, earlier, _)), true) = (before, world.attempts[*number].begun_ms == 0) {
                 world.follow(*number, *earlier);
             }
@@ -456,7 +402,7 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
             world.now_ms = next.max(world.now_ms);
         }
         Move::Jump => {
-            pass(world, scenario.jumps[state.jumped])?;
+            pass(world, state.fixed.jumps[state.jumped])?;
             state.jumped += 1;
         }
         Move::Crash(host) => {
@@ -491,32 +437,6 @@ fn apply(state: &mut State, step: &Move, scenario: &Scenario) -> Verdict {
     world.fresh.clear();
     world.notes.clear();
     Ok(())
-}
-
-/// Repeats the moves of a path with a trace, and returns the story. With `healing` it heals the
-/// state at the end.
-fn retell(scenario: &Scenario, path: &Path, healing: bool) -> Vec<String> {
-    let mut links = Vec::new();
-    let mut at = path.as_ref();
-    while let Some(link) = at {
-        links.push(link);
-        at = link.before.as_ref();
-    }
-    let trace = Trace::default();
-    let mut state = State { world: scenario.world.clone(), budget: scenario.budget, jumped: 0 };
-    state.world.trace = Some(trace.clone());
-    for Link { step, cut, .. } in links.iter().rev().map(|link| &***link) {
-        state.world.cut = *cut;
-        state.budget.crashes -= u8::from(cut.is_some());
-        if guarded(|| apply(&mut state, step, scenario)).is_err() {
-            return trace.lines();
-        }
-    }
-    if healing {
-        state.world.say(|| "── healing".into());
-        let _ = guarded(|| heal(&mut state.world));
-    }
-    trace.lines()
 }
 
 /// Heals a world (no more late calls, damage or pauses, and one host that sweeps), and makes the

@@ -243,7 +243,6 @@ impl Stage {
             budget,
             after: self.after,
             jumps: self.jumps,
-            heal: true,
             states_max: if deep { STATES_DEEP_MAX } else { STATES_MAX },
         }
     }

@@ -32,8 +32,8 @@ fn by_worlds(bug: Bug) -> Option<(&'static str, usize, String)> {
     scenario::all(Some(bug)).into_iter().find_map(|mut scenario| {
         scenario.states_max = STATES_MAX;
         let explored = explore(&scenario);
-        let (violation, _) = explored.violation?;
-        Some((scenario.name, explored.states, violation.rule.to_owned()))
+        let found = explored.found?;
+        Some((scenario.name, explored.states, found.violation.rule.to_owned()))
     })
 }
 

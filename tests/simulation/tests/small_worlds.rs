@@ -5,6 +5,7 @@
 //! states. Every end state is healed in a copy, and the demands are made on it. `AFT_SIM_DEEP=1`
 //! raises the bound.
 
+use aft_sim::search::Found;
 use aft_simulation::explore::explore;
 use aft_simulation::scenario;
 
@@ -23,7 +24,7 @@ fn no_order_of_events_breaks_a_promise() {
             if explored.whole { ", whole" } else { "" },
             started.elapsed().as_millis()
         );
-        if let Some((violation, story)) = explored.violation {
+        if let Some(Found { violation, story, .. }) = explored.found {
             println!("{violation}");
             story.iter().for_each(|line| println!("    {line}"));
             broken.push(format!("{}: {violation}", scenario.name));
