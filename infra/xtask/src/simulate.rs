@@ -19,6 +19,15 @@ pub(crate) struct Arguments {
     /// Run N seeds.
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
+    /// Change a part of every plan. `--shrink` prints such changes.
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Make the plan of a broken promise smaller, and print the changes.
+    #[arg(long)]
+    shrink: bool,
+    /// Plant this bug of `shim/core/src/bug.rs` in the core.
+    #[arg(long, value_name = "NAME")]
+    bug: Option<String>,
 }
 
 impl Arguments {
@@ -33,14 +42,21 @@ impl Arguments {
         if self.trace {
             list.push("--trace".to_owned());
         }
+        let bug = self.bug.iter().map(|bug| ["--bug", bug]);
+        let changes = self.set.iter().map(|change| ["--set", change]);
+        list.extend(bug.chain(changes).flatten().map(str::to_owned));
+        if self.shrink {
+            list.push("--shrink".to_owned());
+        }
         list
     }
 }
 
 /// Builds and runs the simulator with `arguments`.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let Arguments { seed, minutes, seeds, .. } = arguments;
     let list = arguments.list();
-    if list.is_empty() {
+    if seed.or(*minutes).or(*seeds).is_none() {
         eprintln!("nothing to run: pass --seed X [--trace], --seeds N, or --minutes N");
         return ExitCode::from(2);
     }

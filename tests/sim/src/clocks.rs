@@ -1,6 +1,7 @@
 //! Clocks as functions of true time, and the faults that make them wrong.
 //!
-//! Only this file turns true time into the time that a host reads. Promises are judged by true time.
+//! Only this file turns true time into the time that a host reads. Promises are judged by true
+//! time.
 
 /// A reading of a host's clocks at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -285,6 +285,11 @@ impl<C: Calls> Flights<C> {
         self.flights.is_empty()
     }
 
+    /// Returns the first call in flight, by caller and number.
+    pub fn first(&self) -> Option<FlightId> {
+        self.flights.keys().next().copied()
+    }
+
     /// Returns all calls in flight, by caller and number.
     pub fn iter(&self) -> impl Iterator<Item = (FlightId, &Flight<C>)> {
         self.flights.iter().map(|(id, flight)| (*id, flight))

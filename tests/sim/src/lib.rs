@@ -12,6 +12,7 @@
 //! * [`net`] keeps the messages between processes, and draws when each arrives;
 //! * [`random`] gives the streams of random numbers of a seed, [`calendar`] orders planned events;
 //! * [`run`] runs a seed, [`command`] many of them, and [`trace`] keeps the story of a run;
+//! * [`shrink`] makes the plan of a run smaller while it breaks the same rule;
 //! * [`search`] visits every order of events of a small world;
 //! * [`verdict`] has broken promises, and turns panics into them.
 
@@ -25,5 +26,6 @@ pub mod process;
 pub mod random;
 pub mod run;
 pub mod search;
+pub mod shrink;
 pub mod trace;
 pub mod verdict;

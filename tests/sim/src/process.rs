@@ -50,8 +50,8 @@ impl<M> Process<M> {
         self.paused = Some((kind, now_ms));
     }
 
-    /// Resumes it at `now_ms` if it is paused, and applies the pause to its clocks. Returns the kind
-    /// of the pause, and its length in milliseconds.
+    /// Resumes it at `now_ms` if it is paused, and applies the pause to its clocks. Returns the
+    /// kind of the pause, and its length in milliseconds.
     pub fn resume(&mut self, now_ms: u64) -> Option<(Pause, u64)> {
         let (kind, since_ms) = self.paused.take()?;
         let span_ms = now_ms - since_ms;
@@ -69,8 +69,8 @@ impl<M> Process<M> {
         self.machine.is_some() && self.paused.is_none()
     }
 
-    /// Returns the first true time at which it can do what it planned for `mono_ms` of its monotonic
-    /// clock; `None` while it is paused.
+    /// Returns the first true time at which it can do what it planned for `mono_ms` of its
+    /// monotonic clock; `None` while it is paused.
     pub fn wake_ms(&self, mono_ms: u64) -> Option<u64> {
         self.paused.is_none().then(|| self.clocks.true_ms(mono_ms))
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use crate::random::Random;
+use crate::shrink::Shrink;
 use crate::trace::Trace;
 use crate::verdict::{Verdict, Violation, guarded};
 
@@ -13,7 +14,7 @@ pub type Counts = BTreeMap<&'static str, u64>;
 /// A driver that runs seeds.
 pub trait Simulate {
     /// The plan of a run: everything that is drawn before it begins.
-    type Plan: Clone + Debug;
+    type Plan: Shrink + Debug;
     /// The options of the driver itself.
     type Options: Clone + Debug + Default;
 

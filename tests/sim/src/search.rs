@@ -176,8 +176,8 @@ fn key<S: Hash>(state: &S) -> u128 {
     (half(0) << 64) | half(1)
 }
 
-/// Repeats the steps of a path that led to `violation`, and keeps the story. With `healing` it heals
-/// the state at the end.
+/// Repeats the steps of a path that led to `violation`, and keeps the story. With `healing` it
+/// heals the state at the end.
 fn retell<S: Search>(start: &S, violation: Violation, path: &Path<S::Step>, healing: bool) -> Found {
     let steps = path.steps();
     let trace = Trace::default();

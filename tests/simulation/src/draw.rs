@@ -9,6 +9,7 @@ use aft_core::ids::{Key, Session};
 use aft_core::message::Isolation;
 use aft_core::settings::{Levels, Settings};
 use aft_sim::random::Random;
+use aft_sim::shrink::Shrink;
 
 use crate::hosts::Role;
 use crate::model::Abilities;
@@ -107,6 +108,83 @@ pub struct Faults {
     pub disturb_every_ms: u64,
     /// A fetch is answered from the value cache, if the version is there.
     pub cached: u64,
+}
+
+/// A part of a plan that is a number: its name, its place, and its smallest value.
+type Part = (&'static str, fn(&mut Plan) -> &mut u64, u64);
+
+/// The parts of a plan that shrinking sets to their smallest values. Most are faults; what is rare
+/// comes first.
+const PARTS: &[Part] = &[
+    ("faults.disturb_every_ms", |plan| &mut plan.faults.disturb_every_ms, 0),
+    ("faults.crash", |plan| &mut plan.faults.crash, 0),
+    ("faults.spoil", |plan| &mut plan.faults.spoil, 0),
+    ("faults.no_answer", |plan| &mut plan.faults.no_answer, 0),
+    ("faults.busy", |plan| &mut plan.faults.busy, 0),
+    ("faults.refused", |plan| &mut plan.faults.refused, 0),
+    ("faults.damaged", |plan| &mut plan.faults.damaged, 0),
+    ("faults.queued", |plan| &mut plan.faults.queued, 0),
+    ("faults.slow", |plan| &mut plan.faults.slow, 0),
+    ("faults.vanish", |plan| &mut plan.faults.vanish, 0),
+    ("faults.tell_lost", |plan| &mut plan.faults.tell_lost, 0),
+    ("faults.tell_twice", |plan| &mut plan.faults.tell_twice, 0),
+    ("faults.tell_late", |plan| &mut plan.faults.tell_late, 0),
+    ("faults.forsake", |plan| &mut plan.faults.forsake, 0),
+    ("faults.cached", |plan| &mut plan.faults.cached, 0),
+    ("clocks.store_steps_ms", |plan| &mut plan.clocks.store_steps_ms, 0),
+    ("clocks.wall_max_ms", |plan| &mut plan.clocks.wall_max_ms, 0),
+    ("clocks.drift_max_ppm", |plan| &mut plan.clocks.drift_max_ppm, 0),
+    ("clocks.unseen_max_ms", |plan| &mut plan.clocks.unseen_max_ms, 0),
+    ("clock_grain_ms", |plan| &mut plan.clock_grain_ms, 1),
+    ("think_max_ms", |plan| &mut plan.think_max_ms, 1),
+    ("delay_max_ms", |plan| &mut plan.delay_max_ms, 1),
+    ("dwell", |plan| &mut plan.dwell, 0),
+    ("fresh", |plan| &mut plan.fresh, 0),
+    ("checked", |plan| &mut plan.checked, 0),
+    ("conditional", |plan| &mut plan.conditional, 0),
+];
+
+impl Shrink for Plan {
+    fn changes(&self) -> Vec<String> {
+        let mut changes = Vec::new();
+        // Fewer requests make every later run shorter.
+        let requests = self.requests;
+        changes.extend([requests / 2, requests * 3 / 4].map(|fewer| format!("requests={}", fewer.max(1))));
+        changes.extend((1..self.roles.len()).map(|hosts| format!("hosts={hosts}")));
+        changes.push("clients=1".to_owned());
+        let mut copy = self.clone();
+        for (name, part, least) in PARTS {
+            if *part(&mut copy) > *least {
+                changes.push(format!("{name}={least}"));
+            }
+        }
+        changes.push(format!("requests={}", requests.saturating_sub(1).max(1)));
+        let present = [format!("requests={requests}"), format!("clients={}", self.clients)];
+        changes.retain(|change| !present.contains(change));
+        changes
+    }
+
+    fn change(&mut self, change: &str) -> Result<(), String> {
+        let wrong = || {
+            format!(
+                "--set {change:?}: not NAME=VALUE, or no part of a plan has this name or takes this value; \
+                 PARTS in tests/simulation/src/draw.rs lists the parts, beside requests, clients and hosts"
+            )
+        };
+        let (name, value) = change.split_once('=').ok_or_else(wrong)?;
+        let value: u64 = value.parse().map_err(|_| wrong())?;
+        match name {
+            "requests" if value >= 1 => self.requests = value,
+            "clients" if value >= 1 => self.clients = usize::try_from(value).map_err(|_| wrong())?,
+            "hosts" if (1..=self.roles.len() as u64).contains(&value) => self.roles.truncate(value as usize),
+            name => {
+                let part = PARTS.iter().find(|(known, _, least)| *known == name && value >= *least);
+                let (_, part, _) = part.ok_or_else(wrong)?;
+                *part(self) = value;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Returns settings with scaled-down times and bounds. The small worlds use them unchanged, and

@@ -324,8 +324,8 @@ impl World {
         }
     }
 
-    /// Gives one part `error` as its outcome. If it is a write that has not landed, it may land late
-    /// until `late_until_ms`; with `None` it never lands.
+    /// Gives one part `error` as its outcome. If it is a write that has not landed, it may land
+    /// late until `late_until_ms`; with `None` it never lands.
     pub fn fail_part(&mut self, id: FlightId, place: usize, error: CallError, late_until_ms: Option<u64>) {
         let Some(part) = self.flights.to_fail(id, place) else { return };
         let (landed, call) = (part.landed.is_some(), part.call.clone());
