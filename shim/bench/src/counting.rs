@@ -1,4 +1,4 @@
-//! A store that counts the calls to another store, for the cost of a transaction by call.
+//! Decorators that count the calls to a store, for the cost of a transaction by call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,9 @@ use aft_store::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// Numbers of calls, by the method's name in the trait. Calls that were never made are left out.
+use crate::transactions::Transactions;
+
+/// Numbers of calls, by the method's name in its trait. Calls that were never made are left out.
 pub(crate) type Calls = BTreeMap<String, u64>;
 
 /// The requests to a store up to a moment, or between two.
@@ -67,11 +69,23 @@ fn share(of: f64, transactions: u64) -> f64 {
 #[derive(Debug)]
 pub(crate) struct CountingStore {
     inner: Arc<dyn Store>,
-    /// Shared with the stores that [`Store::until`] returns.
-    counts: Arc<[AtomicU64; CALLS.len()]>,
+    /// Shared with the stores that [`Store::until`] returns, and with [`CountingTransactions`].
+    counts: Arc<Counts>,
 }
 
-/// The names of the trait's methods that send requests to the store, in the order of [`Call`].
+/// A decorator that counts each of the store's own transactions, then passes it on.
+#[derive(Debug)]
+pub(crate) struct CountingTransactions {
+    inner: Arc<dyn Transactions>,
+    /// The counts of the [`CountingStore`].
+    counts: Arc<Counts>,
+}
+
+/// The number of calls of each kind, indexed by [`Call`].
+type Counts = [AtomicU64; CALLS.len()];
+
+/// The names of the methods of [`Store`] and [`Transactions`] that send requests to the store, in
+/// the order of [`Call`].
 const CALLS: [&str; 12] = [
     "get",
     "put",
@@ -107,6 +121,12 @@ impl CountingStore {
     /// Wraps `inner`, with all counts at 0.
     pub(crate) fn new(inner: Arc<dyn Store>) -> CountingStore {
         CountingStore { inner, counts: Default::default() }
+    }
+
+    /// Wraps `inner`, the transactions of the same store. Their calls are counted with those of the
+    /// store.
+    pub(crate) fn transactions(&self, inner: Arc<dyn Transactions>) -> CountingTransactions {
+        CountingTransactions { inner, counts: Arc::clone(&self.counts) }
     }
 
     /// Returns the calls so far and their costs.
@@ -180,14 +200,6 @@ impl Store for CountingStore {
         self.count(Call::Scan).scan(space, prefix, after, limit).await
     }
 
-    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
-        self.count(Call::TransactGet).transact_get(names).await
-    }
-
-    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
-        self.count(Call::TransactPut).transact_put(bodies).await
-    }
-
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         self.count(Call::Get).get(name).await
     }
@@ -228,6 +240,24 @@ impl Store for CountingStore {
         limit: usize,
     ) -> Result<GroupPage> {
         self.count(Call::Groups).groups(space, prefix, after, limit).await
+    }
+}
+
+impl CountingTransactions {
+    fn count(&self, call: Call) -> &dyn Transactions {
+        self.counts[call as usize].fetch_add(1, Ordering::Relaxed);
+        &*self.inner
+    }
+}
+
+#[async_trait]
+impl Transactions for CountingTransactions {
+    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        self.count(Call::TransactGet).transact_get(names).await
+    }
+
+    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        self.count(Call::TransactPut).transact_put(bodies).await
     }
 }
 

@@ -7,6 +7,7 @@
 //!   without the shim, then with it.
 //! * [`exactly_once`] – requests whose functions die halfway, run plainly, with an idempotency
 //!   record, and through the shim. It counts double and half effects.
+//! * [`Transactions`] – a store's own transactions, which [`standard`] compares the shim with.
 //! * [`svg`] – shared parts of plots: axes with round ticks, their labels, escaped text.
 //! * [`Figures`], [`LatencyMs`] – the results of a run, with the same fields for [`standard`] and
 //!   [`demo`].
@@ -27,9 +28,11 @@ mod latency;
 mod machine;
 pub mod standard;
 pub mod svg;
+mod transactions;
 mod zipf;
 
 pub use error::Error;
 pub use figures::{Anomalies, Figures};
 pub use latency::LatencyMs;
 pub use machine::describe as machine;
+pub use transactions::Transactions;

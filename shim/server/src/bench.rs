@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use aft_bench::Transactions;
 use aft_bench::demo::OpenStore;
 use aft_bench::exactly_once;
-use aft_bench::standard::{Length, Options, Pace, Prepare, Target, Token, Way, Workload};
+use aft_bench::standard::{Length, Options, Pace, Prepare, StoreTarget, Target, Token, Way, Workload};
 use futures::FutureExt as _;
-
-use aft_store::Store;
 
 use crate::commands::{
     BenchArguments, BenchWorkload, DemoArguments, ExactlyOnceArguments, Latency, StandardArguments,
 };
+use crate::transactions::SlowTransactions;
 use crate::{BAD, Failed, commands, logging, stores, token};
 use aft_store_faulty::{Faults, FaultyStore};
 
@@ -111,15 +111,15 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
     })
 }
 
-/// Opens the store, slowed down if a latency is given.
-async fn open(url: &str, latency: Option<Latency>, seed: Option<u64>) -> Result<Arc<dyn Store>, Failed> {
-    let store = stores::open(url).await?;
-    Ok(match latency {
-        None => store,
-        Some(Latency(latency)) => {
-            Arc::new(FaultyStore::new(store, seed.unwrap_or_default(), Faults::latency_only(latency)))
-        }
-    })
+/// Opens the store and its own transactions, slowed down if `latency` is given.
+async fn open(url: &str, latency: Option<Latency>, seed: Option<u64>) -> Result<StoreTarget, Failed> {
+    let target = stores::open_for_bench(url).await?;
+    let Some(Latency(latency)) = latency else { return Ok(target) };
+    let slow = FaultyStore::new(target.store, seed.unwrap_or_default(), Faults::latency_only(latency));
+    let transactions = target
+        .transactions
+        .map(|inner| Arc::new(SlowTransactions { inner, slow: slow.clone() }) as Arc<dyn Transactions>);
+    Ok(StoreTarget { store: Arc::new(slow), transactions })
 }
 
 async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Failed> {
@@ -128,7 +128,7 @@ async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Faile
             "plain functions and records call a store directly, and this is a server: name the store".into(),
         );
     }
-    let store = open(&arguments.store, arguments.latency, arguments.seed).await?;
+    let StoreTarget { store, .. } = open(&arguments.store, arguments.latency, arguments.seed).await?;
     let defaults = exactly_once::Options::default();
     let options = exactly_once::Options {
         requests: arguments.requests,

@@ -27,6 +27,7 @@ mod store_show;
 mod stores;
 mod tls_files;
 mod token;
+mod transactions;
 
 use std::io::Write as _;
 use std::process::ExitCode;

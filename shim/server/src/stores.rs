@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use aft_bench::Transactions;
+use aft_bench::standard::StoreTarget;
 use aft_store::Store;
 use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
@@ -13,6 +15,7 @@ use tracing::{info, warn};
 use crate::Failed;
 use crate::settings::REDIS_PASSWORD;
 use crate::settings::table::Components;
+use crate::transactions::{DynamoDbTransactions, MemoryTransactions};
 
 /// The schemes of stores that other versions have.
 const ELSEWHERE: &[&str] = &["anna"];
@@ -32,8 +35,24 @@ pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, Failed> {
 /// Returns an error if this version does not know the URL, or if the store cannot be opened; the
 /// text names it.
 pub(crate) async fn open_with(url: &str, settings: &Components) -> Result<Arc<dyn Store>, Failed> {
-    match url.split_once(':') {
-        Some(("memory", "")) => Ok(Arc::new(MemoryStore::new())),
+    Ok(open_target(url, settings).await?.store)
+}
+
+/// Opens a store with the defaults, and its own transactions, for `aft bench`.
+///
+/// # Errors
+/// Returns an error as [`open_with`] does.
+pub(crate) async fn open_for_bench(url: &str) -> Result<StoreTarget, Failed> {
+    open_target(url, &Components::default()).await
+}
+
+async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Failed> {
+    let opened: Result<Arc<dyn Store>, Failed> = match url.split_once(':') {
+        Some(("memory", "")) => {
+            let store = MemoryStore::new();
+            let transactions = Arc::new(MemoryTransactions(store.clone()));
+            return Ok(with_transactions(store, transactions));
+        }
         Some(("memory", rest)) => {
             Err(format!("store {url:?}: nothing may follow memory:, but {rest:?} does; write memory:"))
         }
@@ -69,13 +88,20 @@ pub(crate) async fn open_with(url: &str, settings: &Components) -> Result<Arc<dy
         Some(("dynamodb", _)) => {
             let options = dynamodb_options(&settings.dynamodb);
             let opened = Box::pin(DynamoDbStore::open(url, &options)).await;
-            Ok(Arc::new(opened.map_err(|why| why.to_string())?))
+            let store = opened.map_err(|why| why.to_string())?;
+            let transactions = Arc::new(DynamoDbTransactions(store.clone()));
+            return Ok(with_transactions(store, transactions));
         }
         Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
             Err(format!("store {:?}: {scheme} is not built into this version, which has {KNOWN}", shown(url)))
         }
         _ => Err(format!("store {:?} has no known scheme: the stores are {KNOWN}", shown(url))),
-    }
+    };
+    opened.map(StoreTarget::from)
+}
+
+fn with_transactions(store: impl Store, transactions: Arc<dyn Transactions>) -> StoreTarget {
+    StoreTarget { store: Arc::new(store), transactions: Some(transactions) }
 }
 
 /// Opens an existing store: no directory is made for it.

@@ -94,6 +94,40 @@ impl DynamoDbStore {
         self.inner.link.meter.so_far()
     }
 
+    /// Returns the bodies under `names` as of one moment, in the order of `names`, by a transaction
+    /// of DynamoDB. Each item costs twice the units of a single read.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] if another transaction conflicted with this one or DynamoDB
+    /// throttles the request; retry it after a delay. Returns [`Error::Refused`] if DynamoDB
+    /// rejects the request, for instance since it has more than 100 names or one of them twice.
+    /// Returns [`Error::NoAnswer`] if there was no answer in time, and [`Error::Damaged`] if an
+    /// item does not belong to the store.
+    pub async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
+        let Inner { link, layout, .. } = &*self.inner;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places: Vec<Place> = names.iter().map(|name| layout.place(name)).collect();
+        link.transact_get(&places).await
+    }
+
+    /// Writes all of `bodies` at one moment or none of them, by a transaction of DynamoDB. Each
+    /// item costs twice the units of a single write.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] if another transaction conflicted with this one or DynamoDB
+    /// throttles the request: nothing was written, so retry it after a delay. Returns
+    /// [`Error::Refused`] if DynamoDB rejects the request, for instance since it has more than 100
+    /// names or one of them twice. Returns [`Error::NoAnswer`] if there was no answer in time: the
+    /// bodies may be written later, all of them or none.
+    pub async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        let Inner { link, layout, .. } = &*self.inner;
+        let places: Vec<(Place, Bytes)> =
+            bodies.into_iter().map(|(name, body)| (layout.place(&name), body)).collect();
+        link.transact_put(&places, fresh_tag).await
+    }
+
     async fn write(
         &self,
         name: &Name,
@@ -196,22 +230,6 @@ impl Store for DynamoDbStore {
 
     fn times_heard(&self) -> Vec<TimeHeard> {
         self.inner.link.times.take()
-    }
-
-    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
-        let Inner { link, layout, .. } = &*self.inner;
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let places: Vec<Place> = names.iter().map(|name| layout.place(name)).collect();
-        link.transact_get(&places).await
-    }
-
-    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
-        let Inner { link, layout, .. } = &*self.inner;
-        let places: Vec<(Place, Bytes)> =
-            bodies.into_iter().map(|(name, body)| (layout.place(&name), body)).collect();
-        link.transact_put(&places, fresh_tag).await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

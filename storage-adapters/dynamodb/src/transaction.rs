@@ -1,5 +1,5 @@
-//! DynamoDB's own transactions over plain items. The shim does not need them; benchmarks compare it
-//! with them.
+//! DynamoDB's own transactions over plain items. They are not part of the seam: the shim does not
+//! need them, and its benchmark compares it with them.
 //!
 //! Each item costs twice the units of a single read or write.
 

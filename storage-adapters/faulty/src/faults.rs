@@ -231,7 +231,7 @@ pub(crate) struct Plan {
 
 /// The classes of calls to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is the method of the same name")]
+#[expect(missing_docs, reason = "each without a comment is the method of the same name")]
 pub enum Call {
     Get,
     Put,
@@ -243,8 +243,10 @@ pub enum Call {
     Groups,
     Commit,
     Scan,
-    TransactGet,
-    TransactPut,
+    /// Calls of [`FaultyStore::around_read`](crate::FaultyStore::around_read).
+    OtherRead,
+    /// Calls of [`FaultyStore::around_write`](crate::FaultyStore::around_write).
+    OtherWrite,
 }
 
 impl Call {
@@ -260,8 +262,8 @@ impl Call {
         Call::Groups,
         Call::Commit,
         Call::Scan,
-        Call::TransactGet,
-        Call::TransactPut,
+        Call::OtherRead,
+        Call::OtherWrite,
     ];
 }
 

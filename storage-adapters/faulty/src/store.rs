@@ -180,6 +180,30 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         Error::Busy(format!("{}: {call:?}: injected", self.inner.url()))
     }
 
+    /// Runs `effect`, a read of the store inside that is not part of [`Store`], with the delays and
+    /// faults of the store's own reads.
+    ///
+    /// # Errors
+    /// Returns the errors of `effect`, and those of injected faults.
+    pub async fn around_read<T>(&self, effect: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.read(Call::OtherRead, effect).await
+    }
+
+    /// Runs a write of the store inside that is not part of [`Store`], with the delays and faults
+    /// of the store's own writes. Each call of `effect` makes one execution of the write, which
+    /// owns its arguments.
+    ///
+    /// # Errors
+    /// Returns the errors of the executions, and those of injected faults.
+    pub async fn around_write<T, F>(&self, effect: impl Fn() -> F + Send) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let plan = self.draw(Call::OtherWrite, false);
+        self.write(Call::OtherWrite, plan, move |_: Arc<S>| effect()).await
+    }
+
     /// Runs a call that changes nothing. A lost answer is its only fault apart from `Busy`.
     async fn read<T, F: Future<Output = Result<T>> + Send>(&self, call: Call, effect: F) -> Result<T> {
         let plan = self.draw(call, false);
@@ -310,19 +334,6 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         limit: usize,
     ) -> Result<ScanPage> {
         self.read(Call::Scan, self.inner.scan(space, prefix, after, limit)).await
-    }
-
-    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
-        self.read(Call::TransactGet, self.inner.transact_get(names)).await
-    }
-
-    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
-        let plan = self.draw(Call::TransactPut, false);
-        let effect = move |inner: Arc<S>| {
-            let bodies = bodies.clone();
-            async move { inner.transact_put(bodies).await }
-        };
-        self.write(Call::TransactPut, plan, effect).await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

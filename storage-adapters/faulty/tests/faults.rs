@@ -117,6 +117,27 @@ async fn a_delete_may_be_partial() {
     assert!(store.list(Space::Version, b"key", None, 100).await.unwrap().items.is_empty());
 }
 
+/// Checks a call that is not part of the seam: faults and delays are those of any other call.
+#[tokio::test]
+async fn calls_outside_the_seam_meet_the_same_faults() {
+    let store = faulty(7, Faults { twice: 1.0, ..Faults::NONE });
+    let inner = store.inner().clone();
+    let create = move || {
+        let inner = inner.clone();
+        async move { inner.create(&name(0), Bytes::from("x")).await }
+    };
+    let again = store.around_write(&create).await;
+    assert_eq!(again, Ok(Created::Exists), "the second of two executions is answered");
+    store.set_faults(Faults { no_answer_done: 1.0, ..Faults::NONE });
+    let read = store.around_read(store.inner().get(&name(0))).await;
+    assert!(matches!(read, Err(Error::NoAnswer(_))), "{read:?}");
+    assert_eq!((store.counts(Call::OtherWrite).twice, store.counts(Call::OtherRead).no_answer_done), (1, 1));
+    store.set_faults(Faults::latency_only(Latency::fixed(3_000)));
+    let start = Instant::now();
+    store.around_read(store.inner().get(&name(0))).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(3));
+}
+
 #[tokio::test]
 async fn a_delay_has_the_median_that_was_asked_for() {
     let store = faulty(9, Faults::latency_only(Latency::LogNormal { median_us: 4_000, p99_us: 8_000 }));

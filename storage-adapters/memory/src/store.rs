@@ -123,6 +123,32 @@ impl MemoryStore {
         all
     }
 
+    /// Returns the bodies under `names` as of one moment, in the order of `names`, like the
+    /// transactions that some stores have of their own.
+    pub fn transact_get(&self, names: &[Name]) -> Vec<Option<Bytes>> {
+        let state = self.state();
+        names.iter().map(|name| state.find(name).map(|object| object.body.clone())).collect()
+    }
+
+    /// Writes all of `bodies` at one moment or none of them, like the transactions that some stores
+    /// have of their own.
+    ///
+    /// # Errors
+    /// Returns [`Error::Refused`] if a body is larger than [`Capabilities::body_bytes_max`].
+    /// Nothing is written then; do not retry it with the same bodies.
+    ///
+    /// # Panics
+    /// Panics if a name occurs twice.
+    pub fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
+        let writes = Writes { create: None, puts: bodies };
+        writes.assert_distinct();
+        // All bodies are checked before the first is written, so that a refusal writes nothing.
+        writes.puts.iter().try_for_each(|(name, body)| self.fits(name, body))?;
+        let mut state = self.state();
+        writes.puts.into_iter().for_each(|(name, body)| state.insert(&name, body));
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no call panics while it holds the lock")
     }
@@ -164,19 +190,6 @@ impl Store for MemoryStore {
         let sent = Instant::now();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set to a time after 1970");
         vec![TimeHeard { sent, received: Instant::now(), at_ms: at.as_millis() as u64, span_ms: 1 }]
-    }
-
-    async fn transact_get(&self, names: &[Name]) -> Result<Vec<Option<Bytes>>> {
-        let state = self.state();
-        Ok(names.iter().map(|name| state.find(name).map(|object| object.body.clone())).collect())
-    }
-
-    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> Result<()> {
-        // All bodies are checked before the first is written, so that a refusal writes nothing.
-        bodies.iter().try_for_each(|(name, body)| self.fits(name, body))?;
-        let mut state = self.state();
-        bodies.into_iter().for_each(|(name, body)| state.insert(&name, body));
-        Ok(())
     }
 
     async fn commit(&self, writes: Writes) -> Committed {

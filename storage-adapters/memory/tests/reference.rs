@@ -37,6 +37,23 @@ fn clones_share_the_objects() {
 }
 
 #[test]
+fn a_transaction_writes_all_bodies_or_none() {
+    let small = Capabilities { body_bytes_max: 4, blob_part_bytes: 4, ..MemoryStore::new().capabilities() };
+    let store = MemoryStore::new().with_capabilities(small);
+    let (a, b) = (version("a"), version("b"));
+    let too_large = vec![(a.clone(), Bytes::from("1")), (b.clone(), Bytes::from("12345"))];
+    assert!(matches!(store.transact_put(too_large), Err(Error::Refused(_))));
+    assert_eq!(
+        store.transact_get(std::slice::from_ref(&a)),
+        [None],
+        "nothing is written by a rejected transaction"
+    );
+    store.transact_put(vec![(a.clone(), "1".into()), (b.clone(), "2".into())]).expect("both fit");
+    let found = store.transact_get(&[b, version("c"), a]);
+    assert_eq!(found, [Some("2".into()), None, Some("1".into())], "in the order of the names");
+}
+
+#[test]
 fn a_group_grows_and_shrinks() {
     let store = MemoryStore::new();
     for item in ["b", "a", "", "c"] {

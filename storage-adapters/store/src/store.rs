@@ -279,27 +279,6 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         None
     }
 
-    /// Returns the bodies under `names` as of one moment, in the order of `names`, by a transaction
-    /// of the store's own. No name may occur twice. The shim does not use such transactions; its
-    /// benchmark compares it with them.
-    ///
-    /// # Errors
-    /// Returns [`Error::Refused`](crate::Error::Refused) if the store has no transactions of its
-    /// own, and [`Error::Busy`](crate::Error::Busy) if another transaction conflicted with this
-    /// one: retry it after a delay.
-    async fn transact_get(&self, _names: &[Name]) -> Result<Vec<Option<Bytes>>> {
-        Err(no_transactions(&self.url()))
-    }
-
-    /// Writes all of `bodies` at one moment, or none of them; otherwise like
-    /// [`Store::transact_get`].
-    ///
-    /// # Errors
-    /// Returns the errors of [`Store::transact_get`].
-    async fn transact_put(&self, _bodies: Vec<(Name, Bytes)>) -> Result<()> {
-        Err(no_transactions(&self.url()))
-    }
-
     /// Returns the times that answers carried since the last call, oldest first, at most
     /// [`TIMES_KEPT_MAX`]. A store that one process holds has none: its clock is the process's own.
     fn times_heard(&self) -> Vec<TimeHeard> {
@@ -414,8 +393,4 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<GroupPage>;
-}
-
-fn no_transactions(url: &str) -> Error {
-    Error::Refused(format!("{url} has no transactions of its own"))
 }

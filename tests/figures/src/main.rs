@@ -25,6 +25,7 @@ mod plan;
 mod published;
 mod site;
 mod stores;
+mod transactions;
 mod write;
 
 use std::collections::BTreeMap;

@@ -1,11 +1,9 @@
 //! Runs the measurements of the plan, one at a time, and keeps their results.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use aft_bench::standard::{Length, Options, Pace, Target, Way};
+use aft_bench::standard::{Length, Options, Pace, StoreTarget, Target, Way};
 use aft_door_native::Meters;
-use aft_store::Store;
 use indicatif::ProgressBar;
 
 use crate::counts;
@@ -109,7 +107,7 @@ pub(crate) async fn kind(
 
 /// The stores and servers that are open at one speed.
 struct Place {
-    plain: Arc<dyn Store>,
+    plain: StoreTarget,
     usual: Served,
     /// The servers that are alone on their stores, started when they are first needed.
     alone: Vec<(Serve, Served)>,
@@ -118,11 +116,11 @@ struct Place {
 impl Place {
     /// Opens the plain store and the usual server. At the first speed it also writes the keys.
     async fn open(site: &mut Site, speed: Speed) -> Result<Place, Failed> {
-        let plain = site.open("plain", speed).await?;
+        let plain = site.open_target("plain", speed).await?;
         let shim = site.open("shim", speed).await?;
         let usual = site.serve(shim, Serve::Usual).await?;
         if site.first_time("shim") {
-            site.write_keys(Target::Store(Arc::clone(&plain)), Way::Direct).await?;
+            site.write_keys(Target::Store(plain.clone()), Way::Direct).await?;
             site.write_keys(Target::Server { url: usual.url.clone() }, Way::Shim).await?;
         }
         site.read_keys(&usual).await?;
@@ -169,7 +167,7 @@ impl Place {
         let seen = match task.how {
             How::Without(way) => {
                 let dataset = site.dataset();
-                standard(run(Target::Store(Arc::clone(&self.plain)), way, dataset)).await?
+                standard(run(Target::Store(self.plain.clone()), way, dataset)).await?
             }
             How::Aft(Serve::Usual) => {
                 let dataset = site.dataset();

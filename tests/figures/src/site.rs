@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_access::Access;
-use aft_bench::standard::{Dataset, Length, Options, Prepare, Target, Way, Workload};
+use aft_bench::Transactions;
+use aft_bench::standard::{Dataset, Length, Options, Prepare, StoreTarget, Target, Way, Workload};
 use aft_desk::Desk;
 use aft_door_native::{Door, Meters};
 use aft_node::{NodeHandle, NodeSettings};
@@ -22,6 +23,7 @@ use crate::counts::hasten;
 use crate::data::Speed;
 use crate::plan::{Kind, Serve, prepared_keys};
 use crate::stores;
+use crate::transactions::SlowTransactions;
 
 /// The reason why something could not be measured, for people.
 pub(crate) type Failed = String;
@@ -114,21 +116,34 @@ impl Site {
     /// # Errors
     /// Returns why the store cannot be opened.
     pub(crate) async fn open(&self, purpose: &str, speed: Speed) -> Result<Arc<dyn Store>, Failed> {
-        let store: Arc<dyn Store> = match self.kind {
-            Kind::Memory => Arc::new(MemoryStore::new()),
+        Ok(self.open_target(purpose, speed).await?.store)
+    }
+
+    /// Opens the store like [`Site::open`], with its own transactions if it has them.
+    ///
+    /// # Errors
+    /// Returns why the store cannot be opened.
+    pub(crate) async fn open_target(&self, purpose: &str, speed: Speed) -> Result<StoreTarget, Failed> {
+        let target = match self.kind {
+            Kind::Memory => StoreTarget::from(Arc::new(MemoryStore::new()) as Arc<dyn Store>),
             Kind::Local => {
                 let folder = self.path().join(purpose);
                 let opened =
                     tokio::task::spawn_blocking(move || LocalStore::open(folder, &Default::default()));
-                Arc::new(opened.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?)
+                let store = opened.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
+                StoreTarget::from(Arc::new(store) as Arc<dyn Store>)
             }
             Kind::S3 | Kind::DynamoDb | Kind::Redis => stores::open(self, purpose).await?,
         };
         Ok(match (speed, self.kind.latency()) {
             (Speed::Cloud, Some(latency)) => {
-                Arc::new(FaultyStore::new(store, self.seed, Faults::latency_only(latency)))
+                let slow = FaultyStore::new(target.store, self.seed, Faults::latency_only(latency));
+                let transactions = target.transactions.map(|inner| {
+                    Arc::new(SlowTransactions { inner, slow: slow.clone() }) as Arc<dyn Transactions>
+                });
+                StoreTarget { store: Arc::new(slow), transactions }
             }
-            _ => store,
+            _ => target,
         })
     }
 

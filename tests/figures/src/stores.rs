@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aft_bench::standard::StoreTarget;
 use aft_services::Server;
 use aft_store::Store;
 use aft_store_dynamodb::DynamoDbStore;
@@ -10,6 +11,7 @@ use aft_store_s3::S3Store;
 
 use crate::plan::Kind;
 use crate::site::{Failed, Site};
+use crate::transactions::DynamoDbTransactions;
 
 /// The name of the bucket and of the table.
 const NAME: &str = "figures";
@@ -29,27 +31,31 @@ pub(crate) async fn prepare(site: &Site) -> Result<(), Failed> {
     }
 }
 
-/// Opens the store for one purpose; each purpose has a prefix of its own.
+/// Opens the store for one purpose, with its own transactions if it has them. Each purpose has a
+/// prefix of its own.
 ///
 /// # Errors
 /// Returns why the store could not be opened.
-pub(crate) async fn open(site: &Site, purpose: &str) -> Result<Arc<dyn Store>, Failed> {
+pub(crate) async fn open(site: &Site, purpose: &str) -> Result<StoreTarget, Failed> {
     let (url, server) = (url(site, purpose), server(site));
-    Ok(match site.kind {
+    let store: Arc<dyn Store> = match site.kind {
         Kind::S3 => {
             let options = aft_store_s3::Options::with_keys(server.access_key(), server.secret_key());
             Arc::new(S3Store::open(&url, &options).await.map_err(|why| why.to_string())?)
         }
         Kind::DynamoDb => {
             let opened = DynamoDbStore::open(&url, &dynamodb_options(server)).await;
-            Arc::new(opened.map_err(|why| why.to_string())?)
+            let store = opened.map_err(|why| why.to_string())?;
+            let transactions = Arc::new(DynamoDbTransactions(store.clone()));
+            return Ok(StoreTarget { store: Arc::new(store), transactions: Some(transactions) });
         }
         Kind::Redis => {
             let opened = RedisStore::open(&url, &aft_store_redis::Options::default()).await;
             Arc::new(opened.map_err(|why| why.to_string())?)
         }
         Kind::Memory | Kind::Local => unreachable!("an embedded store has no server"),
-    })
+    };
+    Ok(store.into())
 }
 
 fn url(site: &Site, purpose: &str) -> String {

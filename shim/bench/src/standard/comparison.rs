@@ -55,8 +55,8 @@ struct Object<'a> {
 /// Returns the errors of [`run`]. Returns an error as well if the target is a server, since the
 /// store behind it cannot be accessed directly.
 pub async fn compare(options: Options) -> Result<Comparison> {
-    let store = match &options.target {
-        Target::Store(store) => store,
+    let target = match &options.target {
+        Target::Store(target) => target,
         Target::Server { url } => {
             let problem =
                 "this is a server, and a comparison needs direct access to the store: give the store's URL"
@@ -70,9 +70,8 @@ pub async fn compare(options: Options) -> Result<Comparison> {
             ));
         }
     };
-    // A store without transactions rejects even an empty read.
     let mut ways = vec![Way::Direct];
-    if store.transact_get(&[]).await.is_ok() {
+    if target.transactions.is_some() {
         ways.push(Way::Transactions);
     }
     // All runs draw the same keys.

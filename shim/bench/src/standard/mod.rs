@@ -29,7 +29,7 @@ pub(crate) mod target;
 mod value;
 
 pub use comparison::{Comparison, Ratio, compare};
-pub use options::{Dataset, Length, Options, Pace, Prepare, Target, Token, Way, Workload};
+pub use options::{Dataset, Length, Options, Pace, Prepare, StoreTarget, Target, Token, Way, Workload};
 pub use report::{Report, Shape};
 
 use crate::error::Result;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::standard::load::WRITES_MAX;
+use crate::transactions::Transactions;
 use crate::zipf::KEYS_MAX;
 
 /// The settings of a run of the standard transaction. The default is the paper's figure 3: 10
@@ -158,7 +159,23 @@ pub enum Target {
         sessions: bool,
     },
     /// A node in this process over this store; without the shim, the store itself.
-    Store(Arc<dyn Store>),
+    Store(StoreTarget),
+}
+
+/// A store as the target of a load.
+#[derive(Debug, Clone)]
+pub struct StoreTarget {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The store's own transactions, for [`Way::Transactions`]. `None` if it has none.
+    pub transactions: Option<Arc<dyn Transactions>>,
+}
+
+impl From<Arc<dyn Store>> for StoreTarget {
+    /// Returns a target without transactions of its own.
+    fn from(store: Arc<dyn Store>) -> StoreTarget {
+        StoreTarget { store, transactions: None }
+    }
 }
 
 /// The shape of a transaction and of the data.

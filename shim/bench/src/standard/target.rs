@@ -8,7 +8,7 @@ use aft_store::Store;
 use bytes::Bytes;
 use hyper::Method;
 
-use crate::counting::CountingStore;
+use crate::counting::{CountingStore, CountingTransactions};
 use crate::error::{Error, Result};
 use crate::http::{Connection, Server};
 use crate::standard::backend::{
@@ -17,7 +17,7 @@ use crate::standard::backend::{
 use crate::standard::load::Client;
 use crate::standard::requests::Counter;
 use crate::standard::session::Floors;
-use crate::standard::{Options, Target, Token, Way};
+use crate::standard::{Options, StoreTarget, Target, Token, Way};
 
 /// The longest time for a node in this process to finish open transactions.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -43,7 +43,8 @@ pub(crate) struct Opened {
 enum Kind {
     Servers { servers: Vec<Server>, sessions: bool },
     Node(NodeHandle),
-    Direct(Arc<CountingStore>, Way),
+    Direct { store: Arc<CountingStore>, at_once: bool },
+    Transactions { store: Arc<CountingStore>, transactions: Arc<CountingTransactions> },
 }
 
 /// The clients of a run.
@@ -74,13 +75,18 @@ impl Opened {
                 let kind = Kind::Servers { servers: servers.clone(), sessions: *sessions };
                 (urls.join(" "), kind, Counter::Servers(servers))
             }
-            Target::Store(store) => {
+            Target::Store(StoreTarget { store, transactions }) => {
                 let counting = Arc::new(CountingStore::new(Arc::clone(store)));
                 let counter = Counter::Store(Arc::clone(&counting));
                 let kind = match options.way {
                     Way::Shim => Kind::Node(start(counting).await?),
-                    Way::Direct | Way::DirectAtOnce => Kind::Direct(counting, options.way),
-                    Way::Transactions => Kind::Direct(with_transactions(counting).await?, options.way),
+                    Way::Direct => Kind::Direct { store: counting, at_once: false },
+                    Way::DirectAtOnce => Kind::Direct { store: counting, at_once: true },
+                    Way::Transactions => {
+                        let Some(transactions) = transactions else { return Err(no_transactions(&**store)) };
+                        let transactions = Arc::new(counting.transactions(Arc::clone(transactions)));
+                        Kind::Transactions { store: counting, transactions }
+                    }
                 };
                 (store.url(), kind, counter)
             }
@@ -113,14 +119,12 @@ impl Opened {
                 Backend::Server(ServerBackend::new(connections, *sessions, self.run))
             }
             Kind::Node(node) => Backend::Node(NodeBackend::new(node.clone(), self.run)),
-            Kind::Direct(store, Way::Transactions) => {
-                Backend::Transactions(TransactionsBackend::new(Arc::clone(store) as _, self.run))
+            Kind::Direct { store, at_once } => {
+                Backend::Direct(DirectBackend::new(Arc::clone(store) as _, self.run, *at_once))
             }
-            Kind::Direct(store, way) => Backend::Direct(DirectBackend::new(
-                Arc::clone(store) as _,
-                self.run,
-                *way == Way::DirectAtOnce,
-            )),
+            Kind::Transactions { transactions, .. } => {
+                Backend::Transactions(TransactionsBackend::new(Arc::clone(transactions) as _, self.run))
+            }
         };
         let hops = matches!(&self.kind, Kind::Servers { servers, .. } if servers.len() > 1);
         let client = |nth| Client { backend: backend(nth), floors: hops.then(Floors::default) };
@@ -136,19 +140,18 @@ impl Opened {
             Kind::Node(node) => {
                 node.drain(DRAIN_MAX).await;
             }
-            Kind::Direct(..) if options.dataset.is_some() => {}
-            Kind::Direct(store, _) => clean_up(&**store, self.run, options.workload.keys).await?,
+            Kind::Direct { .. } | Kind::Transactions { .. } if options.dataset.is_some() => {}
+            Kind::Direct { store, .. } | Kind::Transactions { store, .. } => {
+                clean_up(&**store, self.run, options.workload.keys).await?;
+            }
         }
         Ok(())
     }
 }
 
-/// Returns the store, if it has transactions of its own.
-async fn with_transactions(store: Arc<CountingStore>) -> Result<Arc<CountingStore>> {
-    match store.transact_get(&[]).await {
-        Ok(_) => Ok(store),
-        Err(why) => Err(Error::Options(why.to_string())),
-    }
+/// Returns the error of a run with the transactions of a store that has none.
+fn no_transactions(store: &dyn Store) -> Error {
+    Error::Options(format!("{} has no transactions of its own", store.url()))
 }
 
 /// Returns the server at `url`, if it answers.

@@ -4,14 +4,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aft_store::Store;
+use aft_store::{Name, Store};
 use aft_store_memory::MemoryStore;
+use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::{Anomalies, Dataset, Length, Options, Pace, Prepare, Target, Way, Workload, run};
+use super::{
+    Anomalies, Dataset, Length, Options, Pace, Prepare, StoreTarget, Target, Way, Workload, compare, run,
+};
+use crate::transactions::Transactions;
+
+#[derive(Debug)]
+struct MemoryTransactions(MemoryStore);
+
+#[async_trait]
+impl Transactions for MemoryTransactions {
+    async fn transact_get(&self, names: &[Name]) -> aft_store::Result<Vec<Option<Bytes>>> {
+        Ok(self.0.transact_get(names))
+    }
+
+    async fn transact_put(&self, bodies: Vec<(Name, Bytes)>) -> aft_store::Result<()> {
+        self.0.transact_put(bodies)
+    }
+}
 
 fn options(store: &MemoryStore, way: Way) -> Options {
+    let transactions = (way == Way::Transactions)
+        .then(|| Arc::new(MemoryTransactions(store.clone())) as Arc<dyn Transactions>);
     Options {
-        target: Target::Store(Arc::new(store.clone()) as Arc<dyn Store>),
+        target: Target::Store(StoreTarget { store: Arc::new(store.clone()), transactions }),
         way,
         workload: Workload { keys: 50, value_bytes: 128, ..Workload::default() },
         length: Length::Transactions(500),
@@ -86,6 +107,22 @@ async fn the_stores_transactions_read_and_write_in_batches() {
     assert!((1.9..=2.0).contains(&requests["transact_get"]), "{requests:?}");
     assert_eq!(report.figures.anomalies.own_write, 0);
     assert!(store.objects().is_empty());
+}
+
+#[tokio::test]
+async fn a_store_without_transactions_runs_without_them() {
+    let store = MemoryStore::new();
+    let without = Options {
+        target: Target::Store(StoreTarget::from(Arc::new(store.clone()) as Arc<dyn Store>)),
+        length: Length::Transactions(50),
+        ..options(&store, Way::Transactions)
+    };
+    let why = run(without.clone()).await.unwrap_err().to_string();
+    assert!(why.contains("memory: has no transactions of its own"), "{why}");
+    let ways = |compared: super::Comparison| compared.without.iter().map(|(way, _)| *way).collect::<Vec<_>>();
+    assert_eq!(ways(compare(without).await.unwrap()), [Way::Direct]);
+    let with = Options { length: Length::Transactions(50), ..options(&store, Way::Transactions) };
+    assert_eq!(ways(compare(with).await.unwrap()), [Way::Direct, Way::Transactions]);
 }
 
 #[tokio::test]

@@ -4,25 +4,26 @@
 
 use std::sync::Arc;
 
-use aft_store::{Error, Name, Store};
+use aft_store::{Error, Name};
 use bytes::Bytes;
 
 use super::direct::{name, plain, refused};
 use super::{Ran, Refused, Work};
 use crate::standard::detect::Seen;
+use crate::transactions::Transactions;
 
 /// One client's access to the store.
 #[derive(Debug)]
 pub(crate) struct TransactionsBackend {
-    store: Arc<dyn Store>,
+    transactions: Arc<dyn Transactions>,
     run: u64,
     /// The writes of the attempt in flight, each key once.
     puts: Vec<(u32, Bytes)>,
 }
 
 impl TransactionsBackend {
-    pub(crate) fn new(store: Arc<dyn Store>, run: u64) -> TransactionsBackend {
-        TransactionsBackend { store, run, puts: Vec::new() }
+    pub(crate) fn new(transactions: Arc<dyn Transactions>, run: u64) -> TransactionsBackend {
+        TransactionsBackend { transactions, run, puts: Vec::new() }
     }
 
     pub(crate) async fn run(&mut self, work: Work<'_>) -> Result<Ran, Refused> {
@@ -38,7 +39,7 @@ impl TransactionsBackend {
         let reads = self.read(work.gets).await.map_err(refused)?;
         if work.last && !self.puts.is_empty() {
             let puts = self.puts.drain(..).map(|(key, value)| (name(self.run, key), value)).collect();
-            self.store.transact_put(puts).await.map_err(refused)?;
+            self.transactions.transact_put(puts).await.map_err(refused)?;
         }
         Ok(Ran { reads, committed: None })
     }
@@ -50,7 +51,9 @@ impl TransactionsBackend {
         asked.sort_unstable();
         asked.dedup();
         let names: Vec<Name> = asked.iter().map(|key| name(self.run, *key)).collect();
-        let found = if names.is_empty() { Vec::new() } else { self.store.transact_get(&names).await? };
+        let found =
+            if names.is_empty() { Vec::new() } else { self.transactions.transact_get(&names).await? };
+        assert_eq!(found.len(), names.len(), "the store answers for each name");
         let seen = |key: &u32| match own(*key) {
             Some(value) => plain(self.run, value),
             None => {
