@@ -38,6 +38,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-door-native",
     "aft-history",
     "aft-bench",
+    "aft-disk",
     "aft-store",
     "aft-store-memory",
     "aft-store-local",
@@ -65,7 +66,8 @@ const RULES: &[Rule] = &[
     Rule { name: "aft", folder: "shim/server", may_use: ALL_OF_OURS },
     Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
     Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
-    Rule { name: "aft-store-local", folder: "storage-adapters/local", may_use: &["aft-store"] },
+    Rule { name: "aft-disk", folder: "storage-adapters/disk", may_use: &[] },
+    Rule { name: "aft-store-local", folder: "storage-adapters/local", may_use: &["aft-store", "aft-disk"] },
     Rule { name: "aft-store-aws", folder: "storage-adapters/aws", may_use: &["aft-store"] },
     Rule { name: "aft-store-s3", folder: "storage-adapters/s3", may_use: &["aft-store", "aft-store-aws"] },
     Rule { name: "aft-store-dynamodb", folder: "storage-adapters/dynamodb", may_use: &["aft-store", "aft-store-aws"] },
@@ -297,6 +299,8 @@ fn planted_edges_are_found() {
         edge("aft-core"),
         &["aft-store-local depends on aft-core: not in its row of the table"],
     );
+    check("aft-store-local", edge("aft-disk"), &[]);
+    check("aft-disk", edge("aft-store"), &["aft-disk depends on aft-store: not in its row of the table"]);
     check(
         "aft-node",
         edge("aft-store-memory"),

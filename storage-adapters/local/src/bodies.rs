@@ -15,11 +15,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aft_disk::{OpenError, sync_dir, xxh64};
 use bytes::Bytes;
 
-use crate::OpenError;
-use crate::checksum::xxh64;
-use crate::home::sync_dir;
 use crate::value::FileRef;
 
 /// The directory of bodies.

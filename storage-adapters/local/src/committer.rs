@@ -22,13 +22,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use aft_disk::{Acked, Link};
 use aft_store::{Error, Result};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::bodies::{Bodies, NewFile};
-use crate::chain::Link;
-use crate::home::Acked;
 use crate::key;
 use crate::tree::Tree;
 use crate::value::{self, Body};
@@ -349,13 +348,12 @@ pub(crate) fn refused(poison: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::Home;
-    use crate::{OpenError, Options};
+    use crate::{OpenError, Options, home};
 
     /// Makes a committer without its thread, over a tree that holds damaged values under the keys
     /// in `rubbish`.
     fn committer(dir: &std::path::Path, rubbish: &[&str]) -> std::result::Result<Committer, OpenError> {
-        let (tree, link, acked) = Tree::open(Home::take(dir)?, &Options::default())?;
+        let (tree, link, acked) = Tree::open(home::take(dir)?, &Options::default())?;
         let rubbish = rubbish.iter().map(|key| (key.as_bytes().to_vec(), Some(b"rubbish".to_vec())));
         let link = tree.commit(link, rubbish).expect("there is room");
         let bodies = Arc::new(Bodies::open(tree.bodies_dir(), |_| Ok(true))?);

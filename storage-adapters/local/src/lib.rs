@@ -3,6 +3,9 @@
 //! * [`LocalStore`] – the store; [`Options`] – its settings; [`OpenError`] – the reasons for which
 //!   a directory is not opened.
 //!
+//! The lock on the directory, the chain of batches and the check of the journals are in
+//! [`aft_disk`].
+//!
 //! # Requests and cost
 //! A write costs its share of one sync: one thread merges all queued writes into one batch. A
 //! commit of any number of small pieces is one change of one batch. So it shares one sync with
@@ -48,17 +51,13 @@
 //! away.
 
 mod bodies;
-mod chain;
-mod checksum;
 mod committer;
-mod error;
 mod home;
-mod journal;
 mod key;
 mod reads;
 mod store;
 mod tree;
 mod value;
 
-pub use error::OpenError;
+pub use aft_disk::OpenError;
 pub use store::{LocalStore, Options};

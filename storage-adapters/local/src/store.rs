@@ -19,11 +19,10 @@ use crate::bodies::Bodies;
 use crate::committer::{
     COMMIT_LEN_MAX, Change, Committer, NewBody, Poison, QUEUE_LEN_MAX, Request, WriteMode, refused,
 };
-use crate::home::Home;
 use crate::reads::Reads;
 use crate::tree::Tree;
 use crate::value::Body;
-use crate::{OpenError, key};
+use crate::{OpenError, home, key};
 
 /// The largest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -118,8 +117,8 @@ impl LocalStore {
     /// held by another process, or has lost or damaged acknowledged data. [`OpenError`] says what
     /// to do for each.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> std::result::Result<LocalStore, OpenError> {
-        let home = Home::take(dir.as_ref())?;
-        let is_new = home.is_new;
+        let home = home::take(dir.as_ref())?;
+        let is_new = home.is_new();
         let (tree, link, acked) = Tree::open(home, options)?;
         let in_use = |id| {
             let held = tree.holds(&key::file(id));

@@ -11,15 +11,15 @@ use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use aft_disk::{Acked, Digest, Home, Journals, Link};
 use aft_store::{Error, GroupPage, ItemPage, Name, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use fjall::config::PinningPolicy;
 use fjall::{AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::chain::{Digest, Link};
-use crate::home::{Acked, Home};
+use crate::home::{BODIES, TREE};
 use crate::value::{self, Body, Value};
-use crate::{OpenError, Options, journal, key};
+use crate::{OpenError, Options, key};
 
 const KEYSPACE: &str = "store";
 /// The most items or groups of one page, even if the caller's limit is higher: a page is read in
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Tree {
 fn database(path: &Path, options: &Options) -> fjall::Result<(Database, Keyspace)> {
     let database = Database::builder(path)
         .cache_size(options.cache_bytes)
-        // The module `journal` reads the journal at open, and does not decompress.
+        // The check of the journals at open does not decompress.
         .journal_compression(CompressionType::None)
         .manual_journal_persist(true)
         .open()?;
@@ -96,22 +96,22 @@ impl Tree {
     /// acknowledged batches are there.
     pub(crate) fn open(home: Home, options: &Options) -> std::result::Result<(Tree, Link, Acked), OpenError> {
         let (acked, acked_number) = Acked::open(&home)?;
-        if home.is_new {
+        if home.is_new() {
             let (tree, link) = Tree::make(home, options)?;
             let durable = acked.advance(link.number).and_then(|()| acked.sync());
-            durable.map_err(OpenError::io("cannot write the file ACKED in", &tree.home.dir))?;
-            tree.home.is_made()?;
+            durable.map_err(OpenError::io("cannot write the file ACKED in", tree.home.dir()))?;
+            tree.home.mark_complete()?;
             return Ok((tree, link, acked));
         }
         home.refuse_if_known_damaged()?;
-        let (dir, path) = (home.dir.clone(), home.tree_dir());
+        let (dir, path) = (home.dir().to_owned(), home.part(TREE));
         for part in PARTS_THAT_MUST_BE_THERE {
             if !path.join(part).exists() {
                 return Err(OpenError::damaged(&dir, format!("tree/{part} is missing")));
             }
         }
         // Before the database is opened, which drops what it cannot read in the journals.
-        let journals = journal::scan(&dir, &path, acked_number)?;
+        let journals = Journals::check(&home, TREE, &key::CHAIN, acked_number)?;
         let (database, keyspace) = database(&path, options).map_err(failed(&dir))?;
         let tree = Tree { keyspace, database, home };
         let link = tree.check(journals, acked_number)?;
@@ -120,8 +120,8 @@ impl Tree {
 
     /// Makes the tree of a new directory, with the first link of the chain in it.
     fn make(home: Home, options: &Options) -> std::result::Result<(Tree, Link), OpenError> {
-        let dir = home.dir.clone();
-        let (database, keyspace) = database(&home.tree_dir(), options).map_err(failed(&dir))?;
+        let dir = home.dir().to_owned();
+        let (database, keyspace) = database(&home.part(TREE), options).map_err(failed(&dir))?;
         let tree = Tree { keyspace, database, home };
         let link = tree.commit(Link::default(), std::iter::empty()).map_err(failed(&dir))?;
         Ok((tree, link))
@@ -132,8 +132,8 @@ impl Tree {
     /// # Errors
     /// Returns [`OpenError::Damaged`] if any is missing, and records it for the next open, which
     /// might not find it again.
-    fn check(&self, journals: journal::Journals, acked: Option<u64>) -> std::result::Result<Link, OpenError> {
-        let failed = failed(&self.home.dir);
+    fn check(&self, journals: Journals, acked: Option<u64>) -> std::result::Result<Link, OpenError> {
+        let failed = failed(self.home.dir());
         let newest = self.keyspace.get(key::CHAIN).map_err(&failed)?;
         let Some(link) = newest.and_then(|link| Link::decode(&link)) else {
             return Err(self.home.note_damage("the commit chain is missing from the tree"));
@@ -175,11 +175,11 @@ impl Tree {
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        &self.home.dir
+        self.home.dir()
     }
 
     pub(crate) fn bodies_dir(&self) -> PathBuf {
-        self.home.bodies_dir()
+        self.home.part(BODIES)
     }
 
     /// Writes `items` as one batch, atomically, and syncs it. Returns its link. After an error the
@@ -234,7 +234,7 @@ impl Tree {
         let first = self.keyspace.prefix(key::FILES).next();
         match first.map(fjall::Guard::key).transpose() {
             Ok(first) => Ok(first.is_some()),
-            Err(error) => Err(failed(&self.home.dir)(error)),
+            Err(error) => Err(failed(self.home.dir())(error)),
         }
     }
 

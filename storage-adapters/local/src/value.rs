@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 
-use crate::checksum::xxh64;
+use aft_disk::xxh64;
 
 const INLINE: u8 = 1;
 const IN_FILE: u8 = 2;

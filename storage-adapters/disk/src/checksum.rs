@@ -22,7 +22,7 @@ fn word(bytes: &[u8]) -> u64 {
 
 /// Returns the XXH64 checksum of `bytes`. Pass one checksum as the seed of the next to cover
 /// several pieces, boundaries included.
-pub(crate) fn xxh64(bytes: &[u8], seed: u64) -> u64 {
+pub fn xxh64(bytes: &[u8], seed: u64) -> u64 {
     let mut stripes = bytes.chunks_exact(32);
     // Whole stripes of 32 bytes go through four lanes, which are then mixed.
     let mut hash = if bytes.len() >= 32 {

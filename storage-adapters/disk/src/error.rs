@@ -3,25 +3,28 @@
 
 use std::path::{Path, PathBuf};
 
-/// The reason for which [`LocalStore::open`](crate::LocalStore::open) failed. No acknowledged data
-/// was changed.
+/// The reason for which a store's directory was not opened. No acknowledged data was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory holds something else. Choose another one, or an empty one.
-    #[error("{} is not a store of this project: it holds {found:?} and no file {}; choose an empty directory", dir.display(), crate::home::FORMAT_FILE)]
+    #[error("{} is not a store of this project: it holds {found:?} and no file {format_file}; choose an empty directory", dir.display())]
     Foreign {
         /// The directory.
         dir: PathBuf,
         /// A file or directory in it.
         found: String,
+        /// The name of the file that a store would have.
+        format_file: &'static str,
     },
     /// A newer version wrote the directory. Run that version, or a later one.
-    #[error("{} was written by a newer version (its format file says {says:?}, this version reads \"{}\"); run the version that wrote it", dir.display(), crate::home::FORMAT)]
+    #[error("{} was written by a newer version (its format file says {says:?}, this version reads {reads:?}); run the version that wrote it", dir.display())]
     Newer {
         /// The directory.
         dir: PathBuf,
         /// The content of its format file.
         says: String,
+        /// The content that this version reads.
+        reads: String,
     },
     /// Another process has the directory open. Stop it, or choose another directory.
     #[error("another process holds the lock on {} (pid {pid}); stop it or choose another directory", dir.display())]
@@ -50,12 +53,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn damaged(dir: &Path, what: impl Into<String>) -> OpenError {
+    /// Returns the error for damage in `dir`. `what` names the file and the place.
+    pub fn damaged(dir: &Path, what: impl Into<String>) -> OpenError {
         OpenError::Damaged { dir: dir.to_owned(), what: what.into() }
     }
 
     /// Returns a function for `map_err`, which adds the action `what` and its path.
-    pub(crate) fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
+    pub fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
         let what = format!("{what} {}", path.display());
         move |source| OpenError::Io { what, source }
     }

@@ -1,0 +1,30 @@
+//! The parts of an embedded store that are about its directory on a local disk and not about what
+//! it stores: one process at a time, and no acknowledged batch is lost without notice.
+//!
+//! * [`Home`] – a directory that this process holds: its format, its lock, and known damage.
+//!   [`Layout`] – the names in it.
+//! * [`Link`], [`Digest`] – the numbers and digests that chain the batches of a journal.
+//! * [`Acked`] – the number of the newest acknowledged batch.
+//! * [`Journals`] – the check of the journals before the LSM tree opens them.
+//! * [`OpenError`] – the reasons for which a directory is not opened.
+//! * [`xxh64`] – the checksum of all of these, for stored values as well.
+//! * [`sync_dir`] – makes the entries of a directory durable.
+//!
+//! The journals are those of the LSM tree fjall. This crate knows their layout in bytes only: the
+//! store opens the tree, and writes each batch with a [`Link`] as its last item.
+//!
+//! It does not know what a store is, and nothing in it awaits: every call blocks.
+
+mod acked;
+mod chain;
+mod checksum;
+mod error;
+mod home;
+mod journal;
+
+pub use acked::Acked;
+pub use chain::{Digest, Link};
+pub use checksum::xxh64;
+pub use error::OpenError;
+pub use home::{Home, Layout, sync_dir};
+pub use journal::Journals;
