@@ -26,6 +26,7 @@ mod figures;
 mod http;
 mod latency;
 mod machine;
+mod platform;
 pub mod standard;
 pub mod svg;
 mod transactions;

@@ -8,8 +8,9 @@ use std::time::Instant;
 use tokio::time::timeout_at;
 
 use crate::exactly_once::counter::Counter;
-use crate::exactly_once::fate::{Fate, Side, Step};
+use crate::exactly_once::step::{Side, Step};
 use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
+use crate::platform::fate::Fate;
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +26,13 @@ pub(crate) enum Ended {
 }
 
 /// Runs one attempt to its end.
-pub(crate) async fn run(way: &dyn Way, attempt: &Attempt, fate: Fate) -> Ended {
+pub(crate) async fn run(way: &dyn Way, attempt: &Attempt, fate: Fate<(Step, Side)>) -> Ended {
     match carry_out(way, attempt, fate).await {
         Ok(ended) | Err(ended) => ended,
     }
 }
 
-async fn carry_out(way: &dyn Way, attempt: &Attempt, fate: Fate) -> Result<Ended, Ended> {
+async fn carry_out(way: &dyn Way, attempt: &Attempt, fate: Fate<(Step, Side)>) -> Result<Ended, Ended> {
     let life = Life { fate, deadline: attempt.deadline };
     match life.step(Step::Claim, way.claim(attempt)).await? {
         Claim::Work => {}
@@ -47,7 +48,7 @@ async fn carry_out(way: &dyn Way, attempt: &Attempt, fate: Fate) -> Result<Ended
 }
 
 struct Life {
-    fate: Fate,
+    fate: Fate<(Step, Side)>,
     deadline: Instant,
 }
 
@@ -56,14 +57,14 @@ impl Life {
         // Give other attempts a turn, as a function's own work would: on a store that answers at
         // once, attempts would not overlap otherwise.
         tokio::task::yield_now().await;
-        if self.fate == Fate::Dies(step, Side::Before) {
+        if self.fate == Fate::Dies((step, Side::Before)) {
             return Err(Ended::Crashed);
         }
         if Instant::now() >= self.deadline {
             return Err(TIMED_OUT);
         }
         let answer = timeout_at(self.deadline.into(), call).await;
-        if self.fate == Fate::Dies(step, Side::After) {
+        if self.fate == Fate::Dies((step, Side::After)) {
             return Err(Ended::Crashed);
         }
         match answer {
@@ -85,8 +86,9 @@ mod tests {
 
     use super::{Ended, run};
     use crate::exactly_once::counter::{Counter, Counts};
-    use crate::exactly_once::fate::{Fate, Side, Step};
+    use crate::exactly_once::step::{Side, Step};
     use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
+    use crate::platform::fate::Fate;
 
     /// Records which calls are made.
     #[derive(Debug)]
@@ -137,7 +139,7 @@ mod tests {
         Step::Finish,
     ];
 
-    async fn check(claim: Claim, fails: Option<Step>, fate: Fate, made: &[Step], ended: Ended) {
+    async fn check(claim: Claim, fails: Option<Step>, fate: Fate<(Step, Side)>, made: &[Step], ended: Ended) {
         let way = Recorder { made: Mutex::default(), claim, fails };
         let deadline = Instant::now() + Duration::from_secs(3_600);
         let attempt = Attempt { request: 1, id: fresh_attempt(), deadline };
@@ -148,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_dies_at_its_point_and_makes_the_calls_up_to_there() {
         for (nth, step) in ALL.into_iter().enumerate() {
-            let dies = |side| Fate::Dies(step, side);
+            let dies = |side| Fate::Dies((step, side));
             check(Claim::Work, None, dies(Side::Before), &ALL[..nth], Ended::Crashed).await;
             check(Claim::Work, None, dies(Side::After), &ALL[..=nth], Ended::Crashed).await;
         }
@@ -157,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_another_attempt_claimed_is_not_executed() {
-        let late = Fate::Dies(Step::Finish, Side::Before);
+        let late = Fate::Dies((Step::Finish, Side::Before));
         check(Claim::Answered, None, late, &ALL[..1], Ended::Done).await;
         check(Claim::InProgress, None, late, &ALL[..1], Ended::InProgress).await;
     }
@@ -167,7 +169,7 @@ mod tests {
         let fails = Some(Step::Write(Counter::A));
         check(Claim::Work, fails, Fate::Survives, &ALL[..3], Ended::Failed("busy")).await;
         // A function that dies after the call does not see that it failed.
-        check(Claim::Work, fails, Fate::Dies(ALL[2], Side::After), &ALL[..3], Ended::Crashed).await;
+        check(Claim::Work, fails, Fate::Dies((ALL[2], Side::After)), &ALL[..3], Ended::Crashed).await;
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 //! after each call. The store and the node do not die here (other tests kill those).
 //!
 //! * [`Options`] – the settings of a run; [`Report`], [`Figures`] – its results.
-//! * `fate` – the point at which each attempt dies. `counter` – the effects.
+//! * `step` – the points at which an attempt can die. `counter` – the effects.
 //! * `way` – the trait; `plain`, `record`, `aft` – its three implementations.
 //! * `attempt`, `platform` – the steps of an attempt; deliveries, retries and readers.
 //! * `audit` – the effects that are left after the run.
@@ -17,12 +17,12 @@ mod aft;
 mod attempt;
 mod audit;
 mod counter;
-mod fate;
 mod options;
 mod plain;
 mod platform;
 mod record;
 mod report;
+mod step;
 mod way;
 
 pub use options::Options;
@@ -34,10 +34,10 @@ use aft_store::Store;
 
 use crate::counting::{Asked, CountingStore};
 use crate::error::Result;
+use crate::platform::fate::Fates;
 use crate::standard::target;
 use aft::Shim;
 use counter::{Counter, Values};
-use fate::Fates;
 use plain::Plain;
 use platform::Platform;
 use record::Recorded;
@@ -60,7 +60,7 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let run = Run {
         store: Arc::clone(&store),
-        fates: Fates { seed, crashes: options.crashes, duplicates: options.duplicates },
+        fates: Fates { seed, crashes: options.crashes, late: 0.0, duplicates: options.duplicates },
         values: Values::new(options.value_bytes, seed),
         // A random prefix keeps runs on one store apart, even with the same seed.
         prefix: format!("{PREFIX}/{:016x}", rand::random::<u64>()),

@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 
 use crate::exactly_once::Options;
 use crate::exactly_once::attempt::{self, Ended};
-use crate::exactly_once::fate::{Fates, Which};
 use crate::exactly_once::way::{Attempt, Way};
 use crate::latency::Latencies;
+use crate::platform::fate::{Fates, Which};
 
 /// The pause between two looks of one reader: as short as possible without taking the processor
 /// from the requests.

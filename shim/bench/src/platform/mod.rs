@@ -1,0 +1,3 @@
+//! A simulated serverless platform, whose faults are drawn from a seed.
+
+pub(crate) mod fate;
