@@ -10,20 +10,8 @@ use tokio::time::timeout_at;
 use crate::exactly_once::counter::Counter;
 use crate::exactly_once::step::{Side, Step};
 use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
+use crate::platform::Ended;
 use crate::platform::fate::Fate;
-
-/// The outcome of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// The request was answered: it was carried out now, or by an earlier attempt.
-    Done,
-    /// Another attempt was carrying out the request.
-    InProgress,
-    /// The attempt died at its point.
-    Crashed,
-    /// A call failed or timed out. Holds the error's code.
-    Failed(&'static str),
-}
 
 /// Runs one attempt to its end.
 pub(crate) async fn run(way: &dyn Way, attempt: &Attempt, fate: Fate<(Step, Side)>) -> Ended {
@@ -37,7 +25,7 @@ async fn carry_out(way: &dyn Way, attempt: &Attempt, fate: Fate<(Step, Side)>) -
     match life.step(Step::Claim, way.claim(attempt)).await? {
         Claim::Work => {}
         Claim::Answered => return Ok(Ended::Done),
-        Claim::InProgress => return Ok(Ended::InProgress),
+        Claim::InProgress => return Ok(Ended::Conflict),
     }
     for counter in Counter::ALL {
         let count = life.step(Step::Read(counter), way.read(attempt, counter)).await?;
@@ -58,23 +46,25 @@ impl Life {
         // once, attempts would not overlap otherwise.
         tokio::task::yield_now().await;
         if self.fate == Fate::Dies((step, Side::Before)) {
-            return Err(Ended::Crashed);
+            return Err(Ended::Died);
         }
         if Instant::now() >= self.deadline {
-            return Err(TIMED_OUT);
+            return Err(timed_out());
         }
         let answer = timeout_at(self.deadline.into(), call).await;
         if self.fate == Fate::Dies((step, Side::After)) {
-            return Err(Ended::Crashed);
+            return Err(Ended::Died);
         }
         match answer {
-            Ok(answer) => answer.map_err(|Failed(code)| Ended::Failed(code)),
-            Err(_) => Err(TIMED_OUT),
+            Ok(answer) => answer.map_err(|Failed(code)| Ended::Failed(code.into())),
+            Err(_) => Err(timed_out()),
         }
     }
 }
 
-const TIMED_OUT: Ended = Ended::Failed("timed_out");
+fn timed_out() -> Ended {
+    Ended::Failed("timed_out".into())
+}
 
 #[cfg(test)]
 mod tests {
@@ -84,10 +74,11 @@ mod tests {
     use aft_node::fresh_attempt;
     use async_trait::async_trait;
 
-    use super::{Ended, run};
+    use super::run;
     use crate::exactly_once::counter::{Counter, Counts};
     use crate::exactly_once::step::{Side, Step};
     use crate::exactly_once::way::{Answer, Attempt, Claim, Failed, Way};
+    use crate::platform::Ended;
     use crate::platform::fate::Fate;
 
     /// Records which calls are made.
@@ -143,7 +134,8 @@ mod tests {
         let way = Recorder { made: Mutex::default(), claim, fails };
         let deadline = Instant::now() + Duration::from_secs(3_600);
         let attempt = Attempt { request: 1, id: fresh_attempt(), deadline };
-        assert_eq!(run(&way, &attempt, fate).await, ended, "{fate:?}");
+        let ran = run(&way, &attempt, fate).await;
+        assert_eq!(format!("{ran:?}"), format!("{ended:?}"), "{fate:?}");
         assert_eq!(*way.made.lock().unwrap(), made, "{fate:?}");
     }
 
@@ -151,8 +143,8 @@ mod tests {
     async fn an_attempt_dies_at_its_point_and_makes_the_calls_up_to_there() {
         for (nth, step) in ALL.into_iter().enumerate() {
             let dies = |side| Fate::Dies((step, side));
-            check(Claim::Work, None, dies(Side::Before), &ALL[..nth], Ended::Crashed).await;
-            check(Claim::Work, None, dies(Side::After), &ALL[..=nth], Ended::Crashed).await;
+            check(Claim::Work, None, dies(Side::Before), &ALL[..nth], Ended::Died).await;
+            check(Claim::Work, None, dies(Side::After), &ALL[..=nth], Ended::Died).await;
         }
         check(Claim::Work, None, Fate::Survives, &ALL, Ended::Done).await;
     }
@@ -161,22 +153,23 @@ mod tests {
     async fn a_request_that_another_attempt_claimed_is_not_executed() {
         let late = Fate::Dies((Step::Finish, Side::Before));
         check(Claim::Answered, None, late, &ALL[..1], Ended::Done).await;
-        check(Claim::InProgress, None, late, &ALL[..1], Ended::InProgress).await;
+        check(Claim::InProgress, None, late, &ALL[..1], Ended::Conflict).await;
     }
 
     #[tokio::test]
     async fn an_attempt_ends_with_a_call_that_fails() {
         let fails = Some(Step::Write(Counter::A));
-        check(Claim::Work, fails, Fate::Survives, &ALL[..3], Ended::Failed("busy")).await;
+        check(Claim::Work, fails, Fate::Survives, &ALL[..3], Ended::Failed("busy".into())).await;
         // A function that dies after the call does not see that it failed.
-        check(Claim::Work, fails, Fate::Dies((ALL[2], Side::After)), &ALL[..3], Ended::Crashed).await;
+        check(Claim::Work, fails, Fate::Dies((ALL[2], Side::After)), &ALL[..3], Ended::Died).await;
     }
 
     #[tokio::test]
     async fn nothing_begins_after_the_deadline() {
         let way = Recorder { made: Mutex::default(), claim: Claim::Work, fails: None };
         let attempt = Attempt { request: 1, id: fresh_attempt(), deadline: Instant::now() };
-        assert_eq!(run(&way, &attempt, Fate::Survives).await, Ended::Failed("timed_out"));
+        let ran = run(&way, &attempt, Fate::Survives).await;
+        assert!(matches!(&ran, Ended::Failed(code) if code == "timed_out"), "{ran:?}");
         assert!(way.made.lock().unwrap().is_empty());
     }
 }

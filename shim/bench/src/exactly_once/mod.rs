@@ -10,16 +10,16 @@
 //! * [`Options`] – the settings of a run; [`Report`], [`Figures`] – its results.
 //! * `step` – the points at which an attempt can die. `counter` – the effects.
 //! * `way` – the trait; `plain`, `record`, `aft` – its three implementations.
-//! * `attempt`, `platform` – the steps of an attempt; deliveries, retries and readers.
+//! * `attempt`, `load` – the steps of an attempt; a run of all requests, and readers beside it.
 //! * `audit` – the effects that are left after the run.
 
 mod aft;
 mod attempt;
 mod audit;
 mod counter;
+mod load;
 mod options;
 mod plain;
-mod platform;
 mod record;
 mod report;
 mod step;
@@ -38,8 +38,8 @@ use crate::platform::fate::Fates;
 use crate::standard::target;
 use aft::Shim;
 use counter::{Counter, Values};
+use load::{Loaded, load};
 use plain::Plain;
-use platform::Platform;
 use record::Recorded;
 use way::Way;
 
@@ -101,15 +101,15 @@ impl Run {
     /// Measures a way that accesses the store directly.
     async fn straight(&self, store: &CountingStore, way: Arc<dyn Way>) -> Result<Figures> {
         let before = store.asked();
-        let tally = self.load(Arc::clone(&way)).await;
+        let loaded = self.load(Arc::clone(&way)).await;
         let ended = store.asked();
         let counts = audit::count(&*way, self.options.requests).await?;
         let audit = store.asked().since(&ended);
         // The readers' calls are not the requests' own. An audit is one look at each request, so
         // its calls give the cost of a look.
-        let asked = without_looks(ended.since(&before), &audit, tally.looks, self.options.requests);
-        let end = audit::judge(&counts, &tally.acknowledged);
-        Ok(Figures::new(self.options.requests, &tally, end, &asked))
+        let asked = without_looks(ended.since(&before), &audit, loaded.looks.count, self.options.requests);
+        let end = audit::judge(&counts, &loaded.tally.acknowledged);
+        Ok(Figures::new(self.options.requests, &loaded, end, &asked))
     }
 
     async fn aft(&self) -> Result<Figures> {
@@ -117,7 +117,7 @@ impl Run {
         let before = counting.asked();
         let node = target::start(Arc::clone(&counting) as _).await?;
         let way = |node| Shim::new(node, format!("{}/aft", self.prefix), self.values.clone());
-        let tally = self.load(Arc::new(way(node.clone()))).await;
+        let loaded = self.load(Arc::new(way(node.clone()))).await;
         // Transactions of dead attempts stay open until their timeout.
         node.drain(self.options.function_timeout + target::DRAIN_MAX).await;
         // These requests include what was published after the commits. They also include the looks,
@@ -127,12 +127,12 @@ impl Run {
         let auditor = target::start(Arc::clone(&self.store)).await?;
         let counts = audit::count(&way(auditor.clone()), self.options.requests).await;
         auditor.drain(target::DRAIN_MAX).await;
-        let end = audit::judge(&counts?, &tally.acknowledged);
-        Ok(Figures::new(self.options.requests, &tally, end, &asked))
+        let end = audit::judge(&counts?, &loaded.tally.acknowledged);
+        Ok(Figures::new(self.options.requests, &loaded, end, &asked))
     }
 
-    async fn load(&self, way: Arc<dyn Way>) -> platform::Tally {
-        Arc::new(Platform::new(way, self.options.clone(), self.fates)).run().await
+    async fn load(&self, way: Arc<dyn Way>) -> Loaded {
+        load(way, &self.options, self.fates).await
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::counting::Asked;
 use crate::exactly_once::Options;
 use crate::exactly_once::audit::Final;
-use crate::exactly_once::platform::Tally;
+use crate::exactly_once::load::Loaded;
 use crate::figures::json;
 use crate::latency::LatencyMs;
 use crate::machine;
@@ -118,25 +118,26 @@ struct Object<'a> {
 }
 
 impl Figures {
-    pub(crate) fn new(requests: u64, tally: &Tally, end: Final, asked: &Asked) -> Figures {
+    pub(crate) fn new(requests: u64, loaded: &Loaded, end: Final, asked: &Asked) -> Figures {
+        let tally = &loaded.tally;
         let acknowledged = tally.acknowledged.len() as u64;
         assert_eq!(acknowledged + tally.given_up, requests, "every request is acknowledged or given up");
         Figures {
             requests,
             attempts: tally.attempts,
-            crashes: tally.crashes,
+            crashes: tally.died,
             duplicates: tally.duplicates,
-            refused: tally.refused,
+            refused: tally.conflicts,
             acknowledged,
             given_up: tally.given_up,
             double_effects: end.double_effects,
             half_effects: end.half_effects,
-            halves_seen: tally.halves_seen,
-            looks: tally.looks,
+            halves_seen: loaded.looks.halves,
+            looks: loaded.looks.count,
             lost_effects: end.lost_effects,
             latency_ms: tally.latencies.summary(),
-            acknowledged_per_s: tally.acknowledged_in_load as f64
-                / tally.load_time.as_secs_f64().max(f64::EPSILON),
+            acknowledged_per_s: loaded.acknowledged_in_load as f64
+                / loaded.load_time.as_secs_f64().max(f64::EPSILON),
             store_requests_per_request: asked.per_transaction(requests),
             cost_per_million_requests: asked.cost_per_million(requests),
             errors: tally.errors.clone(),
