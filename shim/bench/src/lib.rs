@@ -8,6 +8,8 @@
 //! * [`exactly_once`] – requests whose functions die halfway, run plainly, with an idempotency
 //!   record, and through the shim. It counts double and half effects.
 //! * [`Transactions`] – a store's own transactions, which [`standard`] compares the shim with.
+//! * `platform` – the simulated serverless platform of [`demo`] and [`exactly_once`]: attempts that
+//!   die or are late, requests that are delivered twice, retries.
 //! * [`svg`] – shared parts of plots: axes with round ticks, their labels, escaped text.
 //! * [`Figures`], [`LatencyMs`] – the results of a run, with the same fields for [`standard`] and
 //!   [`demo`].

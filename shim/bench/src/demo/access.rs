@@ -7,7 +7,6 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 
 use crate::demo::order::Ended;
-use crate::demo::platform::Again;
 use crate::http::{Answer, Connection, NoAnswer, Server};
 
 /// The path prefix of keys on the plain server.
@@ -33,7 +32,8 @@ pub(crate) struct Opening {
     /// The ID of the request that the transaction is an attempt of.
     pub(crate) request: Option<String>,
     pub(crate) isolation: Isolation,
-    pub(crate) again: Again,
+    /// The number of conflicts that earlier attempts of the request have had.
+    pub(crate) conflicts: u32,
 }
 
 /// The result of opening a transaction.
@@ -53,13 +53,15 @@ impl Access {
 
     /// Opens a transaction, which later calls use.
     pub(crate) async fn begin(&mut self, opening: Opening) -> Result<Opened, Ended> {
-        let Opening { request, isolation, again } = opening;
+        let Opening { request, isolation, conflicts } = opening;
         let begin = Begin {
             request_id: request,
-            if_open: if again.overlap { IfOpen::Run } else { IfOpen::Wait } as i32,
+            // Earlier attempts of the request may still be open. They are dead or abandoned, or
+            // they are a second delivery: do not wait for them.
+            if_open: IfOpen::Run as i32,
             timeout_ms: Some(TRANSACTION_MS),
             isolation: isolation as i32,
-            conflicts: Some(again.conflicts).filter(|conflicts| *conflicts > 0),
+            conflicts: Some(conflicts).filter(|conflicts| *conflicts > 0),
             ..Begin::default()
         };
         let reply = self.post("/v1/transactions", Format::Json.encode(&begin)).await?;

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::demo::account::{Account, OPENING_BALANCE};
-use crate::demo::fate::{Move, Transfer};
+use crate::demo::transfer::{Move, Transfer};
 
 /// The findings of one audit of a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub(crate) fn judge_books(accounts: &[Account], acknowledged: &[Move]) -> Books 
 mod tests {
     use super::{Books, Final, judge, judge_books, look};
     use crate::demo::account::{Account, OPENING_BALANCE, Side};
-    use crate::demo::fate::{Fate, Move, Transfer};
+    use crate::demo::transfer::{Move, Transfer};
 
     /// Returns an account after `requests` of 10 each, last written by `attempt`.
     fn account(sign: i64, requests: &[u64], attempt: u64) -> Account {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn transfer(request: u64) -> Transfer {
-        Transfer { request, pair: 0, from: Side::A, amount: 10, fate: Fate::Spared }
+        Transfer { request, pair: 0, from: Side::A, amount: 10 }
     }
 
     /// Checks the audit of a pair where `a` pays and `b` receives 10 per request.
@@ -181,7 +181,7 @@ mod tests {
     fn check_books(applied: [&[(u64, i64)]; 3], off: i64, overwritten: u64, double_effects: u64) {
         let after = |account: Account, (request, amount): &(u64, i64)| account.apply(*request, *amount, 1);
         let accounts = applied.map(|applied| applied.iter().fold(Account::opening(), after));
-        let one = |request, from, to, amount| Move { request, from, to, amount, fate: Fate::Spared };
+        let one = |request, from, to, amount| Move { request, from, to, amount };
         let sum = 3 * OPENING_BALANCE + off;
         let books = judge_books(&accounts, &[one(1, 0, 1, 5), one(2, 1, 2, 7)]);
         assert_eq!(books, Books { sum, overwritten, double_effects });

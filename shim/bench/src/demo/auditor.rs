@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use crate::demo::access::{Access, Opening};
 use crate::demo::account::{Account, Side};
 use crate::demo::audit;
+use crate::demo::bank::{Bank, Site};
 use crate::demo::order::Ended;
-use crate::demo::platform::{Again, Platform};
 
 /// The pause between the two reads of an audit: about as long as a function takes between two
 /// calls.
@@ -37,16 +37,16 @@ pub(crate) struct Audits {
 }
 
 /// Audits randomly chosen pairs until `stop` is set.
-pub(crate) async fn audit(platform: Arc<Platform>, pairs: u32, seed: u64, stop: Arc<AtomicBool>) -> Audits {
+pub(crate) async fn audit(bank: Arc<Bank>, pairs: u32, seed: u64, stop: Arc<AtomicBool>) -> Audits {
     let mut random = StdRng::seed_from_u64(seed);
     let mut audits = Audits::default();
-    let mut access = Access::new(platform.server.clone(), None);
+    let mut access = Access::new(bank.site.server.clone(), None);
     while !stop.load(Ordering::Relaxed) {
         let pair = random.random_range(0..pairs);
-        match read_pair(&platform, &mut access, pair, BETWEEN_READS).await {
+        match read_pair(&bank.site, &mut access, pair, BETWEEN_READS).await {
             Ok((a, b)) => {
                 let look = audit::look(&a, &b);
-                platform.timeline.sample(pair, look.money_off);
+                bank.timeline.sample(pair, look.money_off);
                 audits.count += 1;
                 audits.fractured += u64::from(look.fractured);
                 audits.half_done.extend(look.half_done);
@@ -61,14 +61,14 @@ pub(crate) async fn audit(platform: Arc<Platform>, pairs: u32, seed: u64, stop: 
 /// Reads both accounts of a pair; through the shim in one transaction, which is retried if
 /// necessary.
 pub(crate) async fn read_pair(
-    platform: &Platform,
+    site: &Site,
     access: &mut Access,
     pair: u32,
     between: Duration,
 ) -> Result<(Account, Account), Ended> {
     let mut ended = Ended::Unknown;
     for _ in 0..ATTEMPTS_MAX {
-        match read_once(platform, access, pair, between).await {
+        match read_once(site, access, pair, between).await {
             Ok(accounts) => return Ok(accounts),
             Err(failed @ Ended::Failed(_)) => return Err(failed),
             Err(other) => ended = other,
@@ -78,21 +78,21 @@ pub(crate) async fn read_pair(
 }
 
 async fn read_once(
-    platform: &Platform,
+    site: &Site,
     access: &mut Access,
     pair: u32,
     between: Duration,
 ) -> Result<(Account, Account), Ended> {
     access.leave();
-    if platform.shim {
-        let opening = Opening { request: None, isolation: platform.isolation, again: Again::default() };
+    if site.shim {
+        let opening = Opening { request: None, isolation: site.isolation, conflicts: 0 };
         access.begin(opening).await?;
     }
-    let a = read(access, &Side::A.key(&platform.prefix, pair)).await?;
+    let a = read(access, &Side::A.key(&site.prefix, pair)).await?;
     if !between.is_zero() {
         sleep(between).await;
     }
-    let b = read(access, &Side::B.key(&platform.prefix, pair)).await?;
+    let b = read(access, &Side::B.key(&site.prefix, pair)).await?;
     access.commit().await?;
     Ok((a, b))
 }

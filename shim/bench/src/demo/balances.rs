@@ -12,7 +12,6 @@
 //! and removes it at the end. A demo that is interrupted leaves it there. The levels of a store in
 //! use are not changed.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +25,11 @@ use tokio::time::sleep;
 use crate::demo::access::Access;
 use crate::demo::account::{Account, OPENING_BALANCE};
 use crate::demo::audit::{Books, judge_books};
-use crate::demo::fate::{Move, moves};
+use crate::demo::bank::{Bank, CONFLICT, Job, Site, errors};
 use crate::demo::order::Ended;
 use crate::demo::outcome::{Balances, LevelFigures};
-use crate::demo::platform::{CONFLICT, GIVEN_UP, Job, KILLED, Platform};
 use crate::demo::process::{self, Shim};
+use crate::demo::transfer::{Move, moves};
 use crate::error::{Error, Result};
 use crate::http::Server;
 
@@ -148,15 +147,19 @@ async fn at_level(plan: &Plan<'_>, url: &str, level: Isolation, bar: ProgressBar
 
     // Transfers and one auditor at the same time.
     let moves = moves(plan.transfers(), ACCOUNTS, plan.seed);
-    let program = plan.program.to_owned();
-    let platform = Platform::new(program, server.clone(), true, prefix.clone(), level, bar.clone());
-    let platform = Arc::new(platform);
+    let site = Site {
+        program: plan.program.to_owned(),
+        server: server.clone(),
+        shim: true,
+        prefix: prefix.clone(),
+        isolation: level,
+    };
+    let bank = Bank::new(site, moves.iter().map(|one| job(one, &prefix)), bar.clone());
     let stop = Arc::new(AtomicBool::new(false));
     let auditor = tokio::spawn(audit(server.clone(), keys.clone(), level, Arc::clone(&stop)));
-    let jobs: Vec<Job> = moves.iter().map(|one| job(one, &prefix)).collect();
-    platform.carry_out(&jobs, plan.workers).await;
-    let elapsed_s = platform.timeline.now_s();
-    platform.wait_for_stragglers().await;
+    let (platform, stragglers) = bank.carry_out(plan.workers, plan.seed).await;
+    let elapsed_s = bank.timeline.now_s();
+    stragglers.wait().await;
     stop.store(true, Ordering::Relaxed);
     let audits = auditor.await.expect("the auditor does not panic, and nobody aborts it");
     bar.finish_and_clear();
@@ -165,35 +168,26 @@ async fn at_level(plan: &Plan<'_>, url: &str, level: Isolation, bar: ProgressBar
     let accounts = read_at_the_end(server, &keys, level).await;
     let accounts =
         accounts.map_err(|why| failed(format!("cannot read the accounts after the run: {why:?}")))?;
-    let mut tally = platform.take_tally();
-    let acknowledged: BTreeSet<u64> = tally.acknowledged.iter().copied().collect();
-    let is_acknowledged = |one: &&Move| acknowledged.contains(&one.request);
+    let tally = platform.take_tally();
+    let is_acknowledged = |one: &&Move| tally.acknowledged.contains(&one.request);
     let acknowledged: Vec<Move> = moves.iter().filter(is_acknowledged).copied().collect();
     let Books { sum, overwritten, double_effects } = judge_books(&accounts, &acknowledged);
-    // The platform killed and abandoned these attempts itself: they are not errors, and have
-    // figures of their own. So have conflicts.
-    tally.errors.remove(KILLED);
-    tally.errors.remove(GIVEN_UP);
-    let conflicts = tally.errors.remove(CONFLICT).unwrap_or_default();
-    if audits.failed > 0 {
-        tally.errors.insert("audit_failed".to_owned(), audits.failed);
-    }
     Ok(LevelFigures {
         accounts: ACCOUNTS,
         transfers: plan.transfers(),
         acknowledged: acknowledged.len() as u64,
         attempts: tally.attempts,
-        conflicts,
-        kills: tally.kills,
+        conflicts: tally.conflicts,
+        kills: tally.died,
         duplicates: tally.duplicates,
-        zombies: tally.zombies,
+        zombies: tally.late,
         sum_before: opening_sum(),
         sum_after: sum,
         overwritten,
         double_effects,
         audits: audits.count,
         audits_off: audits.off,
-        errors: tally.errors,
+        errors: errors(&tally, audits.failed),
         transfers_per_s: acknowledged.len() as f64 / elapsed_s.max(f64::EPSILON),
     })
 }
@@ -207,7 +201,7 @@ fn key(prefix: &str, account: u32) -> String {
     format!("{prefix}/account-{account}")
 }
 
-/// Returns the job for the platform. Workers take the requests in turn, regardless of their
+/// Returns the job of the bank. Workers take the requests in turn, regardless of their
 /// accounts.
 fn job(one: &Move, prefix: &str) -> Job {
     Job {
@@ -216,7 +210,6 @@ fn job(one: &Move, prefix: &str) -> Job {
         from: key(prefix, one.from),
         to: key(prefix, one.to),
         amount: one.amount,
-        fate: one.fate,
     }
 }
 

@@ -3,10 +3,10 @@
 //!
 //! * [`Options`] – the settings of the demo; [`Outcome`] – its results.
 //! * [`function`] – the code of the processes: the hidden subcommand `demo-function`.
-//! * `fate`, `account`, `order` – the transfers and what happens to them; the accounts; the
-//!   messages between the demo and its processes.
-//! * `platform`, `process`, `access`, `plain` – a small serverless platform, and below it the shim
-//!   or a plain server.
+//! * `transfer`, `account`, `order` – the transfers; the accounts; the messages between the demo
+//!   and its processes.
+//! * `bank`, `process`, `access`, `plain` – attempts on the simulated platform, whose functions are
+//!   processes, and below them the shim or a plain server.
 //! * `auditor`, `audit` – clients that read accounts during a run, and the conclusions, which are
 //!   drawn from the accounts alone.
 //! * `balances` – transfers without an order, at `read_atomic` and at `serializable`, and the sum
@@ -25,7 +25,7 @@ mod account;
 mod audit;
 mod auditor;
 mod balances;
-mod fate;
+mod bank;
 mod folder;
 pub mod function;
 mod options;
@@ -33,11 +33,11 @@ mod order;
 mod outcome;
 mod page;
 mod plain;
-mod platform;
 mod plot;
 mod process;
 mod run;
 mod timeline;
+mod transfer;
 
 pub use options::{OpenStore, Opening, Options};
 pub use outcome::{Balances, LevelFigures, Outcome, RunFigures, Runs, Scale};
@@ -113,7 +113,7 @@ async fn all_runs(options: Options) -> Result<Outcome> {
     let pairs = u32::try_from(pairs).map_err(|_| {
         Error::Options("--requests is too large: it would take years; choose a smaller number".into())
     })?;
-    let transfers = fate::transfers(options.requests, pairs, seed);
+    let transfers = transfer::transfers(options.requests, pairs, seed);
     // An empty settings file: the demo shows the defaults, not the settings in its working
     // directory.
     let settings = folder.path().join("aft.toml");

@@ -1,7 +1,7 @@
 //! One of the demo's first two runs: opens the accounts, carries out the transfers while auditors
 //! read, waits for the last process, and judges the result.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,16 +17,17 @@ use crate::demo::access::Access;
 use crate::demo::account::{Account, Side, ledger_key};
 use crate::demo::audit::{Final, judge, look};
 use crate::demo::auditor::{Audits, audit, read_pair};
-use crate::demo::fate::Transfer;
+use crate::demo::bank::{Bank, CONFLICT, Site, errors};
 use crate::demo::outcome::{RunFigures, Scale};
 use crate::demo::plain::{self, Plain};
-use crate::demo::platform::{GIVEN_UP, KILLED, Platform, Tally};
 use crate::demo::process::Shim;
 use crate::demo::timeline::Entries;
+use crate::demo::transfer::Transfer;
 use crate::error::{Error, Result};
 use crate::figures::{Anomalies, Figures};
 use crate::http::Server;
 use crate::latency::Latencies;
+use crate::platform::tally::Tally;
 use crate::standard::requests::Counter;
 
 /// The number of auditors: two see each pair often, and use little of the machine.
@@ -112,59 +113,57 @@ async fn carry_out(
         opened.map_err(|why| failed(format!("cannot open the accounts: {why:?}")))?;
     }
     let before = counter.asked().await?;
-    let platform = Platform::new(
-        plan.program.to_owned(),
+    let site = Site {
+        program: plan.program.to_owned(),
         server,
         shim,
-        plan.prefix.clone(),
-        Isolation::Unspecified,
-        bar.clone(),
-    );
-    let platform = Arc::new(platform);
-    let (audits, elapsed_s) = work(plan, &platform).await;
+        prefix: plan.prefix.clone(),
+        isolation: Isolation::Unspecified,
+    };
+    let jobs = plan.transfers.iter().map(|transfer| transfer.job(&plan.prefix));
+    let bank = Bank::new(site, jobs, bar.clone());
+    let (tally, audits, elapsed_s) = work(plan, &bank).await;
     let asked = counter.asked().await?.since(&before);
 
     // Every process has ended: read the final accounts, and judge by these.
     let mut pairs = Vec::new();
     for pair in 0..plan.scale.pairs {
-        let read = read_pair(&platform, &mut access, pair, Duration::ZERO).await;
+        let read = read_pair(&bank.site, &mut access, pair, Duration::ZERO).await;
         let (a, b) =
             read.map_err(|why| failed(format!("cannot read the accounts after the run: {why:?}")))?;
         // A last sample, so that the report's curve ends at the values that the figures are made
         // of.
-        platform.timeline.sample(pair, look(&a, &b).money_off);
+        bank.timeline.sample(pair, look(&a, &b).money_off);
         pairs.push((a, b));
     }
     bar.finish_and_clear();
-    let tally = platform.take_tally();
-    let acknowledged: BTreeSet<u64> = tally.acknowledged.iter().copied().collect();
-    let acknowledged = plan.transfers.iter().filter(|transfer| acknowledged.contains(&transfer.request));
+    let acknowledged =
+        plan.transfers.iter().filter(|transfer| tally.acknowledged.contains(&transfer.request));
     let end = judge(&pairs, &acknowledged.copied().collect::<Vec<_>>());
-    let latencies = tally.latencies.clone();
-    let mut figures = figures(plan, tally, audits, end, elapsed_s);
+    let anomalies = Anomalies { own_write: bank.own_write(), fractured: audits.fractured };
+    let mut figures = figures(plan, &tally, audits, anomalies, end, elapsed_s);
     let transactions = figures.common.transactions;
     figures.common.requests_per_transaction = asked.per_transaction(transactions);
     figures.common.consumed_per_transaction = asked.units_per_transaction(transactions);
     figures.common.cost_per_million_transactions = asked.cost_per_million(transactions);
     store.clone_into(&mut figures.common.store);
     figures.common.direct = !shim;
-    Ok(Found { figures, timeline: platform.timeline.take(), latencies })
+    Ok(Found { figures, timeline: bank.timeline.take(), latencies: tally.latencies })
 }
 
-/// Runs transfers and auditors until the last process has ended. Returns what the auditors saw, and
-/// how long the transfers took, in seconds.
-async fn work(plan: &Plan<'_>, platform: &Arc<Platform>) -> (Audits, f64) {
+/// Runs transfers and auditors until the last process has ended. Returns the counts, what the
+/// auditors saw, and how long the transfers took, in seconds.
+async fn work(plan: &Plan<'_>, bank: &Arc<Bank>) -> (Tally, Audits, f64) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut auditors = JoinSet::new();
     for nth in 0..AUDITORS {
-        let (platform, stop) = (Arc::clone(platform), Arc::clone(&stop));
-        auditors.spawn(audit(platform, plan.scale.pairs, plan.seed ^ nth, stop));
+        let (bank, stop) = (Arc::clone(bank), Arc::clone(&stop));
+        auditors.spawn(audit(bank, plan.scale.pairs, plan.seed ^ nth, stop));
     }
-    let jobs: Vec<_> = plan.transfers.iter().map(|transfer| transfer.job(&plan.prefix)).collect();
-    platform.carry_out(&jobs, plan.scale.workers).await;
+    let (platform, stragglers) = bank.carry_out(plan.scale.workers, plan.seed).await;
     // Late functions do not count as load time, but auditors go on until they have ended.
-    let elapsed_s = platform.timeline.now_s();
-    platform.wait_for_stragglers().await;
+    let elapsed_s = bank.timeline.now_s();
+    stragglers.wait().await;
     stop.store(true, Ordering::Relaxed);
     let mut all = Audits::default();
     while let Some(ended) = auditors.join_next().await {
@@ -174,18 +173,21 @@ async fn work(plan: &Plan<'_>, platform: &Arc<Platform>) -> (Audits, f64) {
         all.failed += audits.failed;
         all.half_done.extend(audits.half_done);
     }
-    (all, elapsed_s)
+    (platform.take_tally(), all, elapsed_s)
 }
 
-fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s: f64) -> RunFigures {
+fn figures(
+    plan: &Plan<'_>,
+    tally: &Tally,
+    audits: Audits,
+    anomalies: Anomalies,
+    end: Final,
+    elapsed_s: f64,
+) -> RunFigures {
     let transactions = tally.acknowledged.len() as u64;
-    let mut errors = tally.errors;
-    // The platform killed and abandoned these attempts itself: they are not errors, and have
-    // figures of their own.
-    errors.remove(KILLED);
-    errors.remove(GIVEN_UP);
-    if audits.failed > 0 {
-        errors.insert("audit_failed".to_owned(), audits.failed);
+    let mut errors = errors(tally, audits.failed);
+    if tally.conflicts > 0 {
+        errors.insert(CONFLICT.to_owned(), tally.conflicts);
     }
     let mut half_done = audits.half_done;
     half_done.extend(end.half_done);
@@ -194,7 +196,7 @@ fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s:
         attempts: tally.attempts,
         transactions_per_s: transactions as f64 / elapsed_s.max(f64::EPSILON),
         latency_ms: tally.latencies.summary(),
-        anomalies: Anomalies { own_write: tally.own_write, fractured: audits.fractured },
+        anomalies,
         sessions_broken: None,
         requests_per_transaction: Default::default(),
         consumed_per_transaction: BTreeMap::new(),
@@ -212,9 +214,9 @@ fn figures(plan: &Plan<'_>, tally: Tally, audits: Audits, end: Final, elapsed_s:
         lost_effects: end.lost_effects,
         money_created: end.money_created,
         money_lost: end.money_lost,
-        kills: tally.kills,
+        kills: tally.died,
         duplicates: tally.duplicates,
-        zombies: tally.zombies,
+        zombies: tally.late,
         audits: audits.count,
     }
 }

@@ -30,7 +30,6 @@ use tally::Tally;
 
 /// The outcome of an attempt.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "only the demo, which follows, ends late"))]
 pub(crate) enum Ended {
     /// The request took effect, by this attempt or by an earlier one.
     Done,

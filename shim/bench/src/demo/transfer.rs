@@ -1,11 +1,10 @@
-//! The transfers and their fates, drawn from the seed and the same in both runs.
+//! The transfers, drawn from the seed and the same in both runs.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::demo::account::Side;
-use crate::demo::order::{Hold, Role};
-use crate::demo::platform::Job;
+use crate::demo::bank::Job;
 
 /// A request to move money within a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +14,6 @@ pub(crate) struct Transfer {
     pub(crate) pair: u32,
     pub(crate) from: Side,
     pub(crate) amount: i64,
-    pub(crate) fate: Fate,
 }
 
 /// A request to move money between any two accounts.
@@ -26,25 +24,10 @@ pub(crate) struct Move {
     pub(crate) from: u32,
     pub(crate) to: u32,
     pub(crate) amount: i64,
-    pub(crate) fate: Fate,
-}
-
-/// The fault that the platform injects into a request's first attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// No fault.
-    Spared,
-    /// A function is killed at a point, and the request is retried.
-    Killed(Role, Hold),
-    /// The request is delivered twice at the same time.
-    Twice,
-    /// A function is paused at a point. Its attempt is abandoned and the request is retried; once
-    /// the retry is done, the function continues.
-    Late(Role, Hold),
 }
 
 impl Transfer {
-    /// Returns the job for the platform, which carries out the jobs of one pair one after the
+    /// Returns the job of the bank, which carries out the jobs of one pair one after the
     /// other.
     pub(crate) fn job(&self, prefix: &str) -> Job {
         Job {
@@ -53,17 +36,9 @@ impl Transfer {
             from: self.from.key(prefix, self.pair),
             to: self.from.other().key(prefix, self.pair),
             amount: self.amount,
-            fate: self.fate,
         }
     }
 }
-
-/// The percentage of requests that are killed, delivered twice, and late. That is far more than on
-/// a real platform, so that a short demo shows every fault.
-const KILLED: u32 = 12;
-const TWICE: u32 = 8;
-const LATE: u32 = 6;
-const _: () = assert!(KILLED + TWICE + LATE < 50, "most requests are spared");
 
 /// The largest amount of one transfer.
 const AMOUNT_MAX: i64 = 100;
@@ -80,7 +55,6 @@ fn transfer(request: u64, pairs: u32, random: &mut StdRng) -> Transfer {
         pair: random.random_range(0..pairs),
         from: if random.random_bool(0.5) { Side::A } else { Side::B },
         amount: random.random_range(1..=AMOUNT_MAX),
-        fate: fate(random),
     }
 }
 
@@ -92,30 +66,14 @@ pub(crate) fn moves(requests: u64, accounts: u32, seed: u64) -> Vec<Move> {
         let from = random.random_range(0..accounts);
         let to = (from + random.random_range(1..accounts)) % accounts;
         let amount = random.random_range(1..=AMOUNT_MAX);
-        Move { request, from, to, amount, fate: fate(&mut random) }
+        Move { request, from, to, amount }
     };
     (1..=requests).map(draw).collect()
 }
 
-fn fate(random: &mut StdRng) -> Fate {
-    let role = if random.random_bool(0.5) { Role::Debit } else { Role::Credit };
-    let draw = random.random_range(0..100);
-    if draw < KILLED {
-        // Between the function's two writes, which leaves its work half done.
-        Fate::Killed(role, Hold::Wrote)
-    } else if draw < KILLED + TWICE {
-        Fate::Twice
-    } else if draw < KILLED + TWICE + LATE {
-        // Before the function's writes, which then come after those of the retry.
-        Fate::Late(role, Hold::Read)
-    } else {
-        Fate::Spared
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Fate, moves, transfers};
+    use super::{moves, transfers};
 
     #[test]
     fn the_seed_decides_everything() {
@@ -124,13 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn every_fate_occurs() {
+    fn transfers_are_within_all_pairs() {
         let all = transfers(600, 16, 1);
-        let count = |is: fn(&Fate) -> bool| all.iter().filter(|transfer| is(&transfer.fate)).count();
-        assert!((40..110).contains(&count(|fate| matches!(fate, Fate::Killed(..)))));
-        assert!((20..80).contains(&count(|fate| matches!(fate, Fate::Twice))));
-        assert!((15..65).contains(&count(|fate| matches!(fate, Fate::Late(..)))));
         assert!(all.iter().all(|transfer| transfer.pair < 16 && transfer.amount > 0));
+        for pair in 0..16 {
+            assert!((15..65).contains(&all.iter().filter(|transfer| transfer.pair == pair).count()));
+        }
     }
 
     #[test]
