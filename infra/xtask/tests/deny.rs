@@ -1,6 +1,7 @@
-//! Goal: dependencies fit deny.toml: their licences, their sources, and a reason for each crate that
-//! is there in two versions. Method: read `cargo metadata` for the platform of the release and hold
-//! every package against the file. The tool cargo-deny reads the same file, and advisories as well.
+//! Goal: dependencies fit deny.toml: their licences, their sources, and a reason for each crate
+//! that is there in two versions. Method: read `cargo metadata` for the platform of the release and
+//! hold every package against the file. The tool cargo-deny reads the same file, and advisories as
+//! well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

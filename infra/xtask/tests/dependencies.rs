@@ -101,8 +101,9 @@ const SEAM_MAY_USE: &[&str] = &["async-trait", "bytes", "futures", "percent-enco
 /// The crates of other people that speak HTTP.
 const HTTP: &[&str] = &["axum", "http", "http-body-util", "hyper", "hyper-util", "s3s", "tower"];
 
-/// The crates of ours that may, besides the doors and the programs in tests/: the network side of the
-/// doors, the client, and the two programs that have a client of their own for load and for one call.
+/// The crates of ours that may, besides the doors and the programs in tests/: the network side of
+/// the doors, the client, and the two programs that have a client of their own for load and for one
+/// call.
 const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench", "aft"];
 
 /// A crate of the workspace, with its dependencies.

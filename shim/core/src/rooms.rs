@@ -1,7 +1,7 @@
 //! A trace of the files that a call passes, for the test that follows the walks of ARCHITECTURE.md.
 //!
-//! [`room!`](crate::room) marks the files that are on the way of a call, here and in the crates that
-//! drive the core. It is nothing unless a test turns the feature `rooms` on; then each mark is
+//! [`room!`](crate::room) marks the files that are on the way of a call, here and in the crates
+//! that drive the core. It is nothing unless a test turns the feature `rooms` on; then each mark is
 //! noted in the order in which this thread passes it.
 
 use std::cell::RefCell;

@@ -1,5 +1,5 @@
-//! The attributes that a door keeps with a value. The core does not look into them. They are part of
-//! commit records, so their field numbers are durable and never reused.
+//! The attributes that a door keeps with a value. The core does not look into them. They are part
+//! of commit records, so their field numbers are durable and never reused.
 
 use bytes::Bytes;
 use prost::Message as _;

@@ -214,8 +214,8 @@ fn check_whole(name: &Name, record: &Record) -> Result<(), Fault> {
     }
 }
 
-/// Checks that a record is the body of a whole entry under this name: of its one key, following what
-/// the name says.
+/// Checks that a record is the body of a whole entry under this name: of its one key, following
+/// what the name says.
 fn check_successor(name: &Name, record: &Record) -> Result<(), Fault> {
     let Name::Successor(key, before) = name else { panic!("{} follows nothing", describe(name)) };
     let follows = record.follows.as_ref().map(|follows| &follows.versions[..]);

@@ -13,7 +13,8 @@
 //! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
 //!   opaque to the core.
 //! * [`Times`] (`times`) – the times that all nodes on a store share.
-//! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no `store/format`.
+//! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no
+//!   `store/format`.
 //! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
 //! * [`Attributes`] (`attributes`) – the bytes that a door keeps with a value.
 //! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to

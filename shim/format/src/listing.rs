@@ -6,13 +6,13 @@
 //! that hold damaged names only:
 //!
 //! ```text
-//!   Listing::new ──► store.list(space, group, after, limit) ──► take ──► get the bodies that it wants
+//!   Listing::new ──► store.list(space, group, after, limit) ──► take ──► get wanted bodies
 //!     ──► resolve: true? ask again ──► answer
 //! ```
 //!
 //! Entries of checked keys are named by what they follow; what they are is in their bodies, which a
-//! store may bring along. A listing of one key wants the newest two and no more at first: most reads
-//! take the first, and the one below it if that is not decided yet.
+//! store may bring along. A listing of one key wants the newest two and no more at first: most
+//! reads take the first, and the one below it if that is not decided yet.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -207,14 +207,14 @@ impl Listing {
         self.wanted.stored()
     }
 
-    /// Takes the bodies that a page wants, in order, `None` for what is gone. Returns true if another
-    /// page is needed: this one held nothing that can be read, and more follow; or something of it
-    /// has gone, so that it must be asked for again.
+    /// Takes the bodies that a page wants, in order, `None` for what is gone. Returns true if
+    /// another page is needed: this one held nothing that can be read, and more follow; or
+    /// something of it has gone, so that it must be asked for again.
     ///
     /// # Errors
     /// [`Busy`](aft_store::Error::Busy) if that happens again and again.
-    /// [`Damaged`](aft_store::Error::Damaged) if a body cannot be read: nobody knows then what the key
-    /// holds.
+    /// [`Damaged`](aft_store::Error::Damaged) if a body cannot be read: nobody knows then what the
+    /// key holds.
     ///
     /// # Panics
     /// If there are not as many as are wanted.
@@ -371,9 +371,10 @@ impl Scanning {
         self.wanted.stored()
     }
 
-    /// Takes the bodies that a page wants, in order, `None` for what is gone. Returns true if another
-    /// page is needed: this one held nothing that can be read, and more follow; or something of it
-    /// has gone. The page ends before the key of that, and if it is the first, is asked for again.
+    /// Takes the bodies that a page wants, in order, `None` for what is gone. Returns true if
+    /// another page is needed: this one held nothing that can be read, and more follow; or
+    /// something of it has gone. The page ends before the key of that, and if it is the first, is
+    /// asked for again.
     ///
     /// # Errors
     /// [`Busy`](aft_store::Error::Busy) if that happens again and again.

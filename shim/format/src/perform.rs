@@ -75,7 +75,8 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
     })
 }
 
-/// Gets a body and its tag. That a record names the request under whose hash it lies, `decode_body` has checked.
+/// Gets a body and its tag. That a record names the request under whose hash it lies, `decode_body`
+/// has checked.
 async fn get(store: &dyn Store, name: &Name) -> Result<Option<(Body, Tag)>, Error> {
     let Some((bytes, tag)) = store.get(&encode_name(name)).await? else { return Ok(None) };
     let body = decode_body(name, &bytes)?;

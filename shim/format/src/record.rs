@@ -2,7 +2,7 @@
 //!
 //! A record's blobs belong to its attempt and request, so their places hold neither; only the time
 //! of the reservation, which the names of the parts need. Values are not copied when they are
-//! decoded: they are slices of the body, and whoever keeps one for long copies it.
+//! decoded: they are slices of the body, and code that keeps one for long copies it.
 
 use aft_core::ids::{AttemptId, Fingerprint, Hlc, Key, RequestHash, TxnId};
 use aft_core::record::{

@@ -37,9 +37,9 @@ impl Times {
         }
     }
 
-    /// Returns the reason why a node with the times `own` must not work on a store with these times,
-    /// with both values and the remedy; `None` if it may. A node that `sweeps` has to wait for what
-    /// the others may do, so its times may not be shorter either.
+    /// Returns the reason why a node with the times `own` must not work on a store with these
+    /// times, with both values and the remedy; `None` if it may. A node that `sweeps` has to wait
+    /// for what the others may do, so its times may not be shorter either.
     ///
     /// A greater grace is longer waiting and nothing else. The longest deadline and the error of
     /// clocks are in the least retention of every node, so there are no shorter ones.

@@ -50,9 +50,10 @@ pub enum TokenError {
     Newer(u8),
 }
 
-/// Returns a session as its client carries it: format number, until when it is fresh, in format 3 the
-/// node through which all was seen and after which time that counts, then the entries (time, attempt, request hash, when it was heard of, flags), in base64url without
-/// padding. Numbers are big-endian.
+/// Returns a session as its client carries it: format number, until when it is fresh, in format 3
+/// the node through which all was seen and after which time that counts, then the entries (time,
+/// attempt, request hash, when it was heard of, flags), in base64url without padding. Numbers are
+/// big-endian.
 ///
 /// # Panics
 /// If the session has more than [`Session::LEN_MAX`] entries.
@@ -126,8 +127,9 @@ fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// Returns one token for two of one client: the union of their entries, the newest first. Those
-/// that do not fit are covered by fresh transactions, for [`MERGED_COVER_MS`]. Seen through two nodes,
-/// all counts as seen through the one that was heard of last, once that time is over for the other.
+/// that do not fit are covered by fresh transactions, for [`MERGED_COVER_MS`]. Seen through two
+/// nodes, all counts as seen through the one that was heard of last, once that time is over for the
+/// other.
 ///
 /// # Errors
 /// [`TokenError`] if one of the texts is not of the form that [`encode_session`] gives.

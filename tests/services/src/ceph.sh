@@ -64,7 +64,7 @@ rgw data = $data/rgw
 END
 }
 
-# A first start that did not come to its end is made anew, and so is one at another port: the monitor's map knows its own.
+# A first start that did not come to its end is made again, and so is one at another port: the monitor's map knows its own.
 make() {
     rm -rf "$data/mon" "$data/osd" "$data/made"
     mkdir "$data/mon" "$data/osd"

@@ -348,7 +348,7 @@ mod locks {
         assert_eq!(listed(listing), (all[2..].to_vec(), false));
     }
 
-    /// A dead entry follows a deletion that is gone; the version below it began anew.
+    /// A dead entry follows a deletion that is gone; the version below it began again.
     #[test]
     fn entries_come_by_their_own_time() {
         let (dead, version) = (lock(30, 40), lock(0, 50));

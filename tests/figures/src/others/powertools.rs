@@ -76,7 +76,7 @@ struct Printed {
     p99_ms: f64,
     errors: std::collections::BTreeMap<String, u64>,
     acknowledged: u64,
-    answered_anew: u64,
+    answered_again: u64,
     before: Account,
     after: Account,
 }
@@ -157,7 +157,7 @@ impl Place {
             errors: printed.errors,
             ..Seen::default()
         };
-        let accounts = Accounts { acknowledged: printed.acknowledged, answered_anew: printed.answered_anew };
+        let accounts = Accounts { acknowledged: printed.acknowledged, answered_again: printed.answered_again };
         Ok(audit(seen, accounts, printed.before, printed.after))
     }
 

@@ -185,11 +185,11 @@ def worked(given, number, barrier):
             sample.append((event, answer))
     # Wait for all workers, so that no worker's sample runs during another's measurement.
     barrier.wait(PATIENCE_S)
-    anew = 0
+    repeated = 0
     for event, answer in sample:
         again = send(bank, event, errors)
-        anew += again is None or again[0] != answer
-    return acknowledged, attempts, latencies, dict(errors), anew
+        repeated += again is None or again[0] != answer
+    return acknowledged, attempts, latencies, dict(errors), repeated
 
 
 def quantile_ms(sorted_latencies, share):
@@ -209,7 +209,7 @@ def measure(given):
     for worker in workers:
         worker.start()
     patience = PATIENCE_S + given["warm_up_s"] + given["time_s"]
-    acknowledged = attempts = anew = 0
+    acknowledged = attempts = repeated = 0
     latencies, errors = [], collections.Counter()
     for _ in workers:
         result = results.get(timeout=patience)
@@ -219,7 +219,7 @@ def measure(given):
         attempts += result[1]
         latencies += result[2]
         errors.update(result[3])
-        anew += result[4]
+        repeated += result[4]
     for worker in workers:
         worker.join()
     after = bank.total()
@@ -228,7 +228,7 @@ def measure(given):
         "transactions": len(latencies), "attempts": attempts,
         "transactions_per_s": len(latencies) / given["time_s"],
         "p50_ms": quantile_ms(latencies, 0.5), "p99_ms": quantile_ms(latencies, 0.99),
-        "errors": dict(errors), "acknowledged": acknowledged, "answered_anew": anew,
+        "errors": dict(errors), "acknowledged": acknowledged, "answered_again": repeated,
         "before": {"balance": before[0], "moves": before[1]},
         "after": {"balance": after[0], "moves": after[1]}}), flush=True)
 

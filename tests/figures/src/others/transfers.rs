@@ -132,7 +132,7 @@ pub(crate) struct Accounts {
     /// Requests that were acknowledged.
     pub(crate) acknowledged: u64,
     /// Requests of the sample that got another answer when they were sent again.
-    pub(crate) answered_anew: u64,
+    pub(crate) answered_again: u64,
 }
 
 /// Sends the samples of all clerks again, and returns the sums of their counts.
@@ -140,7 +140,7 @@ pub(crate) async fn again<B: Bank>(clerks: Vec<Clerk<B>>) -> Accounts {
     let mut accounts = Accounts::default();
     for mut clerk in clerks {
         accounts.acknowledged += clerk.acknowledged;
-        accounts.answered_anew += clerk.again().await;
+        accounts.answered_again += clerk.again().await;
     }
     accounts
 }
@@ -153,7 +153,7 @@ pub(crate) fn audit(mut seen: Seen, accounts: Accounts, before: Account, after: 
     // Each transfer moves two accounts.
     let expected = 2 * i64::try_from(accounts.acknowledged).expect("requests of some seconds");
     let moved = after.moves - before.moves;
-    seen.double = accounts.answered_anew.max((moved - expected).max(0).unsigned_abs());
+    seen.double = accounts.answered_again.max((moved - expected).max(0).unsigned_abs());
     seen.half = (expected - moved).max(0).unsigned_abs();
     if after.balance != before.balance && moved == expected {
         seen.half += 1;

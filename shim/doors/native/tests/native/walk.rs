@@ -1,7 +1,7 @@
-//! Goal: the walks in ARCHITECTURE.md, "One request through the house", are true. Method: every file
-//! and function that they name exists; and a read on a cold node and a commit of two keys are run
-//! with the trace of rooms on, which must pass the marked files that the tables name, in their order,
-//! and no others.
+//! Goal: the walks in ARCHITECTURE.md, "One request through the house", are true. Method: every
+//! file and function that they name exists; and a read on a cold node and a commit of two keys are
+//! run with the trace of rooms on, which must pass the marked files that the tables name, in their
+//! order, and no others.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -55,8 +55,8 @@ fn steps(cell: &str, folder: &mut PathBuf) -> Vec<Step> {
     found
 }
 
-/// Returns the file of a name: from the root, or from the folder before or one above it, or the only
-/// one that ends so.
+/// Returns the file of a name: from the root, or from the folder before or one above it, or the
+/// only one that ends so.
 fn resolve(name: &str, folder: &Path) -> PathBuf {
     let near = [Path::new("")].into_iter().chain(folder.ancestors()).map(|of| of.join(name));
     if let Some(path) = near.into_iter().find(|path| root().join(path).is_file()) {
