@@ -13,6 +13,7 @@
 //! expiries.
 
 mod offset;
+mod reading;
 mod slip;
 #[cfg(test)]
 mod tests;
@@ -22,33 +23,9 @@ use std::collections::VecDeque;
 use crate::bug::Bug;
 use crate::ids::Hlc;
 use offset::Offset;
+use reading::At;
+pub use reading::{Now, StoreTime};
 use slip::Slip;
-
-/// The clocks at one step, read once by the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Now {
-    /// Milliseconds of a clock that never goes back and does not count suspension
-    /// (`CLOCK_MONOTONIC`). Timers go by it.
-    pub mono_ms: u64,
-    /// Milliseconds of a clock that never goes back and counts suspension (`CLOCK_BOOTTIME`).
-    pub boot_ms: u64,
-    /// Milliseconds since the Unix epoch. May jump.
-    pub wall_ms: u64,
-}
-
-/// The store's time as one answer carried it: at some moment between sending and receiving, the
-/// store's clock read a value in `[at_ms, at_ms + span_ms)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StoreTime {
-    /// The earliest instant at which the request was sent, by the node's monotonic clock.
-    pub sent_mono_ms: u64,
-    /// The latest instant at which the answer had come, by the node's monotonic clock.
-    pub received_mono_ms: u64,
-    /// Milliseconds since the epoch.
-    pub at_ms: u64,
-    /// The resolution of the store's time, in milliseconds; at least 1.
-    pub span_ms: u64,
-}
 
 /// The source of the store's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,13 +73,6 @@ const COARSE_MS: u64 = 10;
 /// The longest gap, between the clocks or behind the node's timers, that does not count as a pause
 /// of the process.
 pub const THAW_MS: u64 = 1_000;
-
-/// The monotonic clock, and the time that it has not counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-struct At {
-    mono_ms: u64,
-    slip_ms: u64,
-}
 
 /// The moment at which the store's time became known, after it was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

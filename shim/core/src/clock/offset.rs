@@ -1,6 +1,6 @@
 //! Bounds of store time minus monotonic time, and how they widen.
 
-use super::{At, StoreTime};
+use super::reading::{At, StoreTime};
 
 /// Clocks drift apart by at most this, in parts per million: four times what quartz does.
 const DRIFT_PPM: u64 = 200;

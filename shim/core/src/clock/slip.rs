@@ -1,6 +1,6 @@
 //! The time that the monotonic clock has not counted.
 
-use super::Now;
+use super::reading::Now;
 
 /// The greatest jitter of a wall clock: it advances in steps, and is read just after the other
 /// clocks.
