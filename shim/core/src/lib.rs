@@ -10,6 +10,7 @@
 //!   sweep's notes, as plain data.
 //! * [`clock`] – the store's time, and ages.
 //! * [`settings`] – every bound and time.
+//! * `isolation` – the levels, which [`message`] exports; `session` – how a session grows.
 //! * [`Node`] – the state machine. `node/base` holds its owners of state, `node/serve` the verbs
 //!   for which clients wait, and `node/upkeep` the background work.
 //!
@@ -33,11 +34,13 @@ macro_rules! room {
 pub mod bug;
 pub mod clock;
 pub mod ids;
+mod isolation;
 pub mod message;
 mod node;
 pub mod record;
 #[cfg(feature = "rooms")]
 pub mod rooms;
+mod session;
 pub mod settings;
 pub mod store;
 pub mod sweep;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::clock::StoreTime;
 use crate::ids::{AttemptId, Fingerprint, Key, NodeId, RequestHash, Session, TxnId};
+pub use crate::isolation::Isolation;
 use crate::record::{BlobGroup, LargeResult, Meta, Record, Value, VersionEntry, Write};
 use crate::store::{Answer, Call, CallId};
 
@@ -57,31 +58,6 @@ pub enum Verb {
     /// Look up the commit of an attempt's request, or of the given request if the node does not
     /// remember the attempt.
     LookUpOf(AttemptId, RequestHash),
-}
-
-/// The level at which a transaction runs (protocol, section 13).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Isolation {
-    /// The transaction reads other transactions as a whole, and its writes become visible together.
-    /// Two transactions that read the same version may both overwrite it.
-    #[default]
-    ReadAtomic,
-    /// The transaction reads as at the other level, and everything that it read is still the newest
-    /// version when it commits, so that the result of all such transactions is as if they had run
-    /// one after the other. A transaction whose reads were overwritten ends in
-    /// [`Refusal::Conflict`]. Where several processes share the store, this is the level of a
-    /// prefix.
-    Serializable,
-}
-
-impl Isolation {
-    /// Returns the level's name, as callers and commands write it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Isolation::ReadAtomic => "read_atomic",
-            Isolation::Serializable => "serializable",
-        }
-    }
 }
 
 /// The arguments of the opening of a transaction.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::ids::{AttemptId, Fingerprint, Key, RequestHash, TxnId};
-use crate::store::{Body, Name};
 
 /// The place of a value's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,43 +210,6 @@ pub fn write_bytes_max(key: &Key, value: Option<&Value>) -> usize {
 pub const ENTRY_BYTES_BASE: usize = 72;
 
 impl VersionEntry {
-    /// Returns the entry's name under a key.
-    pub fn name(&self, key: &Key) -> Name {
-        match self.follows {
-            Some(before) => Name::Successor(key.clone(), before),
-            None => Name::Version(key.clone(), self.clone()),
-        }
-    }
-
-    /// Returns the entry that is stored in the body of a checked key's entry, or `None` if the body
-    /// counts as absent.
-    ///
-    /// # Panics
-    /// Panics if the body is of another kind, which the driver excludes when it parses it.
-    pub fn of_lock(body: &Body) -> Option<VersionEntry> {
-        match body {
-            Body::Entry(entry) => Some(entry.clone()),
-            Body::Record(record) => {
-                assert!(record.is_whole(), "only a whole entry has a record for its body");
-                record.entries().pop().map(|(_, entry)| entry)
-            }
-            Body::Free => None,
-            other => panic!("the entry of a checked key is {other:?}"),
-        }
-    }
-
-    /// Returns the body to store under the entry's name.
-    ///
-    /// # Panics
-    /// Panics if the entry is whole: then its body is its record.
-    pub fn body(&self) -> Body {
-        assert!(!self.whole, "the body of a whole entry is its record");
-        match self.follows {
-            Some(_) => Body::Entry(self.clone()),
-            None => Body::Empty,
-        }
-    }
-
     /// Returns the approximate size of the entry in the store under a key, in bytes: its name, and
     /// its body if it is whole.
     pub fn stored_bytes(&self, key: &Key) -> u64 {
@@ -368,6 +330,15 @@ pub struct VersionEntry {
     /// The version of the key that it follows, by which it is named; [`TxnId::ZERO`] where the key
     /// was absent. If it is `None`, the entry is named by its own transaction.
     pub follows: Option<TxnId>,
+}
+
+/// A place in the order of all version entries, exclusive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// A key, or any other text in key order.
+    pub key: String,
+    /// The entry within the key; `None` means after every entry of the key.
+    pub entry: Option<VersionEntry>,
 }
 
 /// The object, under a commit record's name, that lists attempts of the request that may not commit

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::clock::Reference;
 use crate::ids::{Key, Session};
-use crate::message::Isolation;
+use crate::isolation::Isolation;
 
 /// A node's settings. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -335,7 +335,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::{Levels, Settings};
-    use crate::message::Isolation;
+    use crate::isolation::Isolation;
 
     #[test]
     fn the_longest_prefix_counts() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::ids::{Key, RequestHash, TxnId};
+pub use crate::record::Place;
 use crate::record::{Aborted, BlobGroup, Format, Record, Stub, VersionEntry, Write};
 use crate::sweep::Notes;
 
@@ -80,15 +81,6 @@ pub enum Group {
     Versions(Key),
     /// The blob parts of an attempt.
     Blobs(BlobGroup),
-}
-
-/// A place in the order of all version entries, exclusive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// A key, or any other text in key order.
-    pub key: String,
-    /// The entry within the key; `None` means after every entry of the key.
-    pub entry: Option<VersionEntry>,
 }
 
 /// A range of names across groups, in order.
@@ -272,6 +264,45 @@ pub enum CallError {
     Damaged(String),
     /// The driver did not send the call, because its time had passed. It took no effect.
     Expired,
+}
+
+impl VersionEntry {
+    /// Returns the entry's name under a key.
+    pub fn name(&self, key: &Key) -> Name {
+        match self.follows {
+            Some(before) => Name::Successor(key.clone(), before),
+            None => Name::Version(key.clone(), self.clone()),
+        }
+    }
+
+    /// Returns the entry that is stored in the body of a checked key's entry, or `None` if the body
+    /// counts as absent.
+    ///
+    /// # Panics
+    /// Panics if the body is of another kind, which the driver excludes when it parses it.
+    pub fn of_lock(body: &Body) -> Option<VersionEntry> {
+        match body {
+            Body::Entry(entry) => Some(entry.clone()),
+            Body::Record(record) => {
+                assert!(record.is_whole(), "only a whole entry has a record for its body");
+                record.entries().pop().map(|(_, entry)| entry)
+            }
+            Body::Free => None,
+            other => panic!("the entry of a checked key is {other:?}"),
+        }
+    }
+
+    /// Returns the body to store under the entry's name.
+    ///
+    /// # Panics
+    /// Panics if the entry is whole: then its body is its record.
+    pub fn body(&self) -> Body {
+        assert!(!self.whole, "the body of a whole entry is its record");
+        match self.follows {
+            Some(_) => Body::Entry(self.clone()),
+            None => Body::Empty,
+        }
+    }
 }
 
 impl Writes {

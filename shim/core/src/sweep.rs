@@ -2,8 +2,7 @@
 //! long as the mark has not moved (protocol, section 8).
 
 use crate::ids::{Key, RequestHash, TxnId};
-use crate::record::VersionEntry;
-use crate::store::Place;
+use crate::record::{Place, VersionEntry};
 
 /// A sweep's progress, as one object in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
