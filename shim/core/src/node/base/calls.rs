@@ -15,8 +15,7 @@ use crate::record::VersionEntry;
 use crate::settings::Settings;
 use crate::store::{Answer, Body, Call, CallError, CallId, Created, Name, Pieces, Writes};
 
-use super::read::OperationId;
-use super::script::TaskId;
+use super::ids::{OperationId, TaskId};
 
 /// The owner of a call, which gets its final answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,8 +24,8 @@ use crate::bug::Bug;
 use crate::ids::{AttemptId, Key, TxnId};
 use crate::message::Conflict;
 
-use super::read::OperationId;
-use super::transaction::{ListedRange, ReadVersion};
+use super::ids::OperationId;
+use super::read_set::{ListedRange, ReadVersion};
 
 /// The number of consecutive conflicts after which the keys that a request reads are reserved for
 /// it.

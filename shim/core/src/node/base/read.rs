@@ -9,11 +9,8 @@ use crate::message::{Batch, Found, ListKeys, Ticket};
 use crate::store::Place;
 
 use super::calls::Limit;
-use super::transaction::ListedRange;
-
-/// The identity of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::node) struct OperationId(pub(in crate::node) u64);
+use super::ids::OperationId;
+use super::read_set::ListedRange;
 
 /// An operation: the reads in flight for one verb.
 #[derive(Debug, Clone, Hash)]

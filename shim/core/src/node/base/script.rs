@@ -18,10 +18,7 @@ use crate::message::Header;
 use crate::store::{Answer, Call};
 
 use super::calls::Limit;
-
-/// The identity of a running script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::node) struct TaskId(pub(in crate::node) u64);
+use super::ids::TaskId;
 
 /// The state of a script that misses an answer: it runs again when the answer has come.
 #[derive(Debug, PartialEq, Eq)]

@@ -17,13 +17,14 @@ use crate::store::{Answer, Call, CallError, CallId, Name};
 
 use super::calls::{Age, Calls, Limit, Owner};
 use super::checks::{Checks, Freed};
+use super::ids::{OperationId, TaskId};
 use super::index::Index;
 use super::line::Line;
 use super::mark::MarkView;
-use super::read::{OperationId, Operations};
+use super::read::Operations;
 use super::remembered::Remembered;
 use super::requests::Requests;
-use super::script::{TaskId, Tasks};
+use super::script::Tasks;
 use super::timers::{Timer, Timers};
 use super::transaction::{Began, CommitWaiter, Transaction};
 

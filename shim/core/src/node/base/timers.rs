@@ -6,7 +6,7 @@ use crate::ids::{AttemptId, RequestHash};
 use crate::message::Ticket;
 use crate::store::CallId;
 
-use super::script::TaskId;
+use super::ids::TaskId;
 
 /// A task that is due at an instant. A timer does nothing if its reason no longer exists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -23,11 +23,13 @@ use crate::record::VersionEntry;
 use crate::store::{Call, Group, Name};
 
 use super::super::base::calls::Owner;
+use super::super::base::ids::OperationId;
 use super::super::base::index::{Knowledge, Known, Listing, Stray};
 use super::super::base::mark::Seen;
-use super::super::base::read::{Met, Operation, OperationId};
+use super::super::base::read::{Met, Operation};
+use super::super::base::read_set::{Basis, ReadVersion};
 use super::super::base::state::{State, bug_of};
-use super::super::base::transaction::{Basis, Checked, ReadVersion, Rejection};
+use super::super::base::transaction::{Checked, Rejection};
 use super::read;
 
 /// The number of times that an operation lists one key again because something was removed or

@@ -17,10 +17,12 @@ use crate::record::{Kind, VersionEntry, Write};
 use crate::store::{Answer, Call, Found, Place, Scan};
 
 use super::super::base::calls::{Owner, Waiting};
+use super::super::base::ids::OperationId;
 use super::super::base::index::ListedPage;
-use super::super::base::read::{Listing, Operation, OperationId, Page, Purpose, Want};
+use super::super::base::read::{Listing, Operation, Page, Purpose, Want};
+use super::super::base::read_set::ListedRange;
 use super::super::base::state::{State, Work, bug_of, refusal_of};
-use super::super::base::transaction::{ListedRange, Phase, Transaction};
+use super::super::base::transaction::{Phase, Transaction};
 use super::{end, level, read};
 
 /// The greatest number of listed ranges of one transaction. The pages of one listing count as one.

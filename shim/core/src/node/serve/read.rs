@@ -16,8 +16,9 @@ use crate::record::{Kind, VersionEntry, Write};
 use crate::store::{Answer, Body, Call, CallError, Name};
 
 use super::super::base::calls::{Owner, Waiting};
+use super::super::base::ids::OperationId;
 use super::super::base::index::ListedPage;
-use super::super::base::read::{Operation, OperationId, Purpose, Want};
+use super::super::base::read::{Operation, Purpose, Want};
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::choose::{Choice, choose};
 use super::{choose, list};
