@@ -15,27 +15,14 @@ use crate::record::BlobGroup;
 use crate::store::{Answer, Call, CallError, Found, Group, Name, Scan};
 
 use super::super::base::state::State;
+use super::basis::Basis;
 use super::flow::Job;
-use super::mark::Basis;
-use super::sweep::{End, Phase, Sweep};
+use super::progress::Groups;
+use super::state::{End, Phase, Sweep};
 use super::verify::{self, Under};
 
-/// The progress over the attempts that have blobs.
-#[derive(Debug, Clone, Default, Hash)]
-pub(super) struct Groups {
-    /// Everything up to here was listed.
-    after: Option<BlobGroup>,
-    is_done: bool,
-}
-
-impl Groups {
-    pub(super) fn is_done(&self) -> bool {
-        self.is_done
-    }
-}
-
 pub(super) fn page_call(groups: &Groups, state: &State) -> Call {
-    let scan = Scan::Blobs { after: groups.after };
+    let scan = Scan::Blobs { after: groups.after() };
     Call::Scan { scan, limit: state.settings.scan_page_len }
 }
 
@@ -47,8 +34,7 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut groups: Gr
     };
     assert!(!more || !found.is_empty(), "an empty page is the last");
     damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
-    groups.after = found.last().copied().or(groups.after);
-    groups.is_done = !more;
+    groups.note_listed(found.last().copied(), !more);
     for group in found {
         if is_over(state, sweep.basis(), &group) && !is_in_use(sweep, state, &group) {
             sweep.push(Job::LookForBlobs(group));

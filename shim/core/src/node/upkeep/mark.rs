@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use crate::bug::Bug;
 use crate::clock::Bounds;
-use crate::ids::{AttemptId, Hlc, TxnId};
+use crate::ids::{Hlc, TxnId};
 use crate::message::Note;
 use crate::record::Format;
 use crate::store::{Answer, Body, Call, Name, Tag};
@@ -44,124 +44,19 @@ use super::super::base::calls::{Age, Limit};
 use super::super::base::mark::{Seen, settled_for_sweeps};
 use super::super::base::state::State;
 use super::super::base::transaction::Phase as Progress;
+use super::basis::{Basis, Settling};
 use super::flow::Job;
-use super::sweep::{End, Phase, Sweep};
+use super::state::{End, Phase, Sweep};
 
 /// The pause before a sweep begins again that did not know the store's time well enough, in
 /// milliseconds.
 const TIME_RETRY_MS: u64 = 1_000;
-
-/// The place of a transaction among those that a sweep distinguishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// The transaction is at or below the settled mark: committed, and removed where it is
-    /// superseded.
-    Settled,
-    /// The transaction is at or below the mark: committed.
-    Marked,
-    /// The transaction is over, and not verified yet.
-    Window,
-    /// The transaction is above the target: nothing is concluded from it.
-    Beyond,
-}
-
-/// The marks and the time on which a sweep rests.
-#[derive(Debug, Clone, Hash)]
-pub(super) struct Basis {
-    settled: TxnId,
-    mark: TxnId,
-    target: TxnId,
-    /// The lower bound of the store's time when the sweep began, in milliseconds.
-    began_ms: u64,
-}
-
-impl Basis {
-    /// Returns the mark that the sweep began with.
-    pub(super) fn mark(&self) -> TxnId {
-        self.mark
-    }
-
-    pub(super) fn target(&self) -> TxnId {
-        self.target
-    }
-
-    pub(super) fn began_ms(&self) -> u64 {
-        self.began_ms
-    }
-
-    /// Returns the place of a transaction. With the planted bug, attempts that are not over are
-    /// verified, too.
-    pub(super) fn standing(&self, state: &State, txn: TxnId) -> Standing {
-        if txn <= self.settled {
-            Standing::Settled
-        } else if txn <= self.mark {
-            Standing::Marked
-        } else if txn <= self.target || state.planted(Bug::RemoveUndecidedEarly) {
-            Standing::Window
-        } else {
-            Standing::Beyond
-        }
-    }
-
-    /// Panics if the three places are not in order.
-    pub(super) fn check_invariants(&self) {
-        assert!(self.settled <= self.mark, "only what was a mark settles");
-        assert!(self.mark <= self.target, "the target never falls below the mark");
-    }
-
-    /// Lowers the target below a transaction that could not be verified, entered or removed.
-    pub(super) fn fall_below(&mut self, txn: TxnId) {
-        if self.mark < txn && txn <= self.target {
-            self.target = txn.just_below();
-        }
-        assert!(self.mark <= self.target, "the target never falls below the mark");
-    }
-
-    /// Lowers the target to a place.
-    pub(super) fn lower_to(&mut self, below: TxnId) {
-        self.target = self.target.min(below).max(self.mark);
-    }
-
-    /// Cancels the move of the mark.
-    pub(super) fn hold(&mut self) {
-        self.target = self.mark;
-    }
-
-    /// Takes the target of a sweep that stopped. Every transaction at or below it was over then.
-    pub(super) fn take_target(&mut self, target: TxnId) {
-        assert!(self.mark <= target, "notes of the same mark have a target above it");
-        self.target = target;
-    }
-}
-
-/// The work that must end before a mark settles, where this process moves it alone.
-#[derive(Debug, Clone, Hash)]
-pub(super) struct Settling {
-    /// The transactions that were open as it moved.
-    open: Vec<AttemptId>,
-    /// The number of the first call after the move. Earlier writes may rest on the old mark.
-    before_call: u64,
-}
 
 /// Returns true if this process moves the mark alone, and the mark that it read last has not
 /// settled.
 pub(super) fn is_unsettled_alone(state: &State) -> bool {
     let unsettled = |seen: &Seen| seen.settled < seen.format.mark;
     state.settings.moves_mark_alone() && state.mark.last().is_some_and(unsettled)
-}
-
-impl Settling {
-    /// Records everything that is open now, after the mark was read in its place.
-    pub(super) fn new(state: &State) -> Settling {
-        let open = state.transactions.keys().copied().collect();
-        Settling { open, before_call: state.calls.next_number() }
-    }
-
-    /// Returns true if everything that was open as the mark moved has ended.
-    pub(super) fn has_ended(&self, state: &State) -> bool {
-        let open = self.open.iter().any(|attempt| state.transactions.contains_key(attempt));
-        !open && !state.calls.has_writes_before(self.before_call)
-    }
 }
 
 // Begin.
@@ -187,7 +82,7 @@ pub(super) fn begun(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     let target = target(state, &format, settled, now);
     let settled = if state.planted(Bug::RemoveUpToTheMark) { format.mark } else { settled };
     assert!(settled <= format.mark && format.mark <= target, "settled, mark and target are in order");
-    sweep.set_basis(state, Basis { settled, mark: format.mark, target, began_ms: now.earliest_ms });
+    sweep.set_basis(state, Basis::new(settled, format.mark, target, now.earliest_ms));
     sweep.push(Job::Notes);
     sweep.push(Job::Damaged(None));
 }
@@ -289,7 +184,7 @@ pub(super) fn rechecked(sweep: &mut Sweep, state: &mut State, answer: Answer) {
 
 /// Returns true if another sweep has moved the mark since this one began.
 pub(super) fn has_moved(basis: &Basis, state: &State) -> bool {
-    state.mark.known() != basis.mark
+    state.mark.known() != basis.mark()
 }
 
 // Move.
@@ -299,12 +194,12 @@ pub(super) fn has_moved(basis: &Basis, state: &State) -> bool {
 pub(super) fn move_call(basis: &Basis, state: &State) -> Call {
     let seen = state.mark.last().expect("it was read when the sweep began");
     let before = &seen.format;
-    assert_eq!(before.mark, basis.mark, "the mark is as it was when the sweep began");
-    assert!(basis.target > basis.mark, "the mark never goes back");
+    assert_eq!(before.mark, basis.mark(), "the mark is as it was when the sweep began");
+    assert!(basis.target() > basis.mark(), "the mark never goes back");
     let now_ms = state.clock.bounds().map(|now| now.latest_ms);
     let from_sending = state.planted(Bug::SettleFromSending);
     let format = Format {
-        mark: basis.target,
+        mark: basis.target(),
         moved_ms: now_ms.filter(|_| from_sending),
         // Only a mark that has settled is moved.
         settled: before.mark,
@@ -331,7 +226,7 @@ pub(super) fn moved(sweep: &mut Sweep, answer: &Answer) {
 /// Takes the mark that was read after the move, and notes the time at which it was seen.
 pub(super) fn seen_moved(sweep: &mut Sweep, state: &mut State, answer: Answer) {
     let Some((format, tag)) = format_of(sweep, state, answer) else { return };
-    if format.mark != sweep.basis().target {
+    if format.mark != sweep.basis().target() {
         return sweep.end(End::overtaken());
     }
     state.note(Note::MarkMoved(format.mark));

@@ -1,9 +1,10 @@
 //! Upkeep: background work for which nobody waits. Periodically a sweep goes through the store
 //! (protocol, section 8).
 //!
-//! * [`sweep`] – one sweep: its phases and its pump; [`flow`] – its work; [`notes`] – stopping and
-//!   resuming it.
-//! * [`mark`] – the basis of a sweep, and the move of the mark.
+//! * [`sweep`] – one sweep: its phases and its pump; [`state`] – what it has met and decided;
+//!   [`flow`] – its work; [`notes`] and [`found_notes`] – stopping and resuming it.
+//! * [`basis`] – the marks on which it rests; [`mark`] – their choice, and the move of the mark.
+//! * [`progress`] – how far it has listed.
 //! * [`versions`], [`window`], [`verify`] – version entries, and the attempts that they belong to.
 //! * [`records`], [`met`] – commit records, and the set of those that need no read.
 //! * [`blobs`] – parts of large values.
@@ -12,12 +13,16 @@
 //! every interval, but not before a moved mark can have settled: until then there is little to
 //! remove and nothing to move. A guest sweeps on request.
 
+mod basis;
 mod blobs;
 mod flow;
+mod found_notes;
 mod mark;
 mod met;
 mod notes;
+mod progress;
 mod records;
+mod state;
 mod sweep;
 mod verify;
 mod versions;
@@ -28,8 +33,8 @@ use crate::store::Answer;
 
 use super::base::state::State;
 use super::base::timers::Timer;
-use mark::Settling;
-use sweep::{End, History, Sweep};
+use basis::Settling;
+use state::{End, History, Sweep};
 
 /// The upkeep of a node.
 #[derive(Debug, Clone, Default, Hash)]
@@ -90,7 +95,7 @@ impl Upkeep {
     pub(in crate::node) fn answered(&mut self, state: &mut State, place: u64, answer: Answer) {
         let Some(sweep) = &mut self.sweep else { return };
         if sweep.waits_for(place) {
-            sweep.answered(state, place, answer);
+            sweep::answered(sweep, state, place, answer);
             self.drive(state);
         }
     }
@@ -109,7 +114,7 @@ impl Upkeep {
     /// Runs the sweep until it waits or ends, and does what follows from its end.
     fn drive(&mut self, state: &mut State) {
         let Some(sweep) = &mut self.sweep else { return };
-        sweep.pump(state);
+        sweep::pump(sweep, state);
         let Some(end) = sweep.ended() else { return };
         let sweep = self.sweep.take().expect("it was looked at above");
         self.history = sweep.history(state);

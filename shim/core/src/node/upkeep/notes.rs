@@ -10,71 +10,21 @@
 use std::mem::size_of;
 use std::sync::Arc;
 
-use crate::message::Note;
-use crate::store::{Answer, Body, CallError};
 use crate::sweep::{self, Notes, Pending};
 
 use super::super::base::state::State;
 use super::met::Met;
-use super::records::Commits;
-use super::sweep::{Phase, Sweep};
-use super::versions::Keys;
-
-/// The notes that a sweep found at its begin.
-#[derive(Debug, Clone, Hash)]
-pub(super) struct Found {
-    /// True if an object has their name.
-    are_there: bool,
-    usable: Option<Arc<Notes>>,
-    /// The salt of the last sweep of this process.
-    own_salt: Option<u64>,
-    were_used: bool,
-}
-
-impl Found {
-    pub(super) fn new(own_salt: Option<u64>) -> Found {
-        Found { are_there: false, usable: None, own_salt, were_used: false }
-    }
-
-    /// Returns true if notes must be deleted when the sweep has covered the store.
-    pub(super) fn are_there(&self) -> bool {
-        self.are_there
-    }
-
-    /// Returns true if the sweep resumed from notes.
-    pub(super) fn were_used(&self) -> bool {
-        self.were_used
-    }
-
-    /// Takes the object with the notes' name. If it cannot be read, the sweep starts without notes.
-    pub(super) fn take(&mut self, state: &mut State, answer: Answer) {
-        match answer {
-            Answer::Got(None) => {}
-            Answer::Got(Some((Body::Notes(notes), _))) => {
-                self.are_there = true;
-                let alone = state.settings.moves_mark_alone();
-                let counts = !alone || self.own_salt == Some(notes.salt);
-                self.usable = Some(notes).filter(|_| counts);
-            }
-            Answer::Got(Some(_)) => self.are_there = true,
-            Answer::Failed(CallError::Damaged(what)) => {
-                self.are_there = true;
-                state.note(Note::Damaged(what));
-            }
-            Answer::Failed(_) => {}
-            other => unreachable!("a get is answered {other:?}"),
-        }
-    }
-}
+use super::progress::{Commits, Keys};
+use super::state::{Phase, Sweep};
 
 /// Starts the phases: from the notes, or from the beginning.
 pub(super) fn start(sweep: &mut Sweep, state: &State) {
-    let usable = sweep.notes_mut().usable.take();
+    let usable = sweep.notes_mut().take_usable();
     let Some(notes) = usable.filter(|notes| may_go_on(sweep, notes)) else {
         sweep.phase = Phase::Versions(Keys::default());
         return;
     };
-    sweep.notes_mut().were_used = true;
+    sweep.notes_mut().note_use();
     sweep.take_target(notes.target);
     sweep.met = Met::resumed(notes.salt, notes.hashes, &notes.met, state.settings.sweep_hashes_max);
     notes.window.iter().for_each(|attempt| sweep.window.put_back(attempt.clone()));

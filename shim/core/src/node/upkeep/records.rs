@@ -26,62 +26,16 @@ use crate::ids::{RequestHash, TxnId};
 use crate::message::Note;
 use crate::record::{Aborted, Record, Stub};
 use crate::store::{Answer, Body, Call, Found, FoundRecord, Name, Scan, Tag};
-use crate::sweep;
 
 use super::super::base::state::{Entered, State};
+use super::basis::{Basis, Standing};
 use super::flow::Job;
-use super::mark::{Basis, Standing};
-use super::sweep::{End, Phase, Sweep};
+use super::progress::Commits;
+use super::state::{End, Phase, Sweep};
 use super::verify::{self, Under};
 
-/// The progress over the commit records of a range of hashes.
-#[derive(Debug, Clone, Default, Hash)]
-pub(super) struct Commits {
-    /// Everything up to here was listed.
-    after: Option<RequestHash>,
-    is_done: bool,
-}
-
-impl Commits {
-    /// Starts just before the hashes that begin with `from`.
-    pub(super) fn new(from: u32) -> Commits {
-        let first = u16::try_from(from).expect("a range begins with two bytes").to_be_bytes();
-        let mut least = [0; 32];
-        least[..2].copy_from_slice(&first);
-        Commits { after: before(RequestHash(least)), is_done: false }
-    }
-
-    /// Restores the progress of a sweep that stopped.
-    pub(super) fn resumed(after: Option<RequestHash>) -> Commits {
-        Commits { after, is_done: false }
-    }
-
-    /// Returns the progress for the notes. `unlooked` are hashes that were listed, but whose
-    /// records were not read.
-    pub(super) fn noted(&self, unlooked: impl Iterator<Item = RequestHash>) -> sweep::Phase {
-        let after = match unlooked.min() {
-            Some(first) => before(first),
-            None => self.after,
-        };
-        sweep::Phase::Commits { after }
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.is_done
-    }
-}
-
-/// Returns the greatest hash below this one.
-fn before(hash: RequestHash) -> Option<RequestHash> {
-    let mut bytes = hash.0;
-    let last = bytes.iter().rposition(|byte| *byte > 0)?;
-    bytes[last] -= 1;
-    bytes[last + 1..].fill(0xff);
-    Some(RequestHash(bytes))
-}
-
 pub(super) fn page_call(commits: &Commits, state: &State) -> Call {
-    let scan = Scan::Commits { after: commits.after };
+    let scan = Scan::Commits { after: commits.after() };
     Call::Scan { scan, limit: state.settings.scan_page_len }
 }
 
@@ -100,9 +54,8 @@ pub(super) fn page_answered(sweep: &mut Sweep, state: &mut State, mut commits: C
     if sweep.is_first_pass() {
         damaged.into_iter().for_each(|what| state.note(Note::Damaged(what)));
     }
-    commits.after = last.or(commits.after);
     let is_past = last.is_some_and(|last| range.ends_before(last));
-    commits.is_done = !more || is_past;
+    commits.note_listed(last, !more || is_past);
     sweep.phase = Phase::Commits(commits);
 }
 
@@ -234,26 +187,5 @@ pub(super) fn removed(state: &mut State, bytes: &[u64], answer: &Answer) {
     if matches!(answer, Answer::Replaced | Answer::Done) {
         state.note(Note::RecordsRemoved(bytes.len() as u64));
         state.note(Note::BytesReclaimed(bytes.iter().sum()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Commits, before};
-    use crate::ids::RequestHash;
-
-    #[test]
-    fn a_listing_after_the_hash_before_begins_with_the_hash() {
-        let hash = |first: u8, last: u8| {
-            let mut bytes = [0; 32];
-            (bytes[0], bytes[31]) = (first, last);
-            RequestHash(bytes)
-        };
-        assert_eq!(before(hash(0, 0)), None);
-        assert_eq!(before(hash(0, 5)), Some(hash(0, 4)));
-        let below = before(hash(2, 0)).unwrap();
-        assert!(hash(1, 0xff) < below && below < hash(2, 0));
-        assert_eq!(Commits::new(0).after, None);
-        assert_eq!(Commits::new(0x0200).after, Some(below));
     }
 }

@@ -28,7 +28,7 @@ use crate::sweep::Pending;
 
 use super::super::base::state::State;
 use super::flow::{Entering, Job, Removal};
-use super::sweep::Sweep;
+use super::state::Sweep;
 
 /// The number of tries of a put, each within the limit of a mark, before the target falls below its
 /// transaction.
