@@ -305,6 +305,18 @@ impl VersionEntry {
     }
 }
 
+impl Record {
+    /// Returns the name of the object that is the commit.
+    pub fn commit_name(&self) -> Name {
+        if !self.is_whole() {
+            return Name::Commit(self.hash);
+        }
+        let (key, entry) = self.entries().pop().expect("a whole entry has a key");
+        assert!(entry.whole && entry.txn == self.txn, "a whole entry is the commit");
+        entry.name(&key)
+    }
+}
+
 impl Writes {
     /// Asserts what holds for every commit that a node sends.
     fn check_invariants(&self) {

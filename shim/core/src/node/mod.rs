@@ -37,7 +37,7 @@ use base::script::{Issued, Memory, Pending, Run, Tasks};
 use base::state::{Purpose, State, TIME_TRIES_MAX, Task, Work, bug_of};
 use base::timers::{Timer, Timers};
 use base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
-use serve::{batch, begin, commit, end, failed, list, lock, read, reserve, resolve};
+use serve::{batch, begin, commit, end, failed, list, lock, look_up, read, reserve, resolve};
 use upkeep::Upkeep;
 
 /// A node of the shim.
@@ -515,9 +515,9 @@ fn run_task(state: &mut State, id: TaskId) {
             (asked, ending.map(|ending| resolve::carry_out(state, *ticket, *attempt, ending)))
         }
         Purpose::LookUp(ticket, name, hash) => {
-            let look = |run: &mut Run<'_>, state: &State| begin::look_up_script(run, state, (name, *hash));
+            let look = |run: &mut Run<'_>, state: &State| look_up::script(run, state, (name, *hash));
             let (asked, ending) = run(state, memory, look);
-            (asked, ending.map(|found| begin::found(state, *ticket, found)))
+            (asked, ending.map(|found| look_up::carry_out(state, *ticket, found)))
         }
         Purpose::Release(record) => run(state, memory, |run, state| lock::release(run, state, record)),
     };

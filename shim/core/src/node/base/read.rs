@@ -28,6 +28,14 @@ pub(in crate::node) struct Operation {
     pub(in crate::node) met: BTreeMap<Key, Met>,
 }
 
+impl Operation {
+    /// Returns true if a key's version is chosen only for a write, and is not returned to the
+    /// client.
+    pub(in crate::node) fn is_only_written(&self, key: &Key) -> bool {
+        matches!(&self.purpose, Purpose::Batch { written, .. } if written.contains(key))
+    }
+}
+
 /// The obstacles that an operation met on the way to one key's version.
 #[derive(Debug, Clone, Copy, Default, Hash)]
 pub(in crate::node) struct Met {

@@ -1,4 +1,4 @@
-//! Begin and look-up: the beginning of exactly-once execution (protocol, section 6).
+//! Begin: the beginning of exactly-once execution (protocol, section 6).
 //!
 //! Rule: before a named request runs, its commit record is looked up; if it exists, nothing runs.
 //! Two attempts may still run at once, on one node or on two: the creation of the record decides.
@@ -205,7 +205,7 @@ pub(in crate::node) fn carry_out(
             open(state, ticket, (begin, began), floor, fresh);
         }
         Ending::Replay(record) => {
-            learn_told(state, &record);
+            tell::learn_told(state, &record);
             match tell::verdict(state, &record, begin.fingerprint, &begin.session) {
                 Ok(replayed) => state.reply(ticket, Reply::Replayed(replayed)),
                 Err(refusal) => state.refuse(ticket, refusal),
@@ -213,15 +213,6 @@ pub(in crate::node) fn carry_out(
         }
         Ending::Refuse(refusal) => state.refuse(ticket, refusal),
     }
-}
-
-/// Learns a record that may be reported, because its entries are or were in place.
-pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
-    let header = Arc::new(Header::of(record, record.is_whole()));
-    if !state.planted(Bug::TellBeforeEntries) {
-        state.note_entered(record);
-    }
-    state.learn(&header, false, None);
 }
 
 /// Opens the transaction, or waits for an open attempt of the request. The timeout counts from
@@ -355,45 +346,5 @@ pub(in crate::node) fn request_ended(
                 state.work.push_back(Work::Begin(ticket, begin));
             }
         }
-    }
-}
-
-/// The ending of a look-up.
-#[derive(Debug, PartialEq)]
-pub(in crate::node) enum Found {
-    Record(Arc<Record>),
-    Refuse(Refusal),
-}
-
-/// Looks a request's record up, and makes sure that its entries are in place before it is reported.
-pub(in crate::node) fn look_up_script(
-    run: &mut Run<'_>,
-    state: &State,
-    (name, hash): (&Name, RequestHash),
-) -> Result<Found, Pending> {
-    Ok(match run.ask(|| Call::Get(name.clone()))? {
-        // The name of a whole entry that follows a version may be taken by another request.
-        Answer::Got(Some((Body::Record(record), _))) if record.hash != hash => {
-            Found::Refuse(Refusal::NotFound)
-        }
-        Answer::Got(Some((Body::Entry(_) | Body::Free, _))) => Found::Refuse(Refusal::NotFound),
-        Answer::Got(None | Some((Body::Aborted(_), _))) => Found::Refuse(Refusal::NotFound),
-        Answer::Got(Some((Body::Record(record), _))) => match tell::may_report(run, state, &record)? {
-            Ok(()) => Found::Record(record),
-            Err(error) => Found::Refuse(refusal_of(&Answer::Failed(error))),
-        },
-        Answer::Got(Some((Body::Stub(_), _))) => Found::Refuse(Refusal::ResultGone),
-        answer => Found::Refuse(refusal_of(&answer)),
-    })
-}
-
-/// Carries a look-up's ending out.
-pub(in crate::node) fn found(state: &mut State, ticket: Ticket, found: Found) {
-    match found {
-        Found::Record(record) => {
-            learn_told(state, &record);
-            state.reply(ticket, Reply::Found(record));
-        }
-        Found::Refuse(refusal) => state.refuse(ticket, refusal),
     }
 }

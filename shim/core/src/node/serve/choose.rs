@@ -30,7 +30,6 @@ use super::super::base::read::{Met, Operation};
 use super::super::base::read_set::{Basis, ReadVersion};
 use super::super::base::state::{State, bug_of};
 use super::super::base::transaction::{Checked, Rejection};
-use super::read;
 
 /// The number of times that an operation lists one key again because something was removed or
 /// entered since. Each round needs a removal at just that moment.
@@ -178,7 +177,7 @@ pub(in crate::node) fn awaits_commits(
     // A key that is only written waits in line, and its write follows the newest version then.
     let waits_in_line = |key: &Key| {
         let is_listed = state.index.known(key).is_some_and(|entry| entry.listing().is_some());
-        is_listed && read::is_only_written(operation, key)
+        is_listed && operation.is_only_written(key)
     };
     let waits = keys.iter().any(|key| state.checks.is_under_way(key, attempt) && !waits_in_line(key));
     if waits {

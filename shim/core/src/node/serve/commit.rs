@@ -32,7 +32,7 @@ use bytes::Bytes;
 use crate::bug::Bug;
 use crate::clock::{Bounds, Moment};
 use crate::ids::{AttemptId, Hlc, Key, Session, TxnId};
-use crate::message::{Committed, Conflict, Header, Note, Output, Refusal, Tell};
+use crate::message::{Committed, Conflict, Header, Output, Refusal, Tell};
 use crate::record::{Follows, Record, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, Writes};
 
@@ -43,7 +43,8 @@ use super::super::base::state::{Outcome, Purpose, State, TIME_TRIES_MAX, bug_of,
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase, Transaction};
 use super::end::FoundBy;
-use super::{begin, end, level, lock, resolve, tell};
+use super::ending::Ending;
+use super::{end, ending, level, lock, resolve, tell};
 
 /// The pause before the store's time is read again while it is not known, in milliseconds.
 const TIME_RETRY_MS: u64 = 20;
@@ -507,46 +508,12 @@ fn take_time(state: &mut State, attempt: AttemptId, newest: Hlc) {
 
 // Write: the record and its entries.
 
-/// Returns the name of the object that is the commit.
-pub(in crate::node) fn commit_name(record: &Record) -> Name {
-    if !record.is_whole() {
-        return Name::Commit(record.hash);
-    }
-    let (key, entry) = record.entries().pop().expect("a whole entry has a key");
-    assert!(entry.whole && entry.txn == record.txn, "a whole entry is the commit");
-    entry.name(&key)
-}
-
 /// Returns the record of a transaction that is committing.
 pub(in crate::node) fn record_under_way(state: &State, attempt: AttemptId) -> Arc<Record> {
     let transaction = state.transactions.get(&attempt).expect("a commit's script ends with its transaction");
     let Phase::Committing(record, _) = &transaction.phase else { unreachable!("it is committing") };
     assert_eq!(record.txn.attempt, attempt, "a commit is its own attempt's");
     record.clone()
-}
-
-/// The ending of a commit's script.
-#[derive(Debug, PartialEq)]
-pub(in crate::node) enum Ending {
-    /// The record and every entry are durable.
-    Durable,
-    /// Another attempt has committed, and may be reported.
-    Lost(Arc<Record>),
-    /// Another attempt has committed, and cannot be reported now.
-    LostUntold(Refusal),
-    /// A record existed and was removed: the request committed long ago.
-    LostLongAgo,
-    /// The outcome is unknown.
-    Unknown,
-    /// The outcome is unknown, because the object that decides is damaged.
-    Doubt(String),
-    /// The commit took no effect, and the transaction is open again.
-    Reopen(Refusal),
-    /// Another transaction came first, or has excluded this one. Nothing took effect.
-    Conflict(Conflict),
-    /// The commit took no effect, and its one entry, which is the commit, now follows another
-    /// version: it must be written under the new name.
-    Renamed,
 }
 
 /// Writes a commit. Returns its record as it was written, and the ending.
@@ -565,7 +532,7 @@ pub(in crate::node) fn script(
 /// Writes a commit whose entries are not locks, all of it at once.
 fn write(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
     if record.is_whole() {
-        let put = || Call::Put(commit_name(record), Body::Record(record.clone()));
+        let put = || Call::Put(record.commit_name(), Body::Record(record.clone()));
         return Ok(match run.ask(put)? {
             Answer::Done => Ending::Durable,
             Answer::Failed(CallError::NoAnswer) => Ending::Unknown,
@@ -581,83 +548,12 @@ fn write(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endin
     let Pieces { record: created, entries: put } = pieces;
     assert_eq!(put.len(), record.writes.len(), "every entry has an outcome");
     match created.expect("a record was to be created") {
-        Ok(Created::Created) => Ok(all_durable(state, put)),
+        Ok(Created::Created) => Ok(ending::all_durable(state, put)),
         Ok(Created::Exists) if state.planted(Bug::TakeExistsForSuccess) => Ok(Ending::Durable),
-        Ok(Created::Exists) => exists(run, state, record),
+        Ok(Created::Exists) => ending::exists(run, state, record),
         Err(CallError::NoAnswer) => Ok(Ending::Unknown),
         // The record was not created, and entries without a record never make a version.
         Err(error) => Ok(Ending::Reopen(refusal_of(&Answer::Failed(error)))),
-    }
-}
-
-fn all_durable(state: &State, put: Vec<Result<(), CallError>>) -> Ending {
-    let durable = put.iter().filter(|outcome| outcome.is_ok()).count();
-    if durable == put.len() || state.planted(Bug::AcknowledgeRecordAlone) {
-        return Ending::Durable;
-    }
-    assert!(durable < put.len(), "an entry is not durable, or its outcome is open");
-    // It is committed, but may not be reported yet. A repeated commit or a look-up first puts the
-    // missing entries.
-    Ending::Unknown
-}
-
-/// Decides a commit whose record's name was taken, by its own earlier try or by another attempt.
-fn exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
-    let found = run.ask(|| Call::Get(Name::Commit(record.hash)))?;
-    if let Answer::Got(Some((Body::Aborted(aborted), tag))) = found {
-        // An earlier attempt of the request held locks, and was excluded.
-        return match lock::replace_aborted(run, state, record, &aborted, tag)? {
-            Some(Ending::Durable) => own_exists(run, state, record),
-            Some(ending) => Ok(ending),
-            None => Ok(Ending::Unknown),
-        };
-    }
-    exists_as(run, state, record, found)
-}
-
-/// Completes a commit whose record exists.
-fn own_exists(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Ending, Pending> {
-    // Entries that are locks were created before it.
-    if record.writes.is_empty() || record.follows.is_some() {
-        return Ok(Ending::Durable);
-    }
-    // The store may have skipped the entries when it found the record.
-    let put = || Call::Commit(Writes { record: None, entries: record.entries() });
-    match run.ask(put)? {
-        Answer::Committed(pieces) => Ok(all_durable(state, pieces.entries)),
-        answer => unreachable!("entries are put and answered {answer:?}"),
-    }
-}
-
-/// Decides a commit by the object that was found under the record's name.
-pub(in crate::node) fn exists_as(
-    run: &mut Run<'_>,
-    state: &State,
-    record: &Arc<Record>,
-    found: Answer,
-) -> Result<Ending, Pending> {
-    match found {
-        Answer::Got(Some((Body::Record(found), _))) if found.txn == record.txn => {
-            own_exists(run, state, record)
-        }
-        Answer::Got(Some((Body::Record(winner), _))) => {
-            assert!(
-                winner.txn.attempt != record.txn.attempt,
-                "an attempt takes one commit time that may land"
-            );
-            Ok(match tell::may_report(run, state, &winner)? {
-                Ok(()) => Ending::Lost(winner),
-                Err(error) => Ending::LostUntold(refusal_of(&Answer::Failed(error))),
-            })
-        }
-        Answer::Got(Some((Body::Stub(_), _)) | None) => Ok(Ending::LostLongAgo),
-        // The damaged object may be this attempt's own record, from a try without an answer:
-        // nothing may be committed in its place.
-        Answer::Failed(CallError::Damaged(what)) if state.planted(Bug::ReopenAfterDamage) => {
-            Ok(Ending::Reopen(Refusal::Damaged(what)))
-        }
-        Answer::Failed(CallError::Damaged(what)) => Ok(Ending::Doubt(what)),
-        _ => Ok(Ending::Unknown),
     }
 }
 
@@ -677,7 +573,7 @@ pub(in crate::node) fn carry_out(
         }
         Ending::Lost(winner) => {
             assert_eq!(winner.hash, hash, "an attempt loses to another of its request");
-            begin::learn_told(state, &winner);
+            tell::learn_told(state, &winner);
             remove_dead_entries(state, attempt);
             let transaction = &state.transactions[&attempt];
             let verdict = tell::verdict(state, &winner, transaction.fingerprint, &transaction.session);
@@ -780,16 +676,4 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
         }
     }
     waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));
-}
-
-/// The planted bug: treats the writes of an aborted transaction as committed.
-pub(in crate::node) fn index_aborted(state: &mut State, attempt: AttemptId) {
-    let Some(bounds) = state.clock.bounds() else { return };
-    let transaction = &state.transactions[&attempt];
-    let time = state.clock.tick(transaction.newest_seen(), bounds.latest_ms);
-    let writes = transaction.buffer.iter().map(|(key, write)| (key.clone(), write.meta())).collect();
-    let header =
-        Header { txn: TxnId { time, attempt }, hash: transaction.hash, writes, follows: None, whole: false };
-    state.learn(&Arc::new(header), true, None);
-    state.note(Note::AheadOfTime(TxnId { time, attempt }));
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::bug::Bug;
-use crate::ids::{AttemptId, Key, Session};
-use crate::message::{Committed, Conflict, End, Note, Refusal, Replayed, Reply, Ticket};
+use crate::ids::{AttemptId, Key, Session, TxnId};
+use crate::message::{Committed, Conflict, End, Header, Note, Refusal, Replayed, Reply, Ticket};
 use crate::record::Record;
 
 use super::super::base::state::{Ended, Outcome, Purpose, State, Task, Work};
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{Checked, CommitForm, CommitWaiter, Phase, Transaction};
-use super::{commit, read};
+use super::read;
 
 /// The length of the longest result of a winner that is remembered: 100,000 of them take about 100
 /// MiB at worst.
@@ -87,11 +87,11 @@ pub(in crate::node) fn end(
     }
     // Remember the name of the object that is the commit, for look-ups.
     let commit = match &transaction.phase {
-        Phase::Committing(record, _) | Phase::Passing(record, _) => Some(commit::commit_name(record)),
+        Phase::Committing(record, _) | Phase::Passing(record, _) => Some(record.commit_name()),
         // An acknowledged commit: a look-up finds a record by the request's hash, but not a whole
         // entry.
         Phase::Open | Phase::Closing(..) | Phase::Preparing(..) => {
-            record.as_deref().filter(|record| record.is_whole()).map(commit::commit_name)
+            record.as_deref().filter(|record| record.is_whole()).map(Record::commit_name)
         }
     };
     let Transaction { hash, fingerprint, session, carrier, deadline, .. } = transaction;
@@ -297,7 +297,7 @@ pub(in crate::node) fn abort(state: &mut State, ticket: Ticket, attempt: Attempt
     match state.transactions.get(&attempt).map(|transaction| &transaction.phase) {
         Some(Phase::Open) => {
             if state.planted(Bug::IndexAborted) {
-                commit::index_aborted(state, attempt);
+                index_aborted(state, attempt);
             }
             end(state, attempt, Outcome::Aborted, None);
             state.reply(ticket, Reply::Aborted);
@@ -329,4 +329,16 @@ pub(in crate::node) fn refuse_ended(state: &mut State, ticket: Ticket, attempt: 
         },
     };
     state.refuse(ticket, refusal);
+}
+
+/// The planted bug: treats the writes of an aborted transaction as committed.
+fn index_aborted(state: &mut State, attempt: AttemptId) {
+    let Some(bounds) = state.clock.bounds() else { return };
+    let transaction = &state.transactions[&attempt];
+    let time = state.clock.tick(transaction.newest_seen(), bounds.latest_ms);
+    let writes = transaction.buffer.iter().map(|(key, write)| (key.clone(), write.meta())).collect();
+    let header =
+        Header { txn: TxnId { time, attempt }, hash: transaction.hash, writes, follows: None, whole: false };
+    state.learn(&Arc::new(header), true, None);
+    state.note(Note::AheadOfTime(TxnId { time, attempt }));
 }

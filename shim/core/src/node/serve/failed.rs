@@ -17,7 +17,7 @@ use crate::store::Name;
 
 use super::super::base::script::{Pending, Run};
 use super::super::base::state::{Purpose, State, Work, bug_of};
-use super::begin::{self, Found};
+use super::look_up::{self, Found};
 use super::{end, tell};
 
 /// Rejects a batch whose conditions do not hold, or could not be judged. `replays` is true if its
@@ -61,7 +61,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, hash: RequestHas
     if state.planted(Bug::FailConditionsOfTheCommitted) {
         return Ok(Found::Refuse(Refusal::NotFound));
     }
-    begin::look_up_script(run, state, (&Name::Commit(hash), hash))
+    look_up::script(run, state, (&Name::Commit(hash), hash))
 }
 
 /// Answers the batch. If the request has committed, the transaction stays open until its deadline,
@@ -77,7 +77,7 @@ pub(in crate::node) fn carry_out(
     match found {
         Found::Record(record) => {
             assert!(record.txn.attempt != attempt, "an open attempt has not committed");
-            begin::learn_told(state, &record);
+            tell::learn_told(state, &record);
             let transaction = &state.transactions[&attempt];
             match tell::verdict(state, &record, transaction.fingerprint, &transaction.session) {
                 Ok(replayed) if replays => state.reply(ticket, Reply::Replayed(replayed)),

@@ -14,16 +14,15 @@ use crate::bug::Bug;
 use crate::ids::{AttemptId, Key};
 use crate::message::{Bound, ListKeys, ListedKey, Note, Refusal, Reply, Ticket};
 use crate::record::{Kind, VersionEntry, Write};
-use crate::store::{Answer, Call, Found, Place, Scan};
+use crate::store::{Answer, Found, Place};
 
-use super::super::base::calls::{Owner, Waiting};
+use super::super::base::calls::Waiting;
 use super::super::base::ids::OperationId;
-use super::super::base::index::ListedPage;
 use super::super::base::read::{Listing, Operation, Page, Purpose, Want};
 use super::super::base::read_set::ListedRange;
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::super::base::transaction::{Phase, Transaction};
-use super::{end, level, read};
+use super::{end, level, read, scan};
 
 /// The greatest number of listed ranges of one transaction. The pages of one listing count as one.
 const RANGES_MAX: usize = 1_000;
@@ -44,11 +43,6 @@ pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptI
     let next = after.map(|key| Place { key, entry: None });
     let listing = Box::new(Listing { next, page: None, is_asked: false, skipped: BTreeSet::new() });
     read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
-}
-
-/// Returns true if a listing has not requested its first page.
-pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
-    matches!(&operation.purpose, Purpose::List(_, listing) if !listing.is_asked)
 }
 
 fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refusal> {
@@ -82,22 +76,6 @@ fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refus
         )));
     }
     Ok(())
-}
-
-/// Requests the next page of a listing's scan.
-pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
-    let operation = state.operations.get_mut(id).expect("a listing under way");
-    let Purpose::List(list, listing) = &mut operation.purpose else {
-        unreachable!("only a listing asks for pages")
-    };
-    assert!(listing.page.is_none(), "a page is read before the next one is asked for");
-    assert!(listing.is_asked || operation.wanted.is_empty(), "no key is wanted before the first page");
-    listing.is_asked = true;
-    let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
-    // Most keys have one or two entries; where they have more, more pages are needed.
-    let names = list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len);
-    let call = Call::Scan { scan: Scan::Versions { prefix, after }, limit: names };
-    state.call(Owner::Scan(id), call, Some(limit));
 }
 
 /// Takes a page of a listing's scan.
@@ -138,70 +116,19 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     // which reports the damage.
     for key in unread.iter().filter(|key| covered.contains(key.as_str())) {
         by_key.remove(key);
-        want(state, &mut operation, key);
+        scan::want(state, &mut operation, key);
     }
     for (key, entries) in by_key {
         assert!(!entries.is_empty(), "a key is shown by its entries");
-        want(state, &mut operation, &key);
+        scan::want(state, &mut operation, &key);
         // Older entries of the page's last key may be on the next page. They are listed by key if a
         // read needs them.
         let more = last.as_ref() == Some(&key);
-        show(state, &operation, &key, &entries, more);
+        scan::show(state, &operation, &key, &entries, more);
     }
-    merge_known_keys(state, &mut operation);
+    scan::merge_known_keys(state, &mut operation);
     state.operations.put_back(id, operation);
     state.work.push_back(Work::Operation(id));
-}
-
-/// Passes a key's part of a page to the index, as a listing of the key.
-fn show(state: &mut State, operation: &Operation, key: &Key, entries: &[VersionEntry], more: bool) {
-    let Purpose::List(_, listing) = &operation.purpose else { unreachable!("only a listing has pages") };
-    let page = listing.page.as_ref().expect("a page has come");
-    assert!(page.range.contains(key.as_str()), "a page shows keys of its range");
-    let listed = ListedPage {
-        entries,
-        after: None,
-        more,
-        asked: page.asked,
-        asked_call: page.asked_call,
-        next_call: state.calls.next_number(),
-        mark: page.range.mark,
-    };
-    let bug = bug_of(&state.settings);
-    state.index.listed(key, listed, |planted| bug == Some(planted));
-}
-
-/// Adds a key to those that the operation reads. Returns true if it is new.
-fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
-    if operation.wanted.contains_key(key) {
-        return false;
-    }
-    state.index.pin(key);
-    operation.wanted.insert(key.clone(), Want::Choosing);
-    true
-}
-
-/// Adds the keys of the page's range that are known from elsewhere. Returns true if any was new,
-/// which is never the case for a batch.
-pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
-    let Purpose::List(_, listing) = &operation.purpose else { return false };
-    let Some(page) = &listing.page else { return false };
-    let range = page.range.clone();
-    let transaction = &state.transactions[&operation.attempt];
-    let known = state.index.keys_in(&range.prefix, range.after.as_deref());
-    let known = known.take_while(|key| range.contains(key.as_str()));
-    let bound = transaction.bounds_in_order().chain(transaction.reads.keys());
-    let bound = bound.filter(|key| range.contains(key.as_str()));
-    // The transaction may have to see these even if the page does not show them: a commit may have
-    // only some of its entries yet.
-    let new: BTreeSet<Key> =
-        known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned().collect();
-    for key in &new {
-        // The page does not show the key, so it had no entry then.
-        show(state, operation, key, &[], false);
-        want(state, operation, key);
-    }
-    !new.is_empty()
 }
 
 /// Continues a listing when every key of its page has its version: the range enters the read set,
@@ -237,7 +164,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
             listing.skipped.insert(prefix.clone());
         }
         let id = state.operations.add(operation);
-        return ask_page(state, id);
+        return scan::ask_page(state, id);
     }
     read::deliver(state, &operation);
     let Purpose::List(list, _) = operation.purpose else { unreachable!("a listing") };

@@ -40,7 +40,7 @@ use crate::store::{Answer, Body, Call, CallError, Created, Name, Tag};
 
 use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::{State, refusal_of};
-use super::commit::{Ending, exists_as};
+use super::ending::{Ending, exists_as, replace_aborted};
 
 /// The number of tries to take a name over or to decide on a holder. Each further try needs another
 /// transaction that intervened.
@@ -515,27 +515,6 @@ fn decide(run: &mut Run<'_>, state: &State, record: &Arc<Record>) -> Result<Endi
         }
     }
     Ok(Ending::Unknown)
-}
-
-/// Replaces the list of excluded attempts by a record, unless its own attempt is excluded. Returns
-/// `None` if the object has changed, or the outcome is unknown.
-pub(in crate::node) fn replace_aborted(
-    run: &mut Run<'_>,
-    state: &State,
-    record: &Arc<Record>,
-    aborted: &Aborted,
-    tag: Tag,
-) -> Result<Option<Ending>, Pending> {
-    aborted.check_invariants();
-    if aborted.excludes(record.txn.attempt) && !state.planted(Bug::CommitThoughExcluded) {
-        return Ok(Some(Ending::Conflict(Conflict { key: None, by: None })));
-    }
-    let replace = || Call::Replace(Name::Commit(record.hash), tag.clone(), Body::Record(record.clone()));
-    Ok(match run.ask(replace)? {
-        Answer::Replaced => Some(Ending::Durable),
-        Answer::Changed | Answer::Failed(CallError::NoAnswer) => None,
-        answer => Some(Ending::Reopen(refusal_of(&answer))),
-    })
 }
 
 /// Releases the locks of a commit that took no effect, because others would wait for them.

@@ -1,7 +1,8 @@
 //! Verbs: the work for which clients wait.
 //!
 //! ```text
-//!   begin ─► batch ─► read ─► choose          list ─► read ─► choose          commit ─► lock, tell
+//!   begin ─► batch ─► read ─► choose, scan          commit ─► lock ─► ending ─► tell
+//!   list ──► read ─► choose, scan                   a verb that ends a transaction ─► end ─► read
 //! ```
 
 pub(in crate::node) mod batch;
@@ -10,11 +11,14 @@ pub(in crate::node) mod choose;
 pub(in crate::node) mod commit;
 mod condition;
 pub(in crate::node) mod end;
+mod ending;
 pub(in crate::node) mod failed;
 pub(in crate::node) mod level;
 pub(in crate::node) mod list;
 pub(in crate::node) mod lock;
+pub(in crate::node) mod look_up;
 pub(in crate::node) mod read;
 pub(in crate::node) mod reserve;
 pub(in crate::node) mod resolve;
+mod scan;
 pub(in crate::node) mod tell;

@@ -21,7 +21,7 @@ use super::super::base::index::ListedPage;
 use super::super::base::read::{Operation, Purpose, Want};
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::choose::{Choice, choose};
-use super::{choose, list};
+use super::{choose, scan};
 
 /// The outcome of running an operation.
 #[derive(Debug)]
@@ -70,11 +70,11 @@ pub(in crate::node) fn start(
 pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
     crate::room!();
     let Some(mut operation) = state.operations.take(id) else { return Advance::Waiting };
-    if list::must_ask_first_page(&operation) {
+    if scan::must_ask_first_page(&operation) {
         let waits = choose::first_look(state, id, &operation);
         state.operations.put_back(id, operation);
         if !waits {
-            list::ask_page(state, id);
+            scan::ask_page(state, id);
         }
         return Advance::Waiting;
     }
@@ -118,7 +118,7 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
             state.operations.put_back(id, operation);
             return Advance::Waiting;
         }
-        if !list::merge_known_keys(state, &mut operation) {
+        if !scan::merge_known_keys(state, &mut operation) {
             assert!(operation.wanted.values().all(Want::is_done), "every key has its version");
             return Advance::Done(Box::new(operation));
         }
@@ -127,7 +127,7 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
 
 /// Returns true if an operation needs a key's version, but not its value.
 fn wants_no_value(operation: &Operation, key: &Key) -> bool {
-    matches!(operation.purpose, Purpose::List(..)) || is_only_written(operation, key)
+    matches!(operation.purpose, Purpose::List(..)) || operation.is_only_written(key)
 }
 
 /// Requests the value of a chosen version, unless it is not wanted or already known.
@@ -365,7 +365,7 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
         Purpose::Batch { batch, .. } => batch.ops.iter().any(|op| moves_on(op, key)),
         Purpose::List(..) => false,
     };
-    let stays = |key: &&Key| !is_only_written(operation, key) && !moves_on(key);
+    let stays = |key: &&Key| !operation.is_only_written(key) && !moves_on(key);
     for key in operation.wanted.keys().filter(stays) {
         let Some(read) = transaction.reads.get_mut(key) else {
             let is_absent = transaction.listed_as_absent(key).is_some();
@@ -374,11 +374,6 @@ pub(in crate::node) fn deliver(state: &mut State, operation: &Operation) {
         };
         read.delivered = true;
     }
-}
-
-/// Returns true if a key's version was chosen only for a write, and is not returned to the client.
-pub(in crate::node) fn is_only_written(operation: &Operation, key: &Key) -> bool {
-    matches!(&operation.purpose, Purpose::Batch { written, .. } if written.contains(key))
 }
 
 /// Forgets a transaction's operations. Returns their tickets.

@@ -14,7 +14,7 @@ use crate::store::{Answer, Body, Call, CallError, Name};
 use super::super::base::script::{Pending, Run};
 use super::super::base::state::{Outcome, Purpose, State, refusal_of};
 use super::super::base::transaction::CommitWaiter;
-use super::{begin, end, tell};
+use super::{end, tell};
 
 /// Answers a commit of a transaction that has ended, or that this node does not remember.
 pub(in crate::node) fn commit_again(
@@ -132,7 +132,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
         }
         Resolved::Other(record) => {
             assert!(record.txn.attempt != attempt, "the record is another attempt's");
-            begin::learn_told(state, &record);
+            tell::learn_told(state, &record);
             // If the attempt is forgotten, its payload cannot be compared with the winner's: the
             // next begin does that.
             let Some(ended) = ended else { return state.refuse(ticket, Refusal::Lost) };

@@ -13,10 +13,12 @@
 //! Why it is enough: a reader that learns of the commit, or begins fresh afterwards, finds an entry
 //! of it in the listing of every key, and its record.
 
+use std::sync::Arc;
+
 use crate::bug::Bug;
 use crate::clock::Moment;
 use crate::ids::{Fingerprint, SessionEntry, TxnId};
-use crate::message::{Refusal, Replayed};
+use crate::message::{Header, Refusal, Replayed};
 use crate::record::Record;
 use crate::store::{Answer, Body, Call, CallError, Name, Writes};
 
@@ -167,6 +169,15 @@ fn recent_mark(
         Answer::Failed(error) => Err(error),
         _ => Err(CallError::Damaged("the store's format object is missing: run `aft store init`".into())),
     })
+}
+
+/// Learns a record that may be reported, because its entries are or were in place.
+pub(in crate::node) fn learn_told(state: &mut State, record: &Arc<Record>) {
+    let header = Arc::new(Header::of(record, record.is_whole()));
+    if !state.planted(Bug::TellBeforeEntries) {
+        state.note_entered(record);
+    }
+    state.learn(&header, false, None);
 }
 
 /// Returns the answer that a request's record gives to an attempt with the given fingerprint.

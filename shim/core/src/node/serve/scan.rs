@@ -1,0 +1,92 @@
+//! The scan of a listing: it requests pages, and makes each of them a listing of every key in its
+//! range. Reads continue with the keys that it wants.
+
+use std::collections::BTreeSet;
+
+use crate::ids::Key;
+use crate::record::VersionEntry;
+use crate::store::{Call, Scan};
+
+use super::super::base::calls::Owner;
+use super::super::base::ids::OperationId;
+use super::super::base::index::ListedPage;
+use super::super::base::read::{Operation, Purpose, Want};
+use super::super::base::state::{State, bug_of};
+
+/// Returns true if a listing has not requested its first page.
+pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
+    matches!(&operation.purpose, Purpose::List(_, listing) if !listing.is_asked)
+}
+
+/// Requests the next page of a listing's scan.
+pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
+    let operation = state.operations.get_mut(id).expect("a listing under way");
+    let Purpose::List(list, listing) = &mut operation.purpose else {
+        unreachable!("only a listing asks for pages")
+    };
+    assert!(listing.page.is_none(), "a page is read before the next one is asked for");
+    assert!(listing.is_asked || operation.wanted.is_empty(), "no key is wanted before the first page");
+    listing.is_asked = true;
+    let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
+    // Most keys have one or two entries; where they have more, more pages are needed.
+    let names = list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len);
+    let call = Call::Scan { scan: Scan::Versions { prefix, after }, limit: names };
+    state.call(Owner::Scan(id), call, Some(limit));
+}
+
+/// Passes a key's part of a page to the index, as a listing of the key.
+pub(super) fn show(
+    state: &mut State,
+    operation: &Operation,
+    key: &Key,
+    entries: &[VersionEntry],
+    more: bool,
+) {
+    let Purpose::List(_, listing) = &operation.purpose else { unreachable!("only a listing has pages") };
+    let page = listing.page.as_ref().expect("a page has come");
+    assert!(page.range.contains(key.as_str()), "a page shows keys of its range");
+    let listed = ListedPage {
+        entries,
+        after: None,
+        more,
+        asked: page.asked,
+        asked_call: page.asked_call,
+        next_call: state.calls.next_number(),
+        mark: page.range.mark,
+    };
+    let bug = bug_of(&state.settings);
+    state.index.listed(key, listed, |planted| bug == Some(planted));
+}
+
+/// Adds a key to those that the operation reads. Returns true if it is new.
+pub(super) fn want(state: &mut State, operation: &mut Operation, key: &Key) -> bool {
+    if operation.wanted.contains_key(key) {
+        return false;
+    }
+    state.index.pin(key);
+    operation.wanted.insert(key.clone(), Want::Choosing);
+    true
+}
+
+/// Adds the keys of the page's range that are known from elsewhere. Returns true if any was new,
+/// which is never the case for a batch.
+pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
+    let Purpose::List(_, listing) = &operation.purpose else { return false };
+    let Some(page) = &listing.page else { return false };
+    let range = page.range.clone();
+    let transaction = &state.transactions[&operation.attempt];
+    let known = state.index.keys_in(&range.prefix, range.after.as_deref());
+    let known = known.take_while(|key| range.contains(key.as_str()));
+    let bound = transaction.bounds_in_order().chain(transaction.reads.keys());
+    let bound = bound.filter(|key| range.contains(key.as_str()));
+    // The transaction may have to see these even if the page does not show them: a commit may have
+    // only some of its entries yet.
+    let new: BTreeSet<Key> =
+        known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned().collect();
+    for key in &new {
+        // The page does not show the key, so it had no entry then.
+        show(state, operation, key, &[], false);
+        want(state, operation, key);
+    }
+    !new.is_empty()
+}
