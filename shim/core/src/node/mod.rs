@@ -15,7 +15,7 @@ mod base;
 mod serve;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Debug;
 
 use crate::bug::Bug;
@@ -37,6 +37,7 @@ use base::script::{Issued, Memory, Pending, Run, Tasks};
 use base::state::{Purpose, State, TIME_TRIES_MAX, Task, Work, bug_of};
 use base::timers::{Timer, Timers};
 use base::transaction::{CommitForm, CommitWaiter, Phase, Transaction};
+use base::transactions::Transactions;
 use serve::{batch, begin, commit, end, failed, list, lock, look_up, read, reserve, resolve};
 use upkeep::Upkeep;
 
@@ -65,8 +66,7 @@ impl Node {
             index: Index::new(settings.versions_kept_max),
             mark: MarkView::default(),
             operations: Operations::default(),
-            transactions: BTreeMap::new(),
-            transactions_bytes: 0,
+            transactions: Transactions::default(),
             requests: Requests::default(),
             checks: Checks::new(settings.checked_keys_max),
             line: Line::default(),
@@ -168,7 +168,7 @@ impl Node {
     /// Returns the estimated size of the open transactions in bytes; at most
     /// `transactions_bytes_max` plus what operations in flight add.
     pub fn transactions_bytes(&self) -> usize {
-        self.state.transactions_bytes
+        self.state.transactions.bytes()
     }
 
     /// Returns the width of the node's bounds of the store's time, in milliseconds; `None` while
@@ -208,11 +208,8 @@ impl Node {
         state.entered.check_invariants();
         state.clock.check_invariants();
         self.upkeep.check_invariants(state);
-        state.transactions.values().for_each(Transaction::check_invariants);
-        let weighed: usize = state.transactions.values().map(|transaction| transaction.weighed).sum();
-        assert_eq!(state.transactions_bytes, weighed, "bytes of transactions are counted");
-        for (attempt, transaction) in &state.transactions {
-            assert_eq!(*attempt, transaction.attempt, "a transaction is its attempt's");
+        state.transactions.check_invariants();
+        for (attempt, transaction) in state.transactions.iter() {
             assert!(
                 state.requests.attempts(transaction.hash).contains(attempt),
                 "an open attempt's request is known"
@@ -366,7 +363,7 @@ impl Node {
             Timer::SharpenTime => state.sharpen_time_now(),
             Timer::ScriptPause(task, place) => {
                 if state.tasks.answer(task, place, Answer::Done) {
-                    state.work.push_back(Work::Task(task));
+                    state.defer(Work::Task(task));
                 }
             }
             Timer::Sweep => self.upkeep.wake(state),
@@ -449,7 +446,7 @@ impl Node {
         match &waiting.owner {
             Owner::Task(task, place) => {
                 if state.tasks.answer(*task, *place, answer) {
-                    state.work.push_back(Work::Task(*task));
+                    state.defer(Work::Task(*task));
                 }
             }
             Owner::Listing(key, after) => {

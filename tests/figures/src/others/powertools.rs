@@ -157,7 +157,8 @@ impl Place {
             errors: printed.errors,
             ..Seen::default()
         };
-        let accounts = Accounts { acknowledged: printed.acknowledged, answered_again: printed.answered_again };
+        let accounts =
+            Accounts { acknowledged: printed.acknowledged, answered_again: printed.answered_again };
         Ok(audit(seen, accounts, printed.before, printed.after))
     }
 

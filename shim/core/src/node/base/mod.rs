@@ -15,4 +15,5 @@ pub(in crate::node) mod script;
 pub(in crate::node) mod state;
 pub(in crate::node) mod timers;
 pub(in crate::node) mod transaction;
+pub(in crate::node) mod transactions;
 mod weights;

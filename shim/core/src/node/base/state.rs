@@ -4,13 +4,13 @@
 //! Verbs call down, never up: what a lower verb must pass to a higher one becomes [`Work`], which
 //! the node's routing processes within the same step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bug::Bug;
 use crate::clock::Clock;
 use crate::ids::{AttemptId, Key, NodeId, RequestHash, TxnId};
-use crate::message::{Begin, Failed, Header, Note, Output, Refusal, Reply, Ticket};
+use crate::message::{Begin, Failed, Header, Note, Output, Refusal, Reply, Tell, Ticket};
 use crate::record::Record;
 use crate::settings::Settings;
 use crate::store::{Answer, Call, CallError, CallId, Name};
@@ -26,7 +26,8 @@ use super::remembered::Remembered;
 use super::requests::Requests;
 use super::script::Tasks;
 use super::timers::{Timer, Timers};
-use super::transaction::{Began, CommitWaiter, Transaction};
+use super::transaction::{Began, CommitWaiter};
+use super::transactions::Transactions;
 
 /// Work that a verb left for a higher one, processed within the same step.
 #[derive(Debug, Clone, Hash)]
@@ -156,9 +157,7 @@ pub(in crate::node) struct State {
     pub(in crate::node) index: Index,
     pub(in crate::node) mark: MarkView,
     pub(in crate::node) operations: Operations,
-    pub(in crate::node) transactions: BTreeMap<AttemptId, Transaction>,
-    /// The estimated size of `transactions` in bytes, without operations in flight.
-    pub(in crate::node) transactions_bytes: usize,
+    pub(in crate::node) transactions: Transactions,
     pub(in crate::node) requests: Requests,
     /// The commits against which serializable transactions are checked.
     pub(in crate::node) checks: Checks,
@@ -192,6 +191,17 @@ impl State {
 
     pub(in crate::node) fn note(&mut self, note: Note) {
         self.out.push(Output::Note(note));
+    }
+
+    /// Tells the peers of a commit.
+    pub(in crate::node) fn tell(&mut self, header: Arc<Header>) {
+        self.tells += 1;
+        self.out.push(Output::Tell(Tell::of(self.tells, header)));
+    }
+
+    /// Leaves work to be taken up later in this step, in order.
+    pub(in crate::node) fn defer(&mut self, work: Work) {
+        self.work.push_back(work);
     }
 
     /// Calls the store for an owner.
@@ -350,16 +360,6 @@ impl State {
         let Some(bounds) = self.clock.bounds() else { return false };
         let now_ms = if self.planted(Bug::IgnoreErrorInAge) { bounds.earliest_ms } else { bounds.latest_ms };
         now_ms.saturating_sub(txn.time.ms()) < self.settings.over_after_ms()
-    }
-
-    /// Updates the size of a transaction in the node's sum.
-    pub(in crate::node) fn weigh(&mut self, attempt: AttemptId) {
-        let transaction = self.transactions.get_mut(&attempt).expect("only open transactions are weighed");
-        let bytes = transaction.bytes();
-        assert!(self.transactions_bytes >= transaction.weighed, "the sum has every part");
-        self.transactions_bytes = self.transactions_bytes - transaction.weighed + bytes;
-        transaction.weighed = bytes;
-        assert!(self.transactions_bytes >= bytes, "the sum has every part");
     }
 
     /// Returns true if this bug is planted. It is constantly false in a release build.

@@ -54,7 +54,7 @@ pub(in crate::node) fn run(state: &mut State, ticket: Ticket, attempt: AttemptId
             && !batch.ops.iter().any(|op| matches!(op, Op::Get(_))) =>
         {
             let waiter = CommitWaiter::new(ticket, CommitForm::Ran(Vec::new()));
-            state.work.push_back(Work::Commit(attempt, None, waiter));
+            state.defer(Work::Commit(attempt, None, waiter));
         }
         Some(_) => state.refuse(ticket, Refusal::Ended),
         None => end::refuse_ended(state, ticket, attempt),
@@ -139,7 +139,7 @@ fn take_effect(
     wanted: BTreeMap<Key, Want>,
     begun: bool,
 ) {
-    state.work.push_back(Work::OperationDone(attempt));
+    state.defer(Work::OperationDone(attempt));
     // While its reads were in flight, other batches may have changed the transaction, so the level
     // and the bounds are checked again.
     let level = level::check_batch(state, attempt, &batch);
@@ -205,7 +205,7 @@ fn take_effect(
                 true => CommitForm::Begun(attempt, reads),
                 false => CommitForm::Ran(reads),
             };
-            state.work.push_back(Work::Commit(attempt, commit.result, CommitWaiter::new(ticket, form)));
+            state.defer(Work::Commit(attempt, commit.result, CommitWaiter::new(ticket, form)));
         }
     }
 }
@@ -216,7 +216,7 @@ fn check(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal
     if transaction.operations >= settings.operations_in_transaction_max {
         return Err(Refusal::Overloaded(Bound::OperationsInTransaction));
     }
-    if !batch.ops.is_empty() && state.transactions_bytes >= settings.transactions_bytes_max {
+    if !batch.ops.is_empty() && state.transactions.bytes() >= settings.transactions_bytes_max {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
     // Count the keys that the batch adds to the read set. A write under a lock reads its key, too.

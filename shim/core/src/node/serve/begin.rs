@@ -76,7 +76,7 @@ fn check(state: &State, begin: &Begin) -> Result<(), Refusal> {
     }
     // Reject new transactions at half of the bound, so that the open ones have room to end.
     if state.transactions.len() >= state.settings.transactions_max
-        || state.transactions_bytes >= state.settings.transactions_bytes_max / 2
+        || state.transactions.bytes() >= state.settings.transactions_bytes_max / 2
     {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
@@ -282,9 +282,8 @@ fn open(
         transaction.checked = Some(Checked { began, conflicts: begin.conflicts });
     }
     state.timers.set(deadline_mono, Timer::Deadline(attempt));
-    let before = state.transactions.insert(attempt, transaction);
-    assert!(before.is_none(), "an attempt opens once");
-    state.weigh(attempt);
+    state.transactions.insert(attempt, transaction);
+    state.transactions.weigh(attempt);
     state.requests.open(begin.hash, attempt);
     // Its batch runs like any later one; only the form of the reply differs.
     batch::start(state, ticket, attempt, begin.batch, true);
@@ -343,7 +342,7 @@ pub(in crate::node) fn request_ended(
             // No record is known: it may begin, unless another waiter opens an attempt first.
             None => {
                 begin.wait_ms = until_mono.saturating_sub(state.clock.mono_ms());
-                state.work.push_back(Work::Begin(ticket, begin));
+                state.defer(Work::Begin(ticket, begin));
             }
         }
     }

@@ -32,7 +32,7 @@ use bytes::Bytes;
 use crate::bug::Bug;
 use crate::clock::{Bounds, Moment};
 use crate::ids::{AttemptId, Hlc, Key, Session, TxnId};
-use crate::message::{Committed, Conflict, Header, Output, Refusal, Tell};
+use crate::message::{Committed, Conflict, Header, Refusal};
 use crate::record::{Follows, Record, VersionEntry};
 use crate::store::{Answer, Body, Call, CallError, Created, Group, Name, Pieces, Writes};
 
@@ -83,7 +83,7 @@ pub(in crate::node) fn operation_done(state: &mut State, attempt: AttemptId) {
     assert!(transaction.operations > 0, "operations under way are counted");
     transaction.operations -= 1;
     let is_idle = transaction.operations == 0;
-    state.weigh(attempt);
+    state.transactions.weigh(attempt);
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
     if is_idle && let Some((result, waiters)) = transaction.take_closing() {
         prepare(state, attempt, result, waiters);
@@ -671,8 +671,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
         state.learn(&header, true, None);
         // A guest sends no tells: it may be frozen or stopped at any time.
         if !state.settings.guest {
-            state.tells += 1;
-            state.out.push(Output::Tell(Tell::of(state.tells, header)));
+            state.tell(header);
         }
     }
     waiters.into_iter().for_each(|waiter| end::reply_committed(state, waiter, committed.clone()));

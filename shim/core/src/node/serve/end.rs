@@ -69,11 +69,9 @@ pub(in crate::node) fn end(
     let dropped = stop_tasks(state, attempt);
     let stopped = read::stop(state, attempt);
     dropped.into_iter().chain(stopped).for_each(|ticket| state.refuse(ticket, refusal.clone()));
-    let transaction = state.transactions.remove(&attempt).expect("only open transactions end");
+    let transaction = state.transactions.remove(&attempt);
     assert!(!state.ended.contains(&attempt), "an attempt ends once");
     assert!(state.operations.of(attempt).is_empty(), "operations end with their transaction");
-    assert!(state.transactions_bytes >= transaction.weighed, "the sum has every part");
-    state.transactions_bytes -= transaction.weighed;
     state.timers.cancel(transaction.deadline_mono, Timer::Deadline(attempt));
     // Resume the reads and commits that waited for this one.
     let freed = state.checks.end(attempt);
@@ -96,7 +94,7 @@ pub(in crate::node) fn end(
     };
     let Transaction { hash, fingerprint, session, carrier, deadline, .. } = transaction;
     state.ended.insert(attempt, Ended { hash, fingerprint, session, outcome, carrier, commit, deadline });
-    state.work.push_back(Work::RequestEnded(hash, attempt, record));
+    state.defer(Work::RequestEnded(hash, attempt, record));
 }
 
 /// Drops a transaction's scripts, and thereby the answers to their calls. Returns the tickets of

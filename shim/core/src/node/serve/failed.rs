@@ -73,7 +73,7 @@ pub(in crate::node) fn carry_out(
     replays: bool,
     found: Found,
 ) {
-    state.work.push_back(Work::OperationDone(attempt));
+    state.defer(Work::OperationDone(attempt));
     match found {
         Found::Record(record) => {
             assert!(record.txn.attempt != attempt, "an open attempt has not committed");

@@ -50,7 +50,7 @@ fn check(state: &State, attempt: AttemptId, list: &ListKeys) -> Result<(), Refus
     if transaction.operations >= state.settings.operations_in_transaction_max {
         return Err(Refusal::Overloaded(Bound::OperationsInTransaction));
     }
-    if state.transactions_bytes >= state.settings.transactions_bytes_max {
+    if state.transactions.bytes() >= state.settings.transactions_bytes_max {
         return Err(Refusal::Overloaded(Bound::Transactions));
     }
     level::check_listing(state, attempt)?;
@@ -128,7 +128,7 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     }
     scan::merge_known_keys(state, &mut operation);
     state.operations.put_back(id, operation);
-    state.work.push_back(Work::Operation(id));
+    state.defer(Work::Operation(id));
 }
 
 /// Continues a listing when every key of its page has its version: the range enters the read set,
@@ -184,7 +184,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let shows = |key: &ListedKey| key.key.as_str().starts_with(&list.prefix);
     assert!(keys.iter().all(shows), "a listing keeps to its prefix");
     state.reply(operation.ticket, Reply::Listed { keys, prefixes, next });
-    state.work.push_back(Work::OperationDone(operation.attempt));
+    state.defer(Work::OperationDone(operation.attempt));
 }
 
 /// One line of a listing.

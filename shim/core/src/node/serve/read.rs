@@ -62,7 +62,7 @@ pub(in crate::node) fn start(
     let most = state.settings.operations_in_transaction_max;
     assert!(transaction.operations <= most, "operations under way are bounded");
     let id = state.operations.add(operation);
-    state.work.push_back(Work::Operation(id));
+    state.defer(Work::Operation(id));
     id
 }
 
@@ -159,7 +159,7 @@ fn want_value(
 
 /// Resumes operations whose wait has ended.
 fn advance_all(state: &mut State, waiters: &BTreeSet<OperationId>) {
-    state.work.extend(waiters.iter().map(|id| Work::Operation(*id)));
+    waiters.iter().for_each(|id| state.defer(Work::Operation(*id)));
 }
 
 fn fail_all(state: &mut State, waiters: &BTreeSet<OperationId>, answer: &Answer) {
@@ -325,7 +325,7 @@ pub(in crate::node) fn fetch_answered(state: &mut State, id: OperationId, key: K
         }
     }
     state.operations.put_back(id, operation);
-    state.work.push_back(Work::Operation(id));
+    state.defer(Work::Operation(id));
 }
 
 /// Takes a choice back that was not returned to the client. Other operations of the transaction
@@ -347,7 +347,7 @@ fn take_back(state: &mut State, attempt: AttemptId, key: &Key) {
 pub(in crate::node) fn fail(state: &mut State, operation: Operation, refusal: Refusal) {
     operation.wanted.keys().for_each(|key| state.index.unpin(key));
     state.refuse(operation.ticket, refusal);
-    state.work.push_back(Work::OperationDone(operation.attempt));
+    state.defer(Work::OperationDone(operation.attempt));
 }
 
 /// Marks an operation's reads as delivered, when they are returned to the client.

@@ -67,7 +67,7 @@ pub(in crate::node) fn carry_out(
     attempt: AttemptId,
     refusal: Option<Refusal>,
 ) {
-    state.work.push_back(Work::OperationDone(attempt));
+    state.defer(Work::OperationDone(attempt));
     if let Some(refusal) = refusal {
         return state.refuse(ticket, refusal);
     }
