@@ -293,25 +293,27 @@ impl Caller {
         }
     }
 
-    /// Asks for the outcome of a transaction whose node is gone; its commit record decides.
+    /// Asks for the outcome of a transaction of another node; its commit record decides.
     /// `request` is the request's hash, if the caller repeats the request's ID.
     ///
     /// # Errors
-    /// Returns the errors of [`Caller::commit`]. The doubt's cause is [`Cause::NodeGone`] if there
+    /// Returns the errors of [`Caller::commit`]. The doubt's cause is [`Cause::NodeElsewhere`] if there
     /// is no record yet.
     pub async fn commit_elsewhere(
         &self,
-        attempt: AttemptId,
+        token: &TransactionToken,
         request: Option<RequestHash>,
     ) -> Result<Outcome> {
+        let attempt = token.attempt;
         let request = request.unwrap_or_else(|| self.own_hash(attempt));
         let args = CommitArgs { result: None, request: Some(request) };
         match self.node().commit(attempt, args).await {
             Ok(Ended::Committed(committed)) => Ok(Outcome::Committed { committed, reads: Reads::default() }),
             Ok(Ended::Replayed(replayed)) => Ok(Outcome::Replayed(replayed)),
+            // The token names the node that it is of, so that the caller can ask there.
             Err(Refusal::Unknown(_)) => Err(Refused::Doubt(Box::new(Doubt {
-                token: self.token(attempt),
-                cause: Cause::NodeGone,
+                token: *token,
+                cause: Cause::NodeElsewhere,
                 asked: Asked::Within,
             }))),
             Err(refusal) => Err(self.doubt(attempt, refusal, &Asked::Within)),

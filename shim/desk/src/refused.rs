@@ -74,8 +74,8 @@ pub enum Cause {
     NoAnswer,
     /// The commit may have been stored, and its record cannot be read; the text names it.
     Damaged(String),
-    /// The transaction's node is gone, and a commit may have been sent before.
-    NodeGone,
+    /// The transaction is of another node, which may have sent a commit.
+    NodeElsewhere,
 }
 
 impl Refused {

@@ -115,8 +115,8 @@ loopback is rejected. SIGHUP reads the credentials, the certificate and the key 
 stay open. An error in these files is logged then, and the old contents stay in use.
 
 Times: timeout_ms and retention_s of a request are moved to the nearer bound if they are beyond it.
-The least retention is twice timeout_max_ms and the time for which a call to the store may come
-late, and skew_max_ms: some 30 minutes with memory: and local:, 2 h 30 min with s3: and dynamodb:,
+The least retention is 2 x (timeout_max_ms + the time by which a call to the store may come late)
++ skew_max_ms: some 30 minutes with memory: and local:, 2 h 30 min with s3: and dynamodb:, and
 2 minutes with redis:.
 
 Several servers on one store: each sees what the others committed within recheck_after_ms, and at

@@ -259,7 +259,7 @@ pub(crate) fn node_settings(
 fn moved(settings: &Settings, name: &str, time_ms: &mut u64, least: u64, most: u64) {
     let used = (*time_ms).clamp(least, most);
     if settings.is_set("node", name) && used != *time_ms {
-        warn!("the setting node.{name} is {time_ms}, and {used} is used: possible is {least} to {most}");
+        warn!("the setting node.{name} is {time_ms}, which is not from {least} to {most}: {used} is used");
     }
     *time_ms = used;
 }

@@ -17,8 +17,8 @@ use crate::settings::REDIS_PASSWORD;
 use crate::settings::table::Components;
 use crate::transactions::{DynamoDbTransactions, MemoryTransactions};
 
-/// The schemes of stores that other versions have.
-const ELSEWHERE: &[&str] = &["anna"];
+/// The schemes of stores that are planned.
+const PLANNED: &[&str] = &["anna"];
 const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX";
 
 /// Opens a store with the defaults.
@@ -92,9 +92,10 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
             let transactions = Arc::new(DynamoDbTransactions(store.clone()));
             return Ok(with_transactions(store, transactions));
         }
-        Some((scheme, _)) if ELSEWHERE.contains(&scheme) => {
-            Err(format!("store {:?}: {scheme} is not built into this version, which has {KNOWN}", shown(url)))
-        }
+        Some((scheme, _)) if PLANNED.contains(&scheme) => Err(format!(
+            "store {:?}: {scheme} is planned, and no version has it yet; the stores are {KNOWN}",
+            shown(url)
+        )),
         _ => Err(format!("store {:?} has no known scheme: the stores are {KNOWN}", shown(url))),
     };
     opened.map(StoreTarget::from)

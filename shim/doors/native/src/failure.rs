@@ -217,8 +217,8 @@ fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
         Cause::NoAnswer => NOT_SAID.to_owned(),
         Cause::Damaged(what) => damaged_in_doubt(what),
         // The caller may know a request ID that this node does not, so both ways are described.
-        Cause::NodeGone => {
-            let detail = "the transaction's node is gone, and it may have sent a commit before. If the request has an ID: repeat the commit with the ID in the header Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID. Without an ID: call the path in look_up, repeatedly for as long as a call to the store may take, or read the keys that the transaction wrote";
+        Cause::NodeElsewhere => {
+            let detail = "the transaction was opened on a node that is not this one (another server, or this one before a restart), and that node may have sent a commit. If the request has an ID: repeat the commit with the ID in the header Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID. Without an ID: call the path in look_up, repeatedly for as long as a call to the store may take, or read the keys that the transaction wrote";
             return Failure::new(Code::Unknown, detail).of(&token);
         }
     };
@@ -354,7 +354,7 @@ impl From<Refusal> for Failure {
                 (Code::Unknown, format!("{}: call the path in look_up", damaged_in_doubt(&what)))
             }
             Refusal::NotFound => {
-                (Code::NotFound, "the transaction is not open on this node, and no request with this name is known to have committed".into())
+                (Code::NotFound, "the transaction is not open on this node, and no request with this ID is known to have committed".into())
             }
             Refusal::Ended => (
                 Code::Ended,

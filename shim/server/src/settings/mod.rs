@@ -18,7 +18,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use crate::Failed;
-use crate::settings::table::{Components, Row, SECTIONS};
+use crate::settings::table::{Components, Row, SECTIONS, Section};
 use crate::settings::value::Value;
 
 /// The file that is read if no other is named.
@@ -108,15 +108,27 @@ impl Settings {
         for (section, entries) in document.get_ref().iter() {
             let name = section.get_ref();
             if table::section(name).is_none() {
-                return Err(wrong(section.span().start, &no_section(name)));
+                let above = SECTIONS.iter().find(|section| section.rows.iter().any(|row| row.name == name));
+                let why = match above {
+                    Some(Section { name: of, .. }) => {
+                        format!("{name} is an entry of [{of}]: put it below the line [{of}]")
+                    }
+                    None => no_section(name),
+                };
+                return Err(wrong(section.span().start, &why));
             }
             let DeValue::Table(entries) = entries.get_ref() else {
                 return Err(wrong(section.span().start, &format!("{name} is a section: write [{name}]")));
             };
             for (key, value) in entries.iter() {
-                let put = written(value.get_ref())
-                    .ok_or_else(|| "a setting is a number or a text".to_owned())
-                    .and_then(|value| self.put(name, key.get_ref(), &value));
+                let put = match written(value.get_ref()) {
+                    Some(value) => self.put(name, key.get_ref(), &value),
+                    // `true`, a list or a table is of no kind.
+                    None => Err(match table::row(name, key.get_ref()) {
+                        Some(row) => format!("it must be {}", row.kind.expected()),
+                        None => "it must be a number or a text".to_owned(),
+                    }),
+                };
                 put.map_err(|why| wrong(key.span().start, &format!("{name}.{}: {why}", key.get_ref())))?;
             }
         }
@@ -284,6 +296,10 @@ mod tests {
         };
         check("[serve]\nstor = 'memory:'", &[], &["aft.toml", "stor", "line 2"]);
         check("[server]\n", &[], &["aft.toml", "server"]);
+        check("store = 'memory:'", &[], &["line 1", "below the line [serve]"]);
+        check("[serve]\nmaintain = true", &[], &["serve.maintain", "on or off"]);
+        check("[node]\nindex_bytes_max = '256 MiB'", &[], &["256 MiB", "in bytes and without a unit"]);
+        check("", &[("AFT_SERVE__STORE", "")], &["AFT_SERVE__STORE", "is empty"]);
         check("x", &[], &["aft.toml"]);
         check("serve = 1", &[("AFT_SERVE__STORE", "x")], &["aft.toml", "serve"]);
         check("[doors]\nvalue_bytes_max = 0", &[], &["0", "from 1 on"]);

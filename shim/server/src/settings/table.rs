@@ -132,7 +132,7 @@ macro_rules! rows {
 pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "serve",
-        about: "The process. Each has a flag of `aft serve` as well, but drain_ms and memory_bytes_max.",
+        about: "The process. Each also has a flag of `aft serve`, except drain_ms and memory_bytes_max.",
         rows: rows! {
             store: Kind::Text, @"none: one must be named", |c| Field::Text(&mut c.serve.store), "The URL of the store.";
             listen: Kind::Text, @"127.0.0.1:7400", |c| Field::Text(&mut c.serve.listen), "The address of the native API: loopback, or any with credentials.";
@@ -158,10 +158,10 @@ pub(crate) const SECTIONS: &[Section] = &[
             store_calls_max: Kind::Count, |c| Field::Len(&mut c.node.store_calls_max), "The calls to the store in flight at once.";
             timeout_default_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.timeout_default_ms), "The time that a transaction stays open unless its caller says otherwise.";
             timeout_max_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.timeout_max_ms), "The longest time that a transaction may stay open. One minute on Redis.";
-            retention_default_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.retention_default_ms), "The time for which a request is remembered unless its caller says otherwise: from twice timeout_max_ms and 2 s to 15 days.";
+            retention_default_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.retention_default_ms), "The time for which a request is remembered unless its caller says otherwise: at most 15 days, and at least twice the sum of timeout_max_ms and the time by which a call to the store may come late, and skew_max_ms.";
             commit_patience_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.commit_patience_ms), "The time after which a commit that the store does not answer is called unknown. It goes on meanwhile, and asking again tells how it ended.";
             recheck_after_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.recheck_after_ms), "The age from which on a key is listed again before a read, on a store that other servers may write to; at most a minute.";
-            skew_max_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.skew_max_ms), "The uncertainty of the store's time up to which a node commits.";
+            skew_max_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.skew_max_ms), "A node commits only while it knows the store's time to within this.";
             commit_wait_max_ms: Kind::MsOrNone, |c| Field::Number(&mut c.node.core.commit_wait_max_ms), "The time that a commit may wait so that the later of two writes wins. 0: keys are listed before every commit, unless it read them.";
             sweep_interval_ms: Kind::Ms, |c| Field::Number(&mut c.node.core.sweep_interval_ms), "The pause between two sweeps. One minute on Redis, which keeps all in memory.";
             sweep_hashes_max: Kind::Count, |c| Field::Len(&mut c.node.core.sweep_hashes_max), "The requests that a sweep remembers at once, 16 bytes each. A larger store is swept in several passes.";

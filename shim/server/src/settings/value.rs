@@ -61,8 +61,11 @@ impl Kind {
     /// Returns what a value of this kind is, for messages.
     pub(crate) fn expected(self) -> &'static str {
         match self {
-            Kind::Count | Kind::Bytes | Kind::Ms => "a number from 1 on",
-            Kind::BytesOrNone | Kind::MsOrNone => "a number from 0 on",
+            Kind::Count => "a number from 1 on",
+            Kind::Bytes => "a number from 1 on, in bytes and without a unit",
+            Kind::Ms => "a number from 1 on, in milliseconds and without a unit",
+            Kind::BytesOrNone => "a number from 0 on, in bytes and without a unit",
+            Kind::MsOrNone => "a number from 0 on, in milliseconds and without a unit",
             Kind::Dollars => "a price from 0 on",
             Kind::Text => "text",
             Kind::File => "a path",
@@ -98,11 +101,15 @@ impl Kind {
                 let price = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
                 price.map(Value::Price)
             }
-            Kind::Text | Kind::File => Some(Value::Text(text.to_owned())),
+            // Empty text would be no store, no address and no file.
+            Kind::Text | Kind::File => Some(Value::Text(text.to_owned())).filter(|_| !text.is_empty()),
             Kind::Switch => Switch::from_str(text, false).ok().map(|_| Value::Text(text.to_owned())),
             Kind::Format => LogFormat::from_str(text, false).ok().map(|_| Value::Text(text.to_owned())),
         };
-        value.ok_or_else(|| format!("{text:?} is not {}", self.expected()))
+        value.ok_or_else(|| match text {
+            "" => format!("it must be {}, and is empty", self.expected()),
+            text => format!("it must be {}, and is {text}", self.expected()),
+        })
     }
 
     /// Returns true if a value of this kind is written in quotes.

@@ -114,7 +114,7 @@ pub(crate) async fn respond(
     aft_core::room!();
     let key = read.key;
     let Some((value, version)) = value_of(read.found) else {
-        let detail = format!("{key:?} has no value in this transaction's snapshot");
+        let detail = format!("{key:?} has no value: it was never written, or it was deleted");
         return Err(Failure::new(Code::Absent, detail));
     };
     let content_type = attributes_of(&key, &value)?.content_type;

@@ -5,7 +5,7 @@ use aft_api::{self as api, Code, Format, IfOpen};
 use aft_core::ids::{AttemptId, RequestHash};
 use aft_core::message::{CommitArgs, Isolation};
 use aft_desk::{Asked, Opening, RESULT_BYTES_MAX, Reads, Refused};
-use aft_format::fingerprint;
+use aft_format::{TransactionToken, fingerprint};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -182,7 +182,7 @@ pub(crate) async fn batch(caller: Caller, request: Request<Body>) -> Result<Resp
     let outcome = if here {
         run(&caller, token.attempt, batch.ops, commit).await
     } else if commit.is_some() {
-        elsewhere(&caller, token.attempt, request_hash).await
+        elsewhere(&caller, &token, request_hash).await
     } else {
         Err(Refused::Elsewhere(token).into())
     };
@@ -200,8 +200,12 @@ async fn run(
 }
 
 /// Answers a commit of a transaction that is not on this node.
-async fn elsewhere(caller: &Caller, attempt: AttemptId, request: Option<RequestHash>) -> Result<Reported> {
-    Ok(caller.commit_elsewhere(attempt, request).await?.into())
+async fn elsewhere(
+    caller: &Caller,
+    token: &TransactionToken,
+    request: Option<RequestHash>,
+) -> Result<Reported> {
+    Ok(caller.commit_elsewhere(token, request).await?.into())
 }
 
 pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Response> {
@@ -215,7 +219,7 @@ pub(crate) async fn commit(caller: Caller, request: Request<Body>) -> Result<Res
         let committed = caller.commit(token.attempt, args, Reads::default(), &Asked::Within).await;
         committed.map(Reported::from).map_err(Failure::from)
     } else {
-        elsewhere(&caller, token.attempt, request_hash).await
+        elsewhere(&caller, &token, request_hash).await
     };
     outcome.and_then(|outcome| outcome.respond(&caller, call.reply)).map_err(|failure| failure.of(&token))
 }

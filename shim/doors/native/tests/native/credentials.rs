@@ -312,6 +312,8 @@ async fn a_transaction_is_not_found_by_other_tenants() {
     for other in others {
         let problem = server.of(other).call("POST", &commit, "").await.problem();
         assert_eq!(problem.code, Code::Unknown, "{other}");
+        // The problem names the transaction as the caller did, with the node that it was of.
+        assert_eq!(problem.transaction.as_deref(), Some(&*t), "{other}");
         // The look-up is by a name that depends on the caller's tenant, so it finds nothing.
         let look_up = problem.look_up.expect("there is a place to ask");
         assert!(look_up.ends_with("by=transaction"), "{other}: {look_up}");
