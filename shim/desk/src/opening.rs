@@ -297,8 +297,8 @@ impl Caller {
     /// `request` is the request's hash, if the caller repeats the request's ID.
     ///
     /// # Errors
-    /// Returns the errors of [`Caller::commit`]. The doubt's cause is [`Cause::NodeElsewhere`] if there
-    /// is no record yet.
+    /// Returns the errors of [`Caller::commit`]. The doubt's cause is [`Cause::NodeElsewhere`] if
+    /// there is no record yet.
     pub async fn commit_elsewhere(
         &self,
         token: &TransactionToken,
