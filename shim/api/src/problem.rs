@@ -77,7 +77,8 @@ pub enum Action {
     /// Retry later if another attempt of the request is open. Otherwise the request ID belongs to
     /// another payload or to an old request, and a retry does not help.
     Conflict,
-    /// Correct the call: it would fail again.
+    /// Correct the call: the same call would fail again. After `ended` that is a new transaction;
+    /// after `condition_failed`, a condition on what the key holds now.
     Invalid,
     /// Check the name: the call names something that does not exist.
     NotFound,

@@ -12,16 +12,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 const PLAIN: u8 = 2;
 /// The format of one that does.
 const THROUGH: u8 = 3;
-/// The format number, and until when transactions of the session are fresh.
+/// The bytes of the format number, and of the time until which transactions of the session are
+/// fresh.
 const PREFIX_LEN: usize = 1 + 8;
-/// The node through which all was seen, and after which time that counts.
+/// The bytes of the node through which everything was seen, and of the time after which that
+/// counts.
 const THROUGH_LEN: usize = 8 + 8;
-/// Time, attempt, request hash, when the client heard of it, flags.
+/// The bytes of a commit: its identity (time, attempt, request hash), the time when the client
+/// heard of it, and flags.
 const ENTRY_LEN: usize = 8 + 16 + 32 + 8 + 1;
 /// The flag of a whole entry.
 const WHOLE: u8 = 1;
-/// For how long a merged session covers entries that had no room, after the client heard of them:
-/// longer than any node believes a listing. A client does not know its server's settings.
+/// The time, in milliseconds, for which a merged session covers entries that had no room, after the
+/// client heard of them: longer than any node uses a listing. A client does not know its server's
+/// settings.
 pub const MERGED_COVER_MS: u64 = 60_000;
 
 /// The longest session token, as text: doors may refuse longer ones unread.
@@ -50,13 +54,13 @@ pub enum TokenError {
     Newer(u8),
 }
 
-/// Returns a session as its client carries it: format number, until when it is fresh, in format 3
-/// the node through which all was seen and after which time that counts, then the entries (time,
-/// attempt, request hash, when it was heard of, flags), in base64url without padding. Numbers are
+/// Returns a session as its client carries it, in base64url without padding. Its bytes are the
+/// format's number; the time until which transactions are fresh; in format 3 the node through which
+/// everything was seen, and the time after which that counts; then the commits. Numbers are
 /// big-endian.
 ///
 /// # Panics
-/// If the session has more than [`Session::LEN_MAX`] entries.
+/// Panics if the session has more than [`Session::LEN_MAX`] entries.
 pub fn encode_session(session: &Session) -> String {
     let Session { entries, fresh_until_ms, through, mixed_until_ms } = session;
     assert!(entries.len() <= Session::LEN_MAX, "a session of {} entries", entries.len());

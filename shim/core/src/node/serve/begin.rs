@@ -18,7 +18,7 @@ use super::super::base::script::{Noted, Pending, Run};
 use super::super::base::state::{Purpose, State, Work, refusal_of};
 use super::super::base::timers::Timer;
 use super::super::base::transaction::{Began, Checked, Transaction};
-use super::{batch, tell};
+use super::{batch, report};
 
 /// The number of consecutive conflicts after which a request's attempts are fresh, on a store whose
 /// listings expire. Before that, only the keys that it read are listed again.
@@ -128,7 +128,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             // No attempt has committed; if earlier ones were excluded, this one takes their place.
             Answer::Got(None | Some((Body::Aborted(_), _))) => {}
             Answer::Got(Some((Body::Record(record), _))) => {
-                return Ok(match tell::may_report(run, state, &record)? {
+                return Ok(match report::may_report(run, state, &record)? {
                     Ok(()) => Ending::Replay(record),
                     Err(error) => Ending::Refuse(refusal_of(&Answer::Failed(error))),
                 });
@@ -205,8 +205,8 @@ pub(in crate::node) fn carry_out(
             open(state, ticket, (begin, began), floor, fresh);
         }
         Ending::Replay(record) => {
-            tell::learn_told(state, &record);
-            match tell::verdict(state, &record, begin.fingerprint, &begin.session) {
+            report::learn_told(state, &record);
+            match report::verdict(state, &record, begin.fingerprint, &begin.session) {
                 Ok(replayed) => state.reply(ticket, Reply::Replayed(replayed)),
                 Err(refusal) => state.refuse(ticket, refusal),
             }
@@ -278,8 +278,8 @@ fn open(
     // A transaction without a requested level may write keys that the store checks.
     let may_lock = begin.isolation.is_none() && state.settings.locks_any();
     if begin.isolation == Some(Isolation::Serializable) || may_lock {
-        let began = state.checks.open(attempt);
-        transaction.checked = Some(Checked { began, conflicts: begin.conflicts });
+        let check_began = state.checks.open(attempt);
+        transaction.checked = Some(Checked { began: check_began, conflicts: begin.conflicts });
     }
     state.timers.set(deadline_mono, Timer::Deadline(attempt));
     state.transactions.insert(attempt, transaction);
@@ -334,7 +334,7 @@ pub(in crate::node) fn request_ended(
             Some(record) => {
                 let any = state.planted(Bug::ReplayToAnyWaiter);
                 let fingerprint = begin.fingerprint.filter(|_| !any);
-                match tell::verdict(state, record, fingerprint, &begin.session) {
+                match report::verdict(state, record, fingerprint, &begin.session) {
                     Ok(replayed) => state.reply(ticket, Reply::Replayed(replayed)),
                     Err(refusal) => state.refuse(ticket, refusal),
                 }

@@ -44,7 +44,7 @@ use super::super::base::timers::Timer;
 use super::super::base::transaction::{CommitWaiter, Phase, Transaction};
 use super::end::FoundBy;
 use super::ending::Ending;
-use super::{end, ending, level, lock, resolve, tell};
+use super::{end, ending, level, lock, report, resolve};
 
 /// The pause before the store's time is read again while it is not known, in milliseconds.
 const TIME_RETRY_MS: u64 = 20;
@@ -573,10 +573,10 @@ pub(in crate::node) fn carry_out(
         }
         Ending::Lost(winner) => {
             assert_eq!(winner.hash, hash, "an attempt loses to another of its request");
-            tell::learn_told(state, &winner);
+            report::learn_told(state, &winner);
             remove_dead_entries(state, attempt);
             let transaction = &state.transactions[&attempt];
-            let verdict = tell::verdict(state, &winner, transaction.fingerprint, &transaction.session);
+            let verdict = report::verdict(state, &winner, transaction.fingerprint, &transaction.session);
             end::lost(state, attempt, Some(winner), verdict);
         }
         Ending::LostUntold(refusal) => {
@@ -632,7 +632,7 @@ pub(in crate::node) fn pass(state: &mut State, attempt: AttemptId) {
         return end::deadline(state, attempt);
     }
     let deadline = transaction.deadline;
-    let wait_ms = match tell::wait_for(state, record.txn) {
+    let wait_ms = match report::wait_for(state, record.txn) {
         // P10: a transaction that begins after this moment takes a later time.
         Wait::Over => return acknowledge(state, attempt),
         Wait::For(wait_ms) => {
@@ -661,7 +661,7 @@ fn acknowledge(state: &mut State, attempt: AttemptId) {
     let seen_ms = state.clock.bounds().map_or(u64::MAX, |bounds| bounds.latest_ms);
     let reads = transaction.unsure_reads(seen_ms);
     let before = transaction.session.clone();
-    let session = tell::session_with(state, &before, &record, whole, &reads);
+    let session = report::session_with(state, &before, &record, whole, &reads);
     assert!(session.newest() >= record.txn.time, "a session covers its client's own commit");
     let committed = Committed { txn: Some(record.txn), session };
     state.note_entered(&record);

@@ -10,7 +10,7 @@ use crate::store::{Answer, Body, Call, CallError, Name, Tag, Writes};
 
 use super::super::base::script::{Pending, Run};
 use super::super::base::state::{State, refusal_of};
-use super::tell;
+use super::report;
 
 /// The ending of a commit's script.
 #[derive(Debug, PartialEq)]
@@ -92,7 +92,7 @@ pub(super) fn exists_as(
                 winner.txn.attempt != record.txn.attempt,
                 "an attempt takes one commit time that may land"
             );
-            Ok(match tell::may_report(run, state, &winner)? {
+            Ok(match report::may_report(run, state, &winner)? {
                 Ok(()) => Ending::Lost(winner),
                 Err(error) => Ending::LostUntold(refusal_of(&Answer::Failed(error))),
             })

@@ -18,7 +18,7 @@ use crate::store::Name;
 use super::super::base::script::{Pending, Run};
 use super::super::base::state::{Purpose, State, Work, bug_of};
 use super::look_up::{self, Found};
-use super::{end, tell};
+use super::{end, report};
 
 /// Rejects a batch whose conditions do not hold, or could not be judged. `replays` is true if its
 /// caller can be answered with a replay, because the batch came with the begin, or commits.
@@ -77,9 +77,9 @@ pub(in crate::node) fn carry_out(
     match found {
         Found::Record(record) => {
             assert!(record.txn.attempt != attempt, "an open attempt has not committed");
-            tell::learn_told(state, &record);
+            report::learn_told(state, &record);
             let transaction = &state.transactions[&attempt];
-            match tell::verdict(state, &record, transaction.fingerprint, &transaction.session) {
+            match report::verdict(state, &record, transaction.fingerprint, &transaction.session) {
                 Ok(replayed) if replays => state.reply(ticket, Reply::Replayed(replayed)),
                 // The batch has no form for a replay; the next attempt gets it at its begin.
                 Ok(_) => state.refuse(ticket, Refusal::Lost),

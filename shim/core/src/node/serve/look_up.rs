@@ -10,7 +10,7 @@ use crate::store::{Answer, Body, Call, Name};
 
 use super::super::base::script::{Pending, Run};
 use super::super::base::state::{State, refusal_of};
-use super::tell;
+use super::report;
 
 /// The ending of a look-up.
 #[derive(Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub(in crate::node) fn script(
         }
         Answer::Got(Some((Body::Entry(_) | Body::Free, _))) => Found::Refuse(Refusal::NotFound),
         Answer::Got(None | Some((Body::Aborted(_), _))) => Found::Refuse(Refusal::NotFound),
-        Answer::Got(Some((Body::Record(record), _))) => match tell::may_report(run, state, &record)? {
+        Answer::Got(Some((Body::Record(record), _))) => match report::may_report(run, state, &record)? {
             Ok(()) => Found::Record(record),
             Err(error) => Found::Refuse(refusal_of(&Answer::Failed(error))),
         },
@@ -45,7 +45,7 @@ pub(in crate::node) fn script(
 pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, found: Found) {
     match found {
         Found::Record(record) => {
-            tell::learn_told(state, &record);
+            report::learn_told(state, &record);
             state.reply(ticket, Reply::Found(record));
         }
         Found::Refuse(refusal) => state.refuse(ticket, refusal),

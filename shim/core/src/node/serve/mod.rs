@@ -18,7 +18,7 @@ pub(in crate::node) mod list;
 pub(in crate::node) mod lock;
 pub(in crate::node) mod look_up;
 pub(in crate::node) mod read;
+pub(in crate::node) mod report;
 pub(in crate::node) mod reserve;
 pub(in crate::node) mod resolve;
 mod scan;
-pub(in crate::node) mod tell;

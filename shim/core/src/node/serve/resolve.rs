@@ -14,7 +14,7 @@ use crate::store::{Answer, Body, Call, CallError, Name};
 use super::super::base::script::{Pending, Run};
 use super::super::base::state::{Outcome, Purpose, State, refusal_of};
 use super::super::base::transaction::CommitWaiter;
-use super::{end, tell};
+use super::{end, report};
 
 /// Answers a commit of a transaction that has ended, or that this node does not remember.
 pub(in crate::node) fn commit_again(
@@ -100,7 +100,7 @@ pub(in crate::node) fn script(
         _ => return Ok(Resolved::Refuse(Refusal::Unknown(hash))),
     };
     let ours = record.txn.attempt == attempt;
-    Ok(match tell::may_report(run, state, &record)? {
+    Ok(match report::may_report(run, state, &record)? {
         Ok(()) if ours => Resolved::Ours(record),
         Ok(()) => Resolved::Other(record),
         // It did commit, but may not be reported yet: the answer stays *unknown*.
@@ -117,7 +117,7 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
         Resolved::Ours(record) => {
             assert_eq!(record.txn.attempt, attempt, "the record is the attempt's own");
             let whole = record.is_whole();
-            let session = tell::session_with(state, &session, &record, whole, &[]);
+            let session = report::session_with(state, &session, &record, whole, &[]);
             let committed = Committed { txn: Some(record.txn), session };
             if let Some(ended) = ended {
                 let outcome = Outcome::Committed(committed.clone());
@@ -132,12 +132,12 @@ pub(in crate::node) fn carry_out(state: &mut State, ticket: Ticket, attempt: Att
         }
         Resolved::Other(record) => {
             assert!(record.txn.attempt != attempt, "the record is another attempt's");
-            tell::learn_told(state, &record);
+            report::learn_told(state, &record);
             // If the attempt is forgotten, its payload cannot be compared with the winner's: the
             // next begin does that.
             let Some(ended) = ended else { return state.refuse(ticket, Refusal::Lost) };
             let fingerprint = ended.fingerprint;
-            match tell::verdict(state, &record, fingerprint, &session) {
+            match report::verdict(state, &record, fingerprint, &session) {
                 Ok(replayed) => state.reply(ticket, Reply::Replayed(replayed)),
                 Err(refusal) => state.refuse(ticket, refusal),
             }
