@@ -7,7 +7,7 @@ use aft_store_aws::Mistake;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is wrong.
-    #[error("{url}: {problem}; the form is dynamodb://TABLE/PREFIX?endpoint=URL&region=R")]
+    #[error("store \"{url}\": {problem}; the form is dynamodb://TABLE/PREFIX?endpoint=URL&region=R")]
     Url {
         /// The URL, without what may be a secret.
         url: String,

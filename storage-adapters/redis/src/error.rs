@@ -5,7 +5,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is wrong.
-    #[error("{url}: {problem}; the form is redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N")]
+    #[error("store \"{url}\": {problem}; the form is redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N")]
     Url {
         /// The URL, without what may be a secret.
         url: String,
