@@ -42,6 +42,9 @@ pub trait Source: Send {
     /// Returns the next bytes; `None` at the end.
     fn next(&mut self) -> impl Future<Output = std::result::Result<Option<Bytes>, Self::Error>> + Send;
 
+    /// Gives each piece from here on a timeout of its own.
+    fn take_time(&mut self);
+
     /// Reads some of the rest, so that a client that sends the whole body before it reads can read
     /// the answer.
     fn skip(self) -> impl Future<Output = ()> + Send;
@@ -197,6 +200,9 @@ async fn replay<S: Source>(
     replayed: Replayed,
     mut value: Arriving<S>,
 ) -> std::result::Result<Outcome, StoreError<S::Error>> {
+    // The client may be on a slower line than at its first attempt, and must learn that it
+    // committed.
+    value.source.take_time();
     while value.next().await?.is_some() {}
     let theirs = caller.node().look_up(hash).await?.fingerprint;
     match (theirs, value.fingerprint()) {

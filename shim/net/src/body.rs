@@ -36,7 +36,11 @@ pub trait Budget: Send + Sync {
     /// Counts bytes that came in.
     fn charge(&self, bytes: usize);
 
-    /// Enlarges `share` for a body of `bytes`, which needs more memory while it is decoded.
+    /// Returns the memory for a body of `bytes` that is decoded after it was read, with the copies
+    /// that this takes.
+    fn with_copies(&self, bytes: usize) -> usize;
+
+    /// Enlarges `share` to `bytes` of memory.
     ///
     /// # Errors
     /// Returns the refusal if the budget has no room; then `share` is unchanged.
@@ -243,7 +247,11 @@ pub async fn start<B: Budget>(
         large.skip().await;
         return Err(error);
     }
-    reading.hold(bytes)?;
+    // Its size was not announced, so it takes its share late, and for itself alone: it is a value,
+    // and not decoded.
+    if bytes > SMALL_BYTES_MAX {
+        reading.budget.grow(&mut reading.share, bytes).map_err(BodyError::Refused)?;
+    }
     Ok(Started::Whole(Whole { bytes: first.concat().into(), share: reading.share }))
 }
 
@@ -268,6 +276,11 @@ impl<B: Budget> Large<B> {
         let reading = Reading { body: Body::empty(), limits, share: whole.share, budget };
         let (announced, first) = (Some(bytes), vec![whole.bytes]);
         Large { reading, first, announced, bytes, stretch: usize::MAX, in_stretch: 0, deadline: None }
+    }
+
+    /// Gives each piece from here on a timeout of its own: the bytes are read, and not stored.
+    pub fn take_time(&mut self) {
+        (self.stretch, self.deadline) = (1, None);
     }
 
     /// Returns the size that the client announced, in bytes.
@@ -397,6 +410,7 @@ impl<B: Budget> Reading<B> {
         if bytes <= SMALL_BYTES_MAX {
             return Ok(());
         }
+        let bytes = self.budget.with_copies(bytes);
         self.budget.grow(&mut self.share, bytes).map_err(BodyError::Refused)
     }
 }
@@ -413,4 +427,90 @@ async fn skip(body: &mut Body) {
     };
     // The time is bounded: a client that is slower may not be able to read the answer.
     let _ = tokio::time::timeout(SURPLUS_TIME_MAX, skip).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::unfold;
+
+    use super::*;
+
+    /// A budget of these bytes, which nobody gives back.
+    struct Fixed(usize);
+
+    impl Budget for Fixed {
+        type Share = usize;
+        type Refused = usize;
+
+        fn charge(&self, _: usize) {}
+
+        fn with_copies(&self, bytes: usize) -> usize {
+            2 * bytes
+        }
+
+        fn grow(&self, share: &mut Option<usize>, bytes: usize) -> Result<(), usize> {
+            if bytes > self.0 {
+                return Err(bytes);
+            }
+            *share = Some(bytes);
+            Ok(())
+        }
+    }
+
+    const TIMEOUT: Duration = Duration::from_millis(200);
+
+    fn limits() -> Limits {
+        Limits { what: "a value", bytes_max: 1 << 20, timeout: TIMEOUT }
+    }
+
+    /// A body of `count` pieces of 100 KiB, each after a pause.
+    fn slow(count: usize, pause: Duration) -> Body {
+        Body::from_stream(unfold(0, move |at| async move {
+            tokio::time::sleep(pause).await;
+            let piece = Ok::<_, std::io::Error>(Bytes::from(vec![7; 100 << 10]));
+            (at < count).then_some((piece, at + 1))
+        }))
+    }
+
+    async fn large(body: Body, whole_max: usize, stretch: usize) -> Box<Large<Fixed>> {
+        let headers = HeaderMap::new();
+        match start(Fixed(1 << 20), body, &headers, limits(), whole_max, stretch).await.unwrap() {
+            Started::Large(large) => large,
+            Started::Whole(whole) => panic!("{whole:?} is small"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_unknown_size_takes_memory_for_itself_and_an_announced_one_for_its_copies() {
+        let mut headers = HeaderMap::new();
+        for (announced, share) in [(false, 100 << 10), (true, 200 << 10)] {
+            if announced {
+                headers.insert(CONTENT_LENGTH, (100 << 10).into());
+            }
+            let body = slow(1, Duration::ZERO);
+            match start(Fixed(1 << 20), body, &headers, limits(), 256 << 10, 1).await.unwrap() {
+                Started::Whole(whole) => assert_eq!(whole.share, Some(share), "{announced}"),
+                Started::Large(large) => panic!("{large:?} is large"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stretch_has_one_timeout_unless_each_piece_takes_its_time() {
+        let pause = TIMEOUT / 2;
+        let mut one = large(slow(6, pause), 1, 1 << 20).await;
+        let ended = async {
+            while one.next().await?.is_some() {}
+            Ok::<_, BodyError<usize>>(())
+        }
+        .await;
+        assert!(matches!(ended, Err(BodyError::TooSlow { .. })), "{ended:?}");
+        let mut patient = large(slow(6, pause), 1, 1 << 20).await;
+        patient.take_time();
+        let mut bytes = 0;
+        while let Some(piece) = patient.next().await.unwrap() {
+            bytes += piece.len();
+        }
+        assert_eq!(bytes, 6 * (100 << 10));
+    }
 }

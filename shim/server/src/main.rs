@@ -89,7 +89,8 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
     match aft.command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Settings(_) => {
-            print!("{}", settings::render::file());
+            // The reader may have gone, as in a pipe to head.
+            let _ = std::io::stdout().write_all(settings::render::file().as_bytes());
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(arguments) => bench::demo(arguments).await,

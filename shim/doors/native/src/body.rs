@@ -27,8 +27,12 @@ impl aft_net::body::Budget for Budget {
         self.0.charge(bytes);
     }
 
+    fn with_copies(&self, bytes: usize) -> usize {
+        with_copies(bytes)
+    }
+
     fn grow(&self, share: &mut Option<Share>, bytes: usize) -> aft_desk::Result<()> {
-        self.0.grow(share, with_copies(bytes))
+        self.0.grow(share, bytes)
     }
 }
 
@@ -56,6 +60,10 @@ impl Source for Large {
 
     async fn next(&mut self) -> std::result::Result<Option<Bytes>, BodyError<Refused>> {
         self.0.next().await
+    }
+
+    fn take_time(&mut self) {
+        self.0.take_time();
     }
 
     async fn skip(self) {

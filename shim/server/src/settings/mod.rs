@@ -121,13 +121,16 @@ impl Settings {
                 return Err(wrong(section.span().start, &format!("{name} is a section: write [{name}]")));
             };
             for (key, value) in entries.iter() {
-                let put = match written(value.get_ref()) {
-                    Some(value) => self.put(name, key.get_ref(), &value),
-                    // `true`, a list or a table is of no kind.
-                    None => Err(match table::row(name, key.get_ref()) {
-                        Some(row) => format!("it must be {}", row.kind.expected()),
-                        None => "it must be a number or a text".to_owned(),
-                    }),
+                // A number may be in quotes, but text must be; `true`, a list or a table is of no
+                // kind.
+                let kind = table::row(name, key.get_ref()).map(|row| row.kind);
+                let is_text = matches!(value.get_ref(), DeValue::String(_));
+                let put = match (written(value.get_ref()), kind) {
+                    (Some(_), Some(kind)) if kind.is_quoted() && !is_text => {
+                        Err(format!("it must be {}, in quotes", kind.expected()))
+                    }
+                    (None, Some(kind)) => Err(format!("it must be {}", kind.expected())),
+                    (value, _) => self.put(name, key.get_ref(), &value.unwrap_or_default()),
                 };
                 put.map_err(|why| wrong(key.span().start, &format!("{name}.{}: {why}", key.get_ref())))?;
             }
@@ -298,6 +301,7 @@ mod tests {
         check("[server]\n", &[], &["aft.toml", "server"]);
         check("store = 'memory:'", &[], &["line 1", "below the line [serve]"]);
         check("[serve]\nmaintain = true", &[], &["serve.maintain", "on or off"]);
+        check("[serve]\nstore = 5", &[], &["serve.store", "in quotes"]);
         check("[node]\nindex_bytes_max = '256 MiB'", &[], &["256 MiB", "in bytes and without a unit"]);
         check("", &[("AFT_SERVE__STORE", "")], &["AFT_SERVE__STORE", "is empty"]);
         check("x", &[], &["aft.toml"]);
