@@ -86,6 +86,10 @@ pub struct NodeSettings {
     pub timeouts: StoreTimeouts,
 }
 
+/// The least time for which a read waits for the store, whatever the divisor of times: three calls
+/// to a slow one.
+const STORE_PATIENCE_MIN_MS: u64 = 250;
+
 impl NodeSettings {
     /// Returns the default settings for a store with these capabilities.
     pub fn new(store: &Capabilities) -> NodeSettings {
@@ -161,6 +165,9 @@ impl NodeSettings {
             // A time above zero stays at least at one millisecond, the clock's unit.
             *time = (*time).min(1).max(*time / self.time_divisor);
         }
+        // A store takes as long in tests: with less, a key of two versions could never be read.
+        core.store_patience_ms =
+            core.store_patience_ms.max(STORE_PATIENCE_MIN_MS.min(self.core.store_patience_ms));
         core.check().map_err(StartError::Settings)?;
         Ok(core)
     }
@@ -225,6 +232,7 @@ mod tests {
         let settings = NodeSettings { time_divisor: 1_000, ..settings() };
         let core = settings.scaled_core().unwrap();
         assert_eq!((core.retry_min_ms, core.commit_wait_max_ms), (1, 1));
+        assert_eq!(core.store_patience_ms, STORE_PATIENCE_MIN_MS, "stores are no faster in tests");
         let exclusive = NodeSettings { core: Settings::new(true, 0, true), ..settings };
         assert_eq!(exclusive.scaled_core().unwrap().grace_ms, 0);
     }
