@@ -262,7 +262,7 @@ async fn a_server_that_ignores_the_condition_of_a_create_is_rejected() {
         aft(&["serve", "--store", &url, "--listen", "127.0.0.1:0"], Some((access, secret)))
     });
     serving.await.expect("it does not panic").assert_refused(&[
-        "refused",
+        "rejected",
         "one create wins",
         "two requests with one ID",
     ]);
