@@ -7,11 +7,13 @@
 //! * [`simulate`] – the simulator in release mode: one seed, many seeds, or a number of minutes.
 //! * [`torture`] – the end-to-end `kill -9` loop, for a number of minutes.
 //!
-//! [`step`] runs a child process, and [`totals`] reads the results that test programs print.
+//! [`step`] runs a child process, [`programs`] runs test programs, and [`totals`] reads the results
+//! that they print.
 //! Nothing depends on this crate.
 
 mod ci;
 mod figures;
+mod programs;
 mod services;
 mod simulate;
 mod step;

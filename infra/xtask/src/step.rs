@@ -4,7 +4,7 @@
 //! is doing.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -35,6 +35,11 @@ pub(crate) fn root() -> PathBuf {
     here.ancestors().nth(2).expect("infra/xtask lies two folders below the root").to_owned()
 }
 
+/// Returns the folder that cargo builds in.
+pub(crate) fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// Returns a command that runs cargo with `arguments` in the workspace's root. It is the cargo that
 /// runs this program, if there is one.
 pub(crate) fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(arguments: I) -> Command {
@@ -59,23 +64,16 @@ pub(crate) fn replace(title: &str, mut command: Command) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs a step and calls `each_line` with every line of its standard output, which is also passed
-/// on.
-pub(crate) fn run_lines(title: &str, mut command: Command, mut each_line: impl FnMut(&str)) -> Outcome {
+/// Runs a step and calls `each_line` with every line of its standard output, which is not passed on.
+pub(crate) fn read_lines(title: &str, mut command: Command, mut each_line: impl FnMut(&str)) -> Outcome {
     heading(title, &command);
     let start = Instant::now();
     let ok = match command.stdout(Stdio::piped()).spawn() {
         Err(error) => cannot_start(&command, &error),
         Ok(mut child) => {
-            let mut lines = BufReader::new(child.stdout.take().expect("its standard output was piped"));
-            let mut line = Vec::new();
-            while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                let mut out = std::io::stdout().lock();
-                // A closed terminal is no reason to stop the tests: the exit status still reports
-                // the result.
-                let _ = out.write_all(&line).and_then(|()| out.flush());
-                each_line(String::from_utf8_lossy(&line).trim_end());
-                line.clear();
+            let lines = BufReader::new(child.stdout.take().expect("its standard output was piped"));
+            for line in lines.lines().map_while(Result::ok) {
+                each_line(&line);
             }
             child.wait().is_ok_and(|status| status.success())
         }

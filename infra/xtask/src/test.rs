@@ -1,11 +1,12 @@
 //! `cargo xtask test`: fetches the real servers that tests run against and builds the binary `aft`
 //! (the end-to-end tests start both), then runs every test of the workspace.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::services;
 use crate::step::{self, Outcome};
 use crate::totals::Totals;
+use crate::{programs, services};
 
 /// Runs every test; the last line printed is the totals.
 pub(crate) fn run() -> ExitCode {
@@ -22,9 +23,15 @@ pub(crate) fn steps() -> (Vec<Outcome>, Totals) {
     let built = build.ok;
     let mut steps = vec![fetch, build];
     if built {
-        // `--no-fail-fast`: one failing test program must not hide the results of the others.
-        let command = step::cargo(["test", "--workspace", "--locked", "--no-fail-fast"]);
-        steps.push(step::run_lines("Run every test", command, |line| totals.read(line)));
+        let (build, programs) = programs::build();
+        steps.extend([build, programs::run(programs, &mut totals)]);
+        let examples = step::cargo(["test", "--workspace", "--locked", "--no-fail-fast", "--doc", "--quiet"]);
+        steps.push(step::read_lines("Run the examples in docs", examples, |line| {
+            // A closed terminal is no reason to stop the tests: the exit status still reports the
+            // result.
+            let _ = writeln!(io::stdout(), "{line}");
+            totals.read(line);
+        }));
     }
     // A program that did not compile, or that died without a result line, has counted no failure:
     // count one, so that the totals never claim success.

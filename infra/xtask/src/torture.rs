@@ -19,8 +19,7 @@ pub(crate) struct Arguments {
 
 /// Builds the binary, and runs the tests against it.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| step::root().join("target"), Into::into);
-    let binary = step::root().join(target).join("release/aft");
+    let binary = step::target().join("release/aft");
     let build = step::run(
         "Build the binary aft in release",
         step::cargo(["build", "--release", "--locked", "--package", "aft"]),
