@@ -44,10 +44,6 @@ pub trait Source: Send {
 
     /// Gives each piece from here on a timeout of its own.
     fn take_time(&mut self);
-
-    /// Reads some of the rest, so that a client that sends the whole body before it reads can read
-    /// the answer.
-    fn skip(self) -> impl Future<Output = ()> + Send;
 }
 
 /// A value that was not stored.
@@ -126,26 +122,12 @@ impl Stored {
 /// Stores a value of an open transaction as it arrives.
 ///
 /// # Errors
-/// Returns the reason why not all of it was stored; then some of the rest was skipped.
+/// Returns the reason why not all of it was stored.
 pub async fn store<S: Source>(
     caller: &Caller,
     attempt: AttemptId,
     mut value: Arriving<S>,
 ) -> std::result::Result<Stored, StoreError<S::Error>> {
-    match store_parts(caller, attempt, &mut value).await {
-        Ok((blob, size)) => Ok(Stored { blob, size, fingerprint: value.fingerprint() }),
-        Err(error) => {
-            value.source.skip().await;
-            Err(error)
-        }
-    }
-}
-
-async fn store_parts<S: Source>(
-    caller: &Caller,
-    attempt: AttemptId,
-    value: &mut Arriving<S>,
-) -> std::result::Result<(BlobRef, u64), StoreError<S::Error>> {
     let held = UPLOAD_PARTS_HELD * caller.node().part_bytes();
     // A value smaller than the parts in memory needs room for its pieces and for the copy.
     let announced = value.source.announced();
@@ -154,7 +136,8 @@ async fn store_parts<S: Source>(
     while let Some(piece) = value.next().await? {
         upload.push(piece).await?;
     }
-    Ok(upload.finish().await?)
+    let (blob, size) = upload.finish().await?;
+    Ok(Stored { blob, size, fingerprint: value.fingerprint() })
 }
 
 impl Ready {
@@ -177,10 +160,7 @@ impl Ready {
             Ok(Begun::Open { .. }) => {}
             Ok(Begun::Replayed(replayed)) => return replay(caller, hash, replayed, value).await,
             Ok(begun) => panic!("an empty opening was answered {begun:?}"),
-            Err(refusal) => {
-                value.source.skip().await;
-                return Err(refusal.into());
-            }
+            Err(refusal) => return Err(refusal.into()),
         }
         // From here on, an error drops `held`, which aborts the transaction.
         let stored = store(caller, attempt, value).await?;

@@ -6,12 +6,13 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, Request};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -90,7 +91,15 @@ pub struct Limits {
 
 /// The part of a request's body that its handler has left.
 #[derive(Clone)]
-pub struct Rest(Arc<Mutex<Body>>);
+pub struct Rest(Arc<Lent>);
+
+struct Lent {
+    body: Mutex<Body>,
+    /// True if the client sends the body only after `100 Continue`, which the first read sends.
+    on_demand: bool,
+    /// True once the handler has begun to read.
+    begun: AtomicBool,
+}
 
 /// Splits off a handle with which the rest of a request's body can be read after its handler. A
 /// body that fits into the sockets' buffers is left alone.
@@ -100,19 +109,34 @@ pub fn lend(request: Request<Body>) -> (Request<Body>, Option<Rest>) {
         return (request, None);
     }
     let (head, body) = request.into_parts();
-    let rest = Rest(Arc::new(Mutex::new(body)));
+    let on_demand = head.headers.contains_key(EXPECT);
+    let rest = Rest(Arc::new(Lent { body: Mutex::new(body), on_demand, begun: AtomicBool::new(false) }));
     (Request::from_parts(head, Body::new(rest.clone())), Some(rest))
 }
 
 impl Rest {
     /// Reads some of the rest, so that a client that sends the whole body before it reads can read
-    /// the answer.
+    /// the answer. A client that still waits for `100 Continue` sends nothing, and needs none.
     pub async fn skip(self) {
-        skip(&mut Body::new(self)).await;
+        if self.0.on_demand && !self.0.begun.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut body = Body::new(self);
+        let skip = async {
+            let mut skipped = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                skipped += frame.data_ref().map_or(0, Bytes::len);
+                if skipped > SURPLUS_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        // The time is bounded: a client that is slower may not be able to read the answer.
+        let _ = tokio::time::timeout(SURPLUS_TIME_MAX, skip).await;
     }
 
     fn body(&self) -> MutexGuard<'_, Body> {
-        self.0.lock().expect("nothing panics while it holds the body")
+        self.0.body.lock().expect("nothing panics while it holds the body")
     }
 }
 
@@ -124,6 +148,7 @@ impl HttpBody for Rest {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.0.begun.store(true, Ordering::Relaxed);
         Pin::new(&mut *self.body()).poll_frame(cx)
     }
 
@@ -230,10 +255,7 @@ pub async fn start<B: Budget>(
     };
     let (mut first, bytes) = match tokio::time::timeout(limits.timeout, begun).await {
         Ok(Ok(begun)) => begun,
-        Ok(Err(error)) => {
-            reading.skip_after(&error).await;
-            return Err(error);
-        }
+        Ok(Err(error)) => return Err(error),
         Err(_) => return Err(reading.too_slow()),
     };
     // A large body: the pieces read so far are given out first, from the end of the reversed list.
@@ -243,9 +265,7 @@ pub async fn start<B: Budget>(
         if bytes <= limits.bytes_max {
             return Ok(Started::Large(Box::new(large)));
         }
-        let error = large.reading.check(bytes).expect_err("it is larger than it may be");
-        large.skip().await;
-        return Err(error);
+        return Err(large.reading.check(bytes).expect_err("it is larger than it may be"));
     }
     // Its size was not announced, so it takes its share late, and for itself alone: it is a value,
     // and not decoded.
@@ -315,12 +335,6 @@ impl<B: Budget> Large<B> {
         }
         Ok(frame)
     }
-
-    /// Reads some of the rest, so that a client that sends the whole body before it reads can read
-    /// the answer.
-    pub async fn skip(mut self) {
-        skip(&mut self.reading.body).await;
-    }
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {
@@ -339,10 +353,7 @@ impl<B: Budget> Reading<B> {
     async fn read(mut self, headers: &HeaderMap) -> Result<Whole<B>, BodyError<B::Refused>> {
         match tokio::time::timeout(self.limits.timeout, self.whole(headers)).await {
             Ok(Ok(bytes)) => Ok(Whole { bytes, share: self.share }),
-            Ok(Err(error)) => {
-                self.skip_after(&error).await;
-                Err(error)
-            }
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(self.too_slow()),
         }
     }
@@ -399,12 +410,6 @@ impl<B: Budget> Reading<B> {
         BodyError::TooSlow { what: self.limits.what, timeout: self.limits.timeout }
     }
 
-    async fn skip_after(&mut self, error: &BodyError<B::Refused>) {
-        if matches!(error, BodyError::TooLarge { .. } | BodyError::Refused(_)) {
-            skip(&mut self.body).await;
-        }
-    }
-
     /// Takes the share for `bytes`. Small bodies need none, and are copied as small ones.
     fn hold(&mut self, bytes: usize) -> Result<(), BodyError<B::Refused>> {
         if bytes <= SMALL_BYTES_MAX {
@@ -413,20 +418,6 @@ impl<B: Budget> Reading<B> {
         let bytes = self.budget.with_copies(bytes);
         self.budget.grow(&mut self.share, bytes).map_err(BodyError::Refused)
     }
-}
-
-async fn skip(body: &mut Body) {
-    let skip = async {
-        let mut skipped = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            skipped += frame.data_ref().map_or(0, Bytes::len);
-            if skipped > SURPLUS_BYTES_MAX {
-                return;
-            }
-        }
-    };
-    // The time is bounded: a client that is slower may not be able to read the answer.
-    let _ = tokio::time::timeout(SURPLUS_TIME_MAX, skip).await;
 }
 
 #[cfg(test)]
