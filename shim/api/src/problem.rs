@@ -159,6 +159,8 @@ codes! {
     HeadersTooLarge = "headers_too_large", 431, Invalid, "The call's headers exceed a limit";
     /// The call does not accept the body's content type.
     UnsupportedMediaType = "unsupported_media_type", 415, Invalid, "The body's content type is not supported";
+    /// The body has a transfer encoding other than chunked.
+    UnsupportedTransferEncoding = "unsupported_transfer_encoding", 501, Invalid, "The body's transfer encoding is not supported";
     /// The body did not arrive in time.
     BodyTimeout = "body_timeout", 408, Retry, "The body did not arrive in time";
     /// The path exists, but not for this method.

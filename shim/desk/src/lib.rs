@@ -79,6 +79,11 @@ impl Desk {
         &self.node
     }
 
+    /// Returns true if there are no credentials: every caller has every right.
+    pub fn is_open(&self) -> bool {
+        self.access.is_open()
+    }
+
     /// Returns the bounds.
     pub fn settings(&self) -> &Settings {
         &self.settings

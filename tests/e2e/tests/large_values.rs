@@ -40,7 +40,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 fn send(address: SocketAddr, key: &str, announced: u64, pieces: u64) -> TcpStream {
     let mut stream = connect(address);
     let head = format!(
-        "PUT /v1/keys/{key} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {announced}\r\n\r\n"
+        "PUT /v1/keys/{key} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {announced}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("the server reads");
     for number in 0..pieces {
@@ -73,7 +73,7 @@ fn put(address: SocketAddr, key: &str, bytes: u64) {
 fn check(address: SocketAddr, key: &str, from: u64, to: u64) {
     let mut stream = connect(address);
     let request = format!(
-        "GET /v1/keys/{key} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nrange: bytes={from}-{}\r\n\r\n",
+        "GET /v1/keys/{key} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nrange: bytes={from}-{}\r\n\r\n",
         to - 1
     );
     stream.write_all(request.as_bytes()).expect("the server reads");

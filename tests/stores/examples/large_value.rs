@@ -117,7 +117,7 @@ async fn get_plain(sdk: &Client, bucket: &str, bytes: u64) {
 fn put_shim(address: &str, path: &std::path::Path, bytes: u64) {
     let mut stream = TcpStream::connect(address).expect("aft serve listens");
     let head = format!(
-        "PUT /v1/keys/large HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {bytes}\r\n\r\n"
+        "PUT /v1/keys/large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {bytes}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("the server reads");
     let mut file = std::fs::File::open(path).expect("the file is there");
@@ -130,7 +130,7 @@ fn put_shim(address: &str, path: &std::path::Path, bytes: u64) {
 fn get_shim(address: &str, bytes: u64) {
     let mut stream = TcpStream::connect(address).expect("aft serve listens");
     stream
-        .write_all(b"GET /v1/keys/large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /v1/keys/large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .expect("the server reads");
     let mut reader = BufReader::with_capacity(MIB as usize, stream);
     let (status, len) = answer(&mut reader);

@@ -65,10 +65,6 @@ impl Source for Large {
     fn take_time(&mut self) {
         self.0.take_time();
     }
-
-    async fn skip(self) {
-        self.0.skip().await;
-    }
 }
 
 /// A decoded call.
@@ -88,26 +84,29 @@ pub(crate) async fn message<T: RequestBody>(caller: &Caller, request: Request<Bo
         timeout: caller.door().net.body_timeout,
     };
     let whole = aft_net::body::read(caller.budget(), body, &head.headers, limits).await?;
-    // The type is checked after the body is read, because an empty body may have any type.
-    let format = match head.headers.get(CONTENT_TYPE) {
-        None => Format::Json,
-        Some(text) => match text.to_str().ok().and_then(Format::of_content_type) {
-            Some(format) => format,
-            // `curl -d` sends this type with any body. A real form would fail to decode as JSON.
-            None if text == "application/x-www-form-urlencoded" => Format::Json,
-            None if whole.bytes.is_empty() => Format::Json,
-            None => {
-                return Err(Failure::new(
-                    Code::UnsupportedMediaType,
-                    format!(
-                        "the body has the content type {:?}, but this call accepts only {} and {}",
-                        crate::path::excerpt(&String::from_utf8_lossy(text.as_bytes())),
-                        Format::Json.content_type(),
-                        Format::Protobuf.content_type()
-                    ),
-                ));
-            }
-        },
+    // The type is checked after the body is read, because an empty body may have any type. A body
+    // with another type, or with none, may be the form of a web page, so it is not taken for JSON.
+    let text = head.headers.get(CONTENT_TYPE);
+    let format = match text.and_then(|text| text.to_str().ok()).and_then(Format::of_content_type) {
+        Some(format) => format,
+        None if whole.bytes.is_empty() => Format::Json,
+        None => {
+            let found = match text {
+                None => "no content type".to_owned(),
+                Some(text) => {
+                    let text = String::from_utf8_lossy(text.as_bytes());
+                    format!("the content type {:?}", crate::path::excerpt(&text))
+                }
+            };
+            return Err(Failure::new(
+                Code::UnsupportedMediaType,
+                format!(
+                    "the body has {found}, but this call takes only {} and {}: send one of them in the header Content-Type (curl: --json instead of -d)",
+                    Format::Json.content_type(),
+                    Format::Protobuf.content_type()
+                ),
+            ));
+        }
     };
     let message = format.decode_request(&whole.bytes)?;
     Ok(Call { message, reply: accepted(&head.headers).unwrap_or(format), _share: whole.share })

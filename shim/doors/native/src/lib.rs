@@ -25,10 +25,12 @@
 
 mod auth;
 mod body;
+mod browser;
 mod caller;
 mod calls;
 mod failure;
 mod meters;
+mod names_in_query;
 mod openapi;
 mod path;
 mod router;

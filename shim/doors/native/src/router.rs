@@ -1,5 +1,5 @@
-//! The API's routes, and the layer around every call: the limit of its headers, a span, the
-//! metrics.
+//! The API's routes, and the layer around every call: the checks of its head, a span, the metrics,
+//! the headers that every answer has.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,17 +11,20 @@ use aft_net::body::lend;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, State};
-use axum::http::{Method, Request};
+use axum::http::header::{CACHE_CONTROL, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, Request};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use metrics::{counter, histogram};
 use tokio::net::TcpListener;
+use tower::ServiceExt as _;
 use tracing::{Instrument as _, debug_span};
 
 use crate::calls::{keys, listing, one_operation, requests, results, status, transactions};
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
 use crate::meters::Meters;
+use crate::{browser, names_in_query};
 
 /// The native door: the parts that its handlers share.
 #[derive(Debug)]
@@ -84,6 +87,17 @@ type Routes = Router<Arc<Door>>;
 
 /// Makes the API as a service.
 pub fn router(door: Arc<Door>) -> Router {
+    // A name in the query goes to the path before the routes are matched.
+    let named = routes(door).map_request(|mut request: Request<Body>| {
+        if let Some(uri) = names_in_query::in_path(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        request
+    });
+    Router::new().fallback_service(named)
+}
+
+fn routes(door: Arc<Door>) -> Router {
     let in_transaction = || get(keys::read).put(keys::write).delete(keys::delete);
     let alone = || get(one_operation::read).put(one_operation::write).delete(one_operation::delete);
     Routes::new()
@@ -146,10 +160,8 @@ async fn around(State(door): State<Arc<Door>>, request: Request<Body>, next: Nex
         transaction = tracing::field::Empty,
         request = tracing::field::Empty
     );
-    let header_bytes = aft_net::header_bytes(request.headers());
-    let limit = door.net.header_bytes_max;
-    let response = if header_bytes > limit {
-        Failure::beyond(Code::HeadersTooLarge, "a call's headers", limit, header_bytes).into_response()
+    let mut response = if let Err(failure) = check_head(&door, &request) {
+        failure.into_response()
     } else {
         // If the handler fails early, the rest of the body is read, so that the client can read the
         // answer.
@@ -160,12 +172,42 @@ async fn around(State(door): State<Arc<Door>>, request: Request<Body>, next: Nex
         }
         response
     };
+    // A value may be a page that somebody else wrote, and no answer holds for a second call.
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = status_label(response.status().as_u16());
     let route_label = route_label.to_owned();
     counter!("aft_http_requests_total", "route" => route_label.clone(), "method" => method, "status" => status).increment(1);
     histogram!("aft_http_request_seconds", "route" => route_label, "method" => method)
         .record(since.elapsed());
     response
+}
+
+/// Checks the parts of a call's head that do not depend on its route.
+fn check_head(door: &Door, request: &Request<Body>) -> Result<()> {
+    let headers = request.headers();
+    let (limit, bytes) = (door.net.header_bytes_max, aft_net::header_bytes(headers));
+    if bytes > limit {
+        return Err(Failure::beyond(Code::HeadersTooLarge, "a call's headers", limit, bytes));
+    }
+    browser::check_one_host(request.version(), headers)?;
+    // The HTTP library takes `gzip, chunked` for `chunked`, and would pass on compressed bytes.
+    if let Some(coding) = headers.get_all(TRANSFER_ENCODING).iter().find(|coding| !is_chunked(coding)) {
+        let coding = String::from_utf8_lossy(coding.as_bytes());
+        return Err(Failure::new(
+            Code::UnsupportedTransferEncoding,
+            format!(
+                "the body has the transfer encoding {:?}: only chunked is supported",
+                crate::path::excerpt(&coding)
+            ),
+        ));
+    }
+    if door.desk.is_open() { browser::check(request.uri(), headers) } else { Ok(()) }
+}
+
+fn is_chunked(coding: &HeaderValue) -> bool {
+    coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
 fn method_label(method: &Method) -> &'static str {
@@ -199,6 +241,7 @@ fn status_label(status: u16) -> &'static str {
         (422, "422"),
         (429, "429"),
         (431, "431"),
+        (501, "501"),
         (503, "503"),
     ];
     TEXTS.iter().find(|(number, _)| *number == status).map_or("other", |(_, text)| text)

@@ -329,7 +329,7 @@ fn begin_upload(address: SocketAddr, piece: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out can be set");
     let head = format!(
-        "PUT /v1/keys/large HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {LARGE_BYTES}\r\n\r\n"
+        "PUT /v1/keys/large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {LARGE_BYTES}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("the server reads");
     for _ in 0..PIECES / 2 {

@@ -32,6 +32,8 @@ use crate::calls::call::header_value;
 use crate::calls::values::{attributes, version_text};
 use crate::failure::{Failure, Result};
 
+/// The content type that curl sends if it is given none.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// The content type of a value that was written without one.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -63,6 +65,8 @@ impl Incoming {
     ) -> Result<Incoming> {
         let (head, body) = request.into_parts();
         let content_type = match head.headers.get(CONTENT_TYPE) {
+            // curl sends this type with any `--data`, so it says nothing about the value.
+            Some(text) if text == FORM => None,
             Some(text) => Some(
                 text.to_str()
                     .map_err(|_| Failure::invalid("the header Content-Type is not ASCII"))?

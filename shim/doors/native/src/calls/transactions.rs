@@ -47,6 +47,11 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
             "execute always commits: leave commit out, or open a transaction with POST /v1/transactions",
         ));
     }
+    if whole && begin.ops.is_empty() && begin.request_id.is_none() {
+        return Err(Failure::invalid(
+            "the call has no operations and no request ID, so there is nothing to commit: give it ops",
+        ));
+    }
     let commits = whole || begin.commit == Some(true);
     let commit = commit_args(caller, commits, begin.result, None)?;
     // A call that is the whole transaction of a request is its own fingerprint, unless it gives

@@ -26,8 +26,8 @@ async fn malformed_bodies_name_the_position() {
     check(r#"{"ops": [{"put": "k", "value": "!!"}]}"#, Some(34), "not base64").await;
     check(r#"{"commit": false}"#, None, "always commits").await;
     check(r#"{"request_id": ""}"#, None, "at least one byte").await;
-    check(r#"{"scope": "s"}"#, None, "needs a request ID").await;
-    check(r#"{"session": "nonsense"}"#, None, "session token").await;
+    check(r#"{"scope": "s", "ops": [{"get": "k"}]}"#, None, "needs a request ID").await;
+    check(r#"{"session": "nonsense", "ops": [{"get": "k"}]}"#, None, "session token").await;
     // A list is not a call, not even an empty one.
     let t = server.open().await;
     let in_transaction = ["batch", "commit"].map(|call| format!("/v1/transactions/{t}/{call}"));
@@ -360,7 +360,8 @@ async fn a_client_that_disconnects_leaves_a_whole_transaction_or_none() {
     let body = r#"{"request_id": "gone", "ops": [{"put": "a", "text": "1"}, {"put": "b", "text": "1"}]}"#;
     for cut in [body.len() - 10, body.len()] {
         let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
-        let head = format!("POST /v1/execute HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("POST /v1/execute HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(&body.as_bytes()[..cut]).await.unwrap();
         drop(socket);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::support::{Answer, Server};
 
 /// Makes a credential whose token is `token of NAME`.
-fn credential(name: &str, rights: &[Right]) -> Credential {
+pub(crate) fn credential(name: &str, rights: &[Right]) -> Credential {
     Credential {
         name: name.into(),
         tokens: vec![TokenHash::of(format!("token of {name}").as_bytes())],
@@ -38,7 +38,7 @@ fn tenants() -> Vec<Credential> {
     ]
 }
 
-async fn start(credentials: Vec<Credential>) -> (Server, Arc<Access>) {
+pub(crate) async fn start(credentials: Vec<Credential>) -> (Server, Arc<Access>) {
     over(MemoryStore::new(), credentials).await
 }
 
@@ -157,10 +157,15 @@ async fn every_route_needs_its_right() {
                 &[([true, false, false], "")]
             }
             ("PUT" | "DELETE", _) => &[([false, true, false], "x")],
-            ("POST", "/v1/transactions" | "/v1/execute") => &[
+            ("POST", "/v1/transactions") => &[
                 ([true, false, false], ops_get),
                 ([false, true, false], ops_put),
                 ([true, true, false], "{}"),
+                ([false, true, false], r#"{"request_id": "some"}"#),
+            ],
+            ("POST", "/v1/execute") => &[
+                ([true, false, false], ops_get),
+                ([false, true, false], ops_put),
                 ([false, true, false], r#"{"request_id": "some"}"#),
             ],
             ("POST", "/v1/transactions/{transaction}/batch") => &[

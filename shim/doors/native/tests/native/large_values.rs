@@ -71,7 +71,7 @@ async fn comes_and_goes(server: Server) {
 async fn put_chunked(server: &Server, path: &str, headers: &[(&str, &str)], value: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
     let headers: String = headers.iter().map(|(name, text)| format!("{name}: {text}\r\n")).collect();
-    let head = format!("PUT {path} HTTP/1.1\r\nhost: x\r\n{headers}connection: close\r\n\r\n");
+    let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("the server reads and answers");
     for piece in value.chunks(70_001) {
         stream
@@ -159,7 +159,7 @@ async fn an_upload_that_breaks_off_has_no_effect() {
     let t = server.open().await;
     for path in ["/v1/keys/k".to_owned(), format!("/v1/transactions/{t}/keys/k")] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let head = format!("PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {LARGE_BYTES}\r\n\r\n");
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {LARGE_BYTES}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(&value(6, PART_BYTES + 1)).await.unwrap();
         drop(stream);
@@ -184,7 +184,7 @@ async fn parts(store: &MemoryStore) -> Vec<Name> {
 async fn read_to_end(server: &Server, path: &str, range: Option<&str>) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
     let range = range.map_or(String::new(), |range| format!("range: {range}\r\n"));
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{range}connection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{range}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("the server reads");
     let mut answer = Vec::new();
     // A reset counts as an end.

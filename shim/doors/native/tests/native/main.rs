@@ -12,3 +12,4 @@ mod stalled_readers;
 mod support;
 mod tls;
 mod walk;
+mod web_pages;

@@ -45,7 +45,10 @@ async fn connect(server: &Server) -> TcpStream {
 /// Requests the value, and reads only the status of the answer.
 async fn stalled_reader(server: &Server) -> TcpStream {
     let mut stream = connect(server).await;
-    stream.write_all(b"GET /v1/keys/large HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
+    stream
+        .write_all(b"GET /v1/keys/large HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .expect("the server reads");
     let mut status = [0; 12];
     stream.read_exact(&mut status).await.expect("the server answers");
     assert_eq!(&status, b"HTTP/1.1 200");

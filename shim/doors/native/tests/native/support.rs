@@ -101,7 +101,13 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into())).expect("tests make valid requests");
+        // A body of a POST is JSON unless the test says otherwise.
+        let body = body.into();
+        let typed = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        if method == "POST" && !typed && !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(Full::new(body)).expect("tests make valid requests");
         let answer = async {
             let (head, body) = self.client.request(request).await.expect("the server answers").into_parts();
             let body = body.collect().await.expect("the answer is whole").to_bytes();

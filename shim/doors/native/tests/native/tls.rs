@@ -190,7 +190,7 @@ async fn connections_without_tls_or_too_slow_are_dropped() {
         assert!(since.elapsed() >= least, "{:?}", since.elapsed());
     };
     let tcp = async || TcpStream::connect(server.address).await.unwrap();
-    let call = b"GET /v1/keys/a HTTP/1.1\r\nhost: x\r\nauthorization: Bearer shop\r\n\r\n";
+    let call = b"GET /v1/keys/a HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer shop\r\n\r\n";
     dropped(tcp().await, call, Duration::ZERO).await;
     // No bytes, and a part of a ClientHello.
     let silent = Duration::from_millis(400);
