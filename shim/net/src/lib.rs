@@ -9,6 +9,8 @@
 //!
 //! * [`serve`] (`listener`) – accepts connections until it is stopped, then finishes the calls in
 //!   flight. [`Settings`] – every bound, with its reason.
+//! * `places` – the bounds on connections, for all peers and for one, and the one that leaves if
+//!   they run out.
 //! * [`Tls`], [`TlsMaterial`], [`Peer`] (`tls`) – certificates, replaced while connections stay
 //!   open.
 //! * [`body`] – request bodies within a size, a time and a budget for all; the rest of a rejected
@@ -21,6 +23,7 @@
 
 pub mod body;
 mod listener;
+mod places;
 pub mod reply;
 mod settings;
 mod stall;

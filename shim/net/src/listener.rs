@@ -13,14 +13,13 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use metrics::gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use crate::places::{Place, Places};
 use crate::reply::Progress;
 use crate::settings::Settings;
 use crate::stall::Impatient;
@@ -59,8 +58,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = std::pin::pin!(stop);
-    let places = Arc::new(Semaphore::new(settings.connections_max));
-    let graceful = GracefulShutdown::new();
+    let places = Places::new(settings.connections_max, settings.connections_per_peer_max);
     let server = server(settings);
     loop {
         let accepted = tokio::select! {
@@ -71,34 +69,36 @@ pub async fn serve(
         let Some((stream, place)) = accepted else { continue };
         let first_bytes = settings.header_timeout;
         let stall = settings.reply_stall_timeout;
-        let (tls, watcher) = (tls.clone(), graceful.watcher());
-        let (router, server) = (router.clone(), server.clone());
+        let (tls, router, server) = (tls.clone(), router.clone(), server.clone());
         tokio::spawn(async move {
-            gauge!("aft_http_connections").increment(1.0);
-            match tls {
-                // The server's own timers start only with the first bytes of HTTP, so a silent
-                // connection is dropped here: its place would be lost.
-                None if speaks_within(&stream, first_bytes).await => {
-                    let line = Line { router, server, stall, peer: None };
-                    line.serve(Impatient::new(stream, stall), watcher).await;
-                }
-                None => {}
-                Some(tls) => match tls.accept(stream, stall, first_bytes).await {
-                    Ok(Accepted { stream, http2, peer }) => {
-                        let server = if http2 { server.http2_only() } else { server.http1_only() };
-                        Line { router, server, stall, peer }.serve(stream, watcher).await;
+            let served = async {
+                match tls {
+                    // The server's own timers start only with the first bytes of HTTP, so a silent
+                    // connection is dropped here: its place would be lost.
+                    None if speaks_within(&stream, first_bytes).await => {
+                        let line = Line { router, server, stall, peer: None, place: &place };
+                        line.serve(Impatient::new(stream, stall)).await;
                     }
-                    Err(why) => debug!("a connection ended during the TLS handshake: {why}"),
-                },
+                    None => {}
+                    Some(tls) => match tls.accept(stream, stall, first_bytes).await {
+                        Ok(Accepted { stream, http2, peer }) => {
+                            let server = if http2 { server.http2_only() } else { server.http1_only() };
+                            Line { router, server, stall, peer, place: &place }.serve(stream).await;
+                        }
+                        Err(why) => debug!("a connection ended during the TLS handshake: {why}"),
+                    },
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = place.cut() => debug!("a connection without a call is closed to make room"),
             }
-            gauge!("aft_http_connections").decrement(1.0);
-            drop(place);
         });
     }
     // Connections that arrive from now on are refused by the kernel.
     drop(listener);
     let timeout = settings.stop_timeout;
-    if tokio::time::timeout(timeout, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(timeout, places.empty()).await.is_err() {
         warn!(
             "calls were still in flight {} s after the stop: their connections are closed",
             timeout.as_secs()
@@ -107,34 +107,49 @@ pub async fn serve(
 }
 
 /// A connection, with the parts that serve it.
-struct Line {
+struct Line<'p> {
     router: Router,
     server: Builder<TokioExecutor>,
     stall: Duration,
     peer: Option<Peer>,
+    place: &'p Place,
 }
 
-impl Line {
-    async fn serve<S>(self, stream: S, watcher: Watcher)
+impl Line<'_> {
+    async fn serve<S>(self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Line { router, server, stall, peer } = self;
+        let Line { router, server, stall, peer, place } = self;
         let cut = Arc::new(Notify::new());
         let service = service_fn(|mut request: Request<Incoming>| {
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());
             }
-            call(router.clone(), request, stall, cut.clone())
-        });
-        let connection = watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned());
-        tokio::select! {
-            ended = connection => {
-                if let Err(why) = ended {
-                    debug!("a connection ended: {why}");
-                }
+            let in_call = place.call();
+            let answered = call(router.clone(), request, stall, cut.clone());
+            async move {
+                let answer = answered.await;
+                drop(in_call);
+                answer
             }
-            () = cut.notified() => debug!("a connection is closed: its peer read nothing of a large reply in time"),
+        });
+        let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(why) = ended {
+                        debug!("a connection ended: {why}");
+                    }
+                    return;
+                }
+                () = cut.notified() => {
+                    debug!("a connection is closed: its peer read nothing of a large reply in time");
+                    return;
+                }
+                // An idle connection ends at once, another one after its calls in flight.
+                () = place.leave() => connection.as_mut().graceful_shutdown(),
+            }
         }
     }
 }
@@ -179,17 +194,15 @@ async fn speaks_within(stream: &TcpStream, limit: Duration) -> bool {
     tokio::time::timeout(limit, enough).await.unwrap_or(false)
 }
 
-/// Accepts the next connection, once there is a place for it; `None` if the accept failed.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+/// Accepts the next connection, and waits for a place for it; `None` if the accept failed, or if the
+/// peer has too many connections.
+async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, Place)> {
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // Answers are complete when they are written, so waiting for more bytes would only
             // delay them. If the option cannot be set, they are delayed.
             let _ = stream.set_nodelay(true);
+            let place = places.take(peer.ip().to_canonical()).await?;
             Some((stream, place))
         }
         Err(why) => {

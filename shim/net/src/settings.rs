@@ -5,8 +5,11 @@ use std::time::Duration;
 /// The settings of a listener and of the bodies on its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The number of connections at once; more wait in the kernel's queue. Each costs some 20 KiB.
+    /// The number of connections at once. If all are taken, the one that has been idle for longest
+    /// makes room; if all are in use, more wait in the kernel's queue. Each costs some 20 KiB.
     pub connections_max: usize,
+    /// The number of connections at once from one peer address: no one address takes all places.
+    pub connections_per_peer_max: usize,
     /// The bytes of all header names and values of a call. Room for a session token, a long request
     /// ID and a proxy's additions.
     pub header_bytes_max: usize,
@@ -27,6 +30,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             connections_max: 4_096,
+            connections_per_peer_max: 3_072,
             header_bytes_max: 16 << 10,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),

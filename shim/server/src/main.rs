@@ -15,6 +15,7 @@ mod bench;
 mod check;
 mod commands;
 mod credentials;
+mod descriptors;
 mod entry;
 mod logging;
 mod maintain;

@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::commands::{ServeArguments, Switch};
+use crate::descriptors::Descriptors;
 use crate::entry::Entry;
 use crate::settings::Settings;
 use crate::settings::table::Components;
@@ -84,6 +85,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
             "--nodes {nodes} is not possible on {url}: one process holds this store, and a single node must know of every commit there; leave --nodes out, or use a store that several servers may share (s3:, dynamodb:, redis:)"
         ));
     }
+    Descriptors::raise()?.bound(&mut components.net);
     let store = stores::open_with(url, &components).await?;
     // The URL to show from here on, since the given one may contain a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };

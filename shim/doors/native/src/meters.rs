@@ -42,6 +42,10 @@ impl Meters {
                 );
                 describe_gauge!("aft_http_connections", "Open connections");
                 describe_counter!(
+                    "aft_http_connections_closed_total",
+                    "Connections closed to make room, by reason (idle, or peer: its address had too many in use)"
+                );
+                describe_counter!(
                     "aft_http_unauthorized_total",
                     "Calls rejected because of their credential (missing, malformed, unknown, certificate, expired) or of what it does not allow (right, prefix)"
                 );

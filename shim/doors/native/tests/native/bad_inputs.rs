@@ -462,3 +462,34 @@ async fn silent_connections_give_their_places_back() {
         tokio::time::timeout(std::time::Duration::from_secs(20), call).await.expect("a place is free");
     assert!(answer.status.is_success());
 }
+
+/// Goal: connections that are open and send nothing more keep nobody out. Method: more of them than
+/// there are places, half with a whole call and half with the begin of one, all kept open.
+#[tokio::test]
+async fn idle_connections_keep_nobody_out() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const PLACES: usize = 20;
+    let server = Server::with(|_, doors| {
+        doors.net.connections_max = PLACES;
+        doors.net.connections_per_peer_max = PLACES;
+    })
+    .await;
+    let mut idle = Vec::new();
+    for nth in 0..2 * PLACES {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.expect("the kernel accepts");
+        if nth % 2 == 0 {
+            let mut answer = [0; 512];
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it is open");
+            let answered = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read(&mut answer));
+            assert!(answered.await.expect("an idle one makes room").expect("it is open") > 0);
+        } else {
+            stream.write_all(b"GET / HTTP/1.1\r\n").await.expect("it is open");
+        }
+        idle.push(stream);
+    }
+    for path in ["/healthz", "/readyz", "/v1/keys/a"] {
+        let call = server.call("GET", path, &[], "");
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), call).await;
+        assert!(answer.expect("an idle one makes room").status != 503, "{path}");
+    }
+}
