@@ -386,6 +386,7 @@ impl EventLoop {
     fn landed(&mut self, landed: Landed) -> Input {
         let Landed { id, kind, since, record, read, outcome } = landed;
         self.shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
+        self.shared.health.called(kind, outcome.as_ref().err());
         match (&outcome, &record) {
             (Ok(Answer::Committed(pieces)), Some(record)) if pieces.record == Some(Ok(Created::Created)) => {
                 self.keep(record);
@@ -402,7 +403,7 @@ impl EventLoop {
             }
             (Ok(Answer::Got(Some((Body::Format(format), _)))), _) => self.look_at_description(&format.about),
             (Err(Error::Damaged(what)), _) => self.log_damage(what),
-            (Err(Error::Refused(why)), _) => warn!(why, "the store rejected a call"),
+            // Trouble that lasts is logged once by the health.
             (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
             (Ok(_), _) => {}
         }
@@ -430,11 +431,17 @@ impl EventLoop {
             "the store's description of itself has changed since this node started: restart the node with the same \
              settings as the other nodes"
         );
-        if before.levels != now.levels && !self.shared.settings.core.exclusive {
-            // Writes at a key's old level would not be checked against those at its new one.
-            error!(
-                "the levels of this store's keys have changed since this node started, so it stops: restart it"
-            );
+        // Writes at a key's old level would not be checked against those at its new one; and what
+        // this node knows of one store says nothing about another.
+        let why = match () {
+            () if before.identity != now.identity => Some("another store is in the place of this one"),
+            () if before.levels != now.levels && !self.shared.settings.core.exclusive => {
+                Some("the levels of this store's keys have changed")
+            }
+            () => None,
+        };
+        if let Some(why) = why {
+            error!(why, "the store is not what it was when this node started, so the node stops: restart it");
             self.drain_until = Some(tokio::time::Instant::now());
             self.shared.state.send_replace(State::Draining);
         }

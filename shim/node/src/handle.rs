@@ -20,6 +20,7 @@ use tracing::{Instrument as _, error, info, warn};
 
 use crate::clock::{self, Deadline};
 use crate::event_loop::{EventLoop, Item};
+use crate::health::Health;
 use crate::meters::Meters;
 use crate::opening::{NewStore, Opened, open_store, times_refusal};
 use crate::settings::{NodeSettings, core_shared_by};
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: NodeSettings,
     pub(crate) meters: Meters,
+    pub(crate) health: Health,
     pub(crate) state: watch::Sender<State>,
     /// The number of transactions that were open when the loop ended; set once, at its end.
     cut_off: watch::Sender<usize>,
@@ -177,6 +179,7 @@ pub async fn start_several(
         let id = clock::fresh_node();
         let shared = Arc::new(Shared {
             id,
+            health: Health::new(&id.to_string()),
             meters: Meters::new(id, store.costs().as_ref().filter(|_| at == 0)),
             store: store.clone(),
             settings,
@@ -242,9 +245,21 @@ impl Member {
         }
         let (reply, answer) = oneshot::channel();
         match self.queue.try_send(Item::Ask { verb, reply, since: Instant::now() }) {
-            Ok(()) => Asking { member: self, answer }.outcome().await,
+            Ok(()) => self.with_cause(Asking { member: self, answer }.outcome().await),
             Err(TrySendError::Full(_)) => Err(self.turned_away(Refusal::Overloaded(Bound::VerbQueue))),
             Err(TrySendError::Closed(_)) => Err(self.turned_away(Refusal::NotServing)),
+        }
+    }
+
+    /// Adds the reason why the store does not answer to a refusal that only says that it does not.
+    fn with_cause(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Err(Refusal::StoreUnavailable(text)) => {
+                let cause = self.shared.health.why_silent().filter(|cause| !text.contains(cause.as_str()));
+                let text = cause.map_or(text.clone(), |cause| format!("{text}: {cause}"));
+                Err(Refusal::StoreUnavailable(text))
+            }
+            outcome => outcome,
         }
     }
 
@@ -390,6 +405,11 @@ impl NodeHandle {
     pub fn stats(&self) -> Stats {
         let stats = self.members.iter().map(|member| member.shared.meters.stats());
         stats.reduce(|all, more| all.with(&more)).expect("a handle has a node")
+    }
+
+    /// Returns the health of the store as each node sees it.
+    pub(crate) fn all_health(&self) -> impl Iterator<Item = &Health> {
+        self.members.iter().map(|member| &member.shared.health)
     }
 
     /// Returns the first node's share of the state: settings and store are the same for all.

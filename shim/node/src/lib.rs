@@ -19,6 +19,8 @@
 //!   parts, without passing through the event loop.
 //! * [`NodeHandle::upload`], [`Upload`] (`upload`), [`NodeHandle::read_part`] – large values,
 //!   written and read part by part.
+//! * [`NodeHandle::store_trouble`] (`health`) – whether the store answers and takes writes, logged
+//!   when it begins to fail and when it is well again.
 //! * [`Stats`] (`stats`), `meters` – counts of a node's work, for figures and for Prometheus.
 //! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its helpers.
 //!
@@ -35,6 +37,7 @@ mod calls;
 mod clock;
 mod event_loop;
 mod handle;
+mod health;
 mod meters;
 mod opening;
 mod reports;

@@ -409,6 +409,10 @@ fn describe() {
         "Duplicates that came while an attempt of their request was open on this node, and were answered with its result"
     );
     describe_counter!("aft_store_calls_total", "Calls to the store, by call");
+    describe_gauge!(
+        "aft_store_up",
+        "1, or 0 while the store answers none of these calls (read, write), or rejects them"
+    );
     describe_histogram!("aft_store_call_seconds", Unit::Seconds, "Time of calls to the store, by call");
     describe_counter!("aft_store_errors_total", "Calls to the store that failed, by call and kind");
     describe_counter!(

@@ -279,6 +279,7 @@ impl NodeHandle {
         let limit = calls::limit(kind, &shared.settings.timeouts);
         let outcome = calls::within(limit, &*shared.store, kind, call).await;
         shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
+        shared.health.called(kind, outcome.as_ref().err());
         outcome
     }
 }

@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -54,6 +54,18 @@ impl Server {
     /// If [`Server::start`] panics.
     pub fn start_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Server {
         Starting::spawn_in(store, more, environment).listening()
+    }
+
+    /// Starts a server that may open only `files` files.
+    ///
+    /// # Panics
+    /// If [`Server::start`] panics, or if the program prlimit is missing.
+    pub fn start_with_files(store: &str, files: u32) -> Server {
+        let serve = binary::command(&["serve", "--store", store, "--listen", "127.0.0.1:0"]);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}")).arg(serve.get_program()).args(serve.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Starting::spawn_command(command).listening()
     }
 
     /// Starts a server on a store whose earlier servers had other times and have all ended: the
@@ -237,9 +249,13 @@ impl Starting {
     /// If [`Starting::spawn`] panics.
     pub fn spawn_in(store: &str, more: &[&str], environment: &[(&str, &str)]) -> Starting {
         let anywhere: &[&str] = if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
-        let arguments = [&["serve", "--store", store], anywhere, more].concat();
-        let mut child =
-            binary::command(&arguments).envs(environment.iter().copied()).spawn().expect("the binary starts");
+        let mut command = binary::command(&[&["serve", "--store", store], anywhere, more].concat());
+        command.envs(environment.iter().copied());
+        Starting::spawn_command(command)
+    }
+
+    fn spawn_command(mut command: Command) -> Starting {
+        let mut child = command.spawn().expect("the binary starts");
         let log = Log::default();
         let (found, lines) = channel();
         read(child.stdout.take().expect("piped"), log.clone(), Some(found));

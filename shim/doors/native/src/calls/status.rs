@@ -34,6 +34,9 @@ pub(crate) async fn readyz(State(door): State<Arc<Door>>) -> Result<Response> {
             if let Some(why) = door.desk.node().time_unsure() {
                 return Err(Failure::new(Code::StoreUnavailable, why));
             }
+            if let Some(why) = door.desk.node().store_trouble().await {
+                return Err(Failure::new(Code::StoreUnavailable, why));
+            }
             return Ok(text("text/plain; charset=utf-8", "ready\n"));
         }
         NodeState::Draining => "draining: the node finishes open transactions, and accepts no new ones",
