@@ -20,7 +20,7 @@
 //! durable data only: see `tree`.
 //!
 //! # Which damage is found, and when
-//! At open, which then fails and names the file and the place:
+//! Found at open, which then fails and names the file and the place:
 //! * flipped or overwritten bytes in a journal, anywhere before the end of its last acknowledged
 //!   batch;
 //! * a journal that is cut short, zeroed or missing, if it held an acknowledged batch that the
@@ -28,7 +28,7 @@
 //! * damage to the metadata of tables;
 //! * a missing table, value log or manifest.
 //!
-//! When the object is read, which then fails with `Damaged` and names the object:
+//! Found at the read of the object, which then fails with `Damaged` and names the object:
 //! * flipped bytes in a table, a value log or a body file;
 //! * a missing body file;
 //! * a value under another name.

@@ -22,9 +22,9 @@
 //!   its clock is behind the server's, and moments are too early;
 //! * more than [`AGE_MAX`] ago.
 //!
-//! *What remains*: a server whose clock is set back between the answer and the script carries out
-//! the script later by the same amount. The next answer shows that the clock was set back, if by
-//! more than a round trip.
+//! *One case remains*: a server whose clock is set back between the answer and the script carries
+//! out the script later by the same amount. The next answer shows that the clock was set back, if
+//! by more than a round trip.
 
 use std::time::{Duration, Instant};
 

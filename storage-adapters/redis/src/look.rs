@@ -37,7 +37,7 @@ pub(crate) enum Fsync {
     Never,
     /// Not known: there is an append-only file, but CONFIG GET is not allowed.
     Unknown,
-    /// When its operating system does.
+    /// At the discretion of its operating system.
     Whenever,
     /// Every second.
     EverySecond,

@@ -12,25 +12,25 @@
 //! | -1 | not done: the write came after its moment |
 //! | -2 | not done: the store's identity differs, or is missing |
 //!
-//! *Why a moment* (`ARGV[1]` of writes, the latest time at which the script may begin, in
-//! microseconds of the server's clock). While the server is stopped or busy, a request waits in the
+//! *The moment* (`ARGV[1]` of writes) is the latest time at which the script may begin, in
+//! microseconds of the server's clock. While the server is stopped or busy, a request waits in the
 //! buffers of the network and of the server's socket. Neither closing nor resetting the connection
 //! takes it back: the server still reads what its kernel has received. So only the server can
 //! reject a request that is too late. `clock` describes how the moment is computed. `TIME` does not
 //! change while a script runs, so a script that begins in time is in time as a whole.
 //!
-//! *Why the identity* (`ARGV[2]`). Between two looks (`look`), the data at the other end of a
-//! connection may be flushed, or replaced by those of another store, and a write to the replacement
-//! must not be acknowledged.
+//! *The identity* (`ARGV[2]`) is compared because between two looks (`look`), the data at the other
+//! end of a connection may be flushed, or replaced by those of another store, and a write to the
+//! replacement must not be acknowledged.
 //!
-//! *Why completely or not at all.* Indexes are written before the object. If memory is full or a
-//! key has another type, the first command fails, before anything was written; once a script has
+//! *Completely or not at all*: indexes are written before the object. If memory is full or a key
+//! has another type, the first command fails, before anything was written; once a script has
 //! written, it is not stopped for lack of memory. The append-only file holds a script's effects as
 //! one transaction.
 //!
-//! *Why they do not delay other clients much.* The server serves no other client while a script
-//! runs. But a script touches at most 1,000 names, for a few microseconds each, and 4 MiB of
-//! bodies, so it takes milliseconds.
+//! *Other clients wait little.* The server serves no other client while a script runs. But a script
+//! touches at most 1,000 names, for a few microseconds each, and 4 MiB of bodies, so it takes
+//! milliseconds.
 
 /// The status of a script that took effect.
 pub(crate) const DONE: i64 = 1;

@@ -5,8 +5,8 @@
 //!   └─child──► the program (exec'd by that shell's parent, so its pid is our child's)
 //! ```
 //!
-//! When we die, by SIGKILL too, the kernel closes the pipe, the watcher's read ends, and it kills
-//! the program and itself. The watcher starts before the program does, so the program never runs
+//! If we die, by SIGKILL too, the kernel closes the pipe, the watcher's read ends, and it kills the
+//! program and itself. The watcher starts before the program does, so the program never runs
 //! without it. The separate process group keeps a terminal's Ctrl-C from the program: we decide
 //! when it ends. A process ID is killed only while our child or the watcher still holds it, so it
 //! cannot have been reused for another process.

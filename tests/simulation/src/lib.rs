@@ -21,9 +21,9 @@
 //! * at the end: [`demand`] checks what must hold after healing, against [`reference`] (the
 //!   contents of a perfect shim), and [`past`] asks the history checker for a second opinion.
 //!
-//! What knows no core is in `aft-sim`: random streams, the calendar of events, calls and messages
-//! in flight and their fates, processes and their clocks, the search, traces, verdicts, and the
-//! command line.
+//! The parts that know no core are in `aft-sim`: random streams, the calendar of events, calls and
+//! messages in flight and their fates, processes and their clocks, the search, traces, verdicts,
+//! and the command line.
 
 pub mod attempt;
 pub mod audit;

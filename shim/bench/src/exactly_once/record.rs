@@ -11,7 +11,7 @@
 //!   put      "done, with this result"
 //! ```
 //!
-//! Where there is a choice, the record gets the best case:
+//! The record gets the best case wherever there is a choice:
 //!
 //! * Reads are consistent, all attempts share one clock, and of concurrent takeovers one wins.
 //! * A record in progress expires at the deadline of its function, and the platform ends the

@@ -113,8 +113,8 @@ async fn a_store_without_its_mark_is_served() {
     }
 }
 
-/// Where several processes write, the levels of the keys are lost with the description: keys are
-/// read, and nothing is written.
+/// A shared store loses the levels of its keys with its description: keys are read, and nothing is
+/// written.
 #[tokio::test]
 async fn a_shared_store_without_its_levels_is_read_and_not_written() {
     let store = MemoryStore::shared();

@@ -1,7 +1,7 @@
 //! The commits against which serializable transactions are checked, where one process holds the
 //! store (protocol, section 13).
 //!
-//! Where several processes share the store, entries decide (`serve/lock`). There a conflict found
+//! In a store that several processes share, entries decide (`serve/lock`). There a conflict found
 //! here saves the store a commit that would lose to another one of this node.
 //!
 //! Every commit of an exclusive store takes its commit time in this process. So a version that was

@@ -5,14 +5,14 @@
 //! version of `k` written by a transaction whose write was read already, and (2) not written by a
 //! transaction that also wrote some `l` that was read at an older version.
 //!
-//! Why the read set stays atomic: by induction over reads. (1) keeps older reads valid for the new
+//! The read set stays atomic by induction over reads: (1) keeps older reads valid for the new
 //! version's key, (2) keeps the new version's cowritten keys valid for older reads; nothing else
 //! relates two reads.
 //!
-//! Why a missing record or entry is judged by the mark: above the mark it was not put yet, or never
-//! will be; at or below it, it existed and was removed. So the same absence means *skip it* or *the
-//! listing is out of date*, and the mark that decides must be read after the absence was seen.
-//! Young versions are above every mark, so they need no read of the mark.
+//! The mark judges a missing record or entry: above the mark it was not put yet, or never will be;
+//! at or below it, it existed and was removed. So the same absence means *skip it* or *the listing
+//! is out of date*, and the mark that decides must be read after the absence was seen. Young
+//! versions are above every mark, so they need no read of the mark.
 
 use std::sync::Arc;
 

@@ -12,16 +12,16 @@
 //!   no answer until the deadline ─► unknown
 //! ```
 //!
-//! Why it is atomic: all keys and values are in the one record. Why it takes effect at most once:
-//! all attempts of a request use one name, and only one create of it succeeds. A retried create
-//! that answers *Exists* may have found this attempt's own earlier try, so the attempt's id
-//! decides, not the answer. Why it stays visible: the acknowledgement waits for every entry, and
-//! whether an entry counts depends only on its record.
+//! A commit is atomic, because all keys and values are in the one record. It takes effect at most
+//! once, because all attempts of a request use one name, and only one create of it succeeds. A
+//! retried create that answers *Exists* may have found this attempt's own earlier try, so the
+//! attempt's id decides, not the answer. It stays visible, because the acknowledgement waits for
+//! every entry, and whether an entry counts depends only on its record.
 //!
-//! Why the later of two writes wins (protocol, section 9): an acknowledgement waits until
-//! the store's time has certainly passed the commit time. A later commit takes the upper bound of
-//! the store's time, which is not before that; or, if the written keys were listed since it began,
-//! it takes the lower bound, raised above the versions that they hold. The upper bound costs a wait
+//! The later of two writes wins (protocol, section 9), because an acknowledgement waits until the
+//! store's time has certainly passed the commit time. A later commit takes the upper bound of the
+//! store's time, which is not before that; or, if the written keys were listed since it began, it
+//! takes the lower bound, raised above the versions that they hold. The upper bound costs a wait
 //! beside the round trip, and the lower bound costs the listings that the transaction has not made
 //! already.
 

@@ -6,9 +6,9 @@
 //! that makes it run the request again: the next attempt judges the newest versions, or finds the
 //! record and is a replay.
 //!
-//! Why the record is looked up after the condition was judged: if there is none then, no attempt
-//! had committed when the key was read, so another request wrote the version that was read. The
-//! look-up at the begin came before the read, and another attempt may have committed in between.
+//! The record is looked up after the condition was judged: if there is none then, no attempt had
+//! committed when the key was read, so another request wrote the version that was read. The look-up
+//! at the begin came before the read, and another attempt may have committed in between.
 
 use crate::bug::Bug;
 use crate::ids::{AttemptId, RequestHash};

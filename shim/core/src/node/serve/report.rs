@@ -10,7 +10,7 @@
 //! The store's time must have passed the commit time, too, as for an acknowledgement: a transaction
 //! that begins after the report takes a later time, on any node.
 //!
-//! Why it is enough: a reader that learns of the commit, or begins fresh afterwards, finds an entry
+//! This is enough: a reader that learns of the commit, or begins fresh afterwards, finds an entry
 //! of it in the listing of every key, and its record.
 
 use std::sync::Arc;

@@ -20,7 +20,7 @@
 //! again before it settles: three that sweep hourly, with an hour to settle, would never remove
 //! anything.
 //!
-//! **Where one process holds the store** and no call takes effect after its answer, the target does
+//! **If one process holds the store** and no call takes effect after its answer, the target does
 //! not rest on a clock, because the node knows its own attempts. The sweep takes a commit time for
 //! itself; all commit times that are given out later are above it. Those that were given out
 //! earlier and have not ended belong to open transactions that are committing, or to calls in

@@ -4,8 +4,8 @@
 //! node may resume from them as long as the mark has not moved. They are written when everything
 //! that was decided is answered. So at worst the next sweep verifies some attempts again.
 //!
-//! Where one process holds the store, a target rests on what that process knew of its own attempts,
-//! so a process uses only its own notes.
+//! A process that holds the store alone uses only its own notes, because the target rests on what
+//! that process knew of its own attempts.
 
 use std::mem::size_of;
 use std::sync::Arc;

@@ -6,8 +6,8 @@
 //! or names another attempt, the attempt's entries are dead, and are deleted. If it cannot be read,
 //! not even a second time, that is noted under `store/damaged`, and the mark passes it.
 //!
-//! Why it is read a second time: bytes may be damaged on their way. If the mark passed after the
-//! first failure and the record could be read later, its missing entries would be taken for
+//! The second read is needed because bytes may be damaged on their way. If the mark passed after
+//! the first failure and the record could be read later, its missing entries would be taken for
 //! collected ones.
 //!
 //! A commit of an unnamed request that this node has acknowledged needs no read, if all of its
