@@ -11,13 +11,13 @@
 //     })                                    // takes effect once, also if it is called again
 //     ran.result, ran.replayed              // <Buffer 'sold'>, false
 //
-// Concurrent runs: runs are serializable. If two runs read the same stock and both take one from it,
-// one commits, and the other runs again, so that no order is lost.
+// Concurrent runs: runs are serializable. If two runs read the same stock and both take one from
+// it, one commits, and the other runs again, so that no order is lost.
 //
 // Safe retries: a call that cannot commit is repeated freely, in a new transaction, since the old
 // transaction's writes were never visible to others. A call that commits is repeated only in a form
-// that can commit neither twice nor in part: the same call on the same transaction, or another attempt
-// under the same request ID. Where neither is possible, the error is `Unknown`.
+// that can commit neither twice nor in part: the same call on the same transaction, or another
+// attempt under the same request ID. Where neither is possible, the error is `Unknown`.
 // (docs/decisions/0008-clients.md)
 //
 // Values are bytes; text is written as UTF-8. The arguments, results and errors of each call are
@@ -31,61 +31,64 @@ import https from 'node:https'
 const IDLE_MS_MAX = 20_000
 // The most idle connections that are kept: as many as one program usually has calls in flight.
 const IDLE_CONNECTIONS_MAX = 64
-// The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in its bytes,
-// not in the call.
+// The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in
+// its bytes, not in the call.
 const BUFFERED_VALUE_BYTES_MAX = 64 << 10
 // The most writes that are buffered: half of what one call may have.
 const BUFFERED_WRITES_MAX = 500
-// The most bytes of buffered writes that can be set: in base64 they are, with some room, below the 8 MiB that
-// a body may have.
+// The most bytes of buffered writes that can be set: in base64 they are, with some room, below the
+// 8 MiB that a body may have.
 const WRITE_BUFFER_BYTES_LIMIT = 4 << 20
-// The longest time that an opening waits, on the server, for another open attempt of its request: the
-// servers' default.
+// The longest time that an opening waits, on the server, for another open attempt of its request:
+// the servers' default.
 const WAIT_MS_MAX = 5_000
 // The most times that a call inside a transaction is sent, if repeating it is harmless.
 const TRIES_IN_PLACE_MAX = 3
-// The most times that a commit is sent if the request has an ID. After that a new attempt finds out as much,
-// and makes progress.
+// The most times that a commit is sent if the request has an ID. After that a new attempt finds out
+// as much, and makes progress.
 const COMMIT_AGAIN_MAX = 3
 // The first pause between tries: a few round trips to a store.
 const PAUSE_MS_FIRST = 10
-// The longest pause that the client chooses: short enough that a person who waits does not notice a stall.
+// The longest pause that the client chooses: short enough that a person who waits does not notice a
+// stall.
 const PAUSE_MS_MAX = 1_000
-// The longest pause that a server may ask for: above the values that servers send, far below a run's time.
+// The longest pause that a server may ask for: above the values that servers send, far below a
+// run's time.
 const ASKED_MS_MAX = 5_000
 // The longest key in bytes, as the server has it.
 const KEY_BYTES_MAX = 1_088
-// The longest answer, which is held in memory as a whole. Larger values and results need a client that reads
-// ranges.
+// The longest answer, which is held in memory as a whole. Larger values and results need a client
+// that reads ranges.
 const ANSWER_BYTES_MAX = 256 << 20
-// The largest body that is sent without an announcement. A larger one is announced (Expect: 100-continue),
-// and sent when the server asks for it, or after ANNOUNCED_MS_MAX without an answer. So a call that is
-// rejected by its head is rejected before its body is sent. If a server closes the connection while it
-// receives a body, its answer is usually lost: Node reads nothing after a write that failed.
+// The largest body that is sent without an announcement. A larger one is announced
+// (Expect: 100-continue), and sent when the server asks for it, or after ANNOUNCED_MS_MAX without
+// an answer. So a call that is rejected by its head is rejected before its body is sent. If a
+// server closes the connection while it receives a body, its answer is usually lost: Node reads
+// nothing after a write that failed.
 const UNANNOUNCED_BYTES_MAX = 256 << 10
 const ANNOUNCED_MS_MAX = 1_000
-// The size of the pieces in which an announced body is sent, so that an answer that comes meanwhile is read
-// first.
+// The size of the pieces in which an announced body is sent, so that an answer that comes meanwhile
+// is read first.
 const PIECE_BYTES = 64 << 10
-// The time that a run waits for the answer to its abort. The abort's only use is that other attempts do not
-// wait for a dead one.
+// The time that a run waits for the answer to its abort. The abort's only use is that other
+// attempts do not wait for a dead one.
 const ABORT_MS_MAX = 2_000
 // The most commits that a session token names.
 const SESSION_LEN_MAX = 8
-// The bytes before the commits, by the token's format: the format's number, and the time until which
-// transactions are fresh; in format 3 also the node through which everything was seen, and the time after
-// which that counts.
+// The bytes before the commits, by the token's format: the format's number, and the time until
+// which transactions are fresh; in format 3 also the node through which everything was seen, and
+// the time after which that counts.
 const SESSION_PREFIX_LEN = { 2: 1 + 8, 3: 1 + 8 + 8 + 8 }
-// The bytes of a commit: its identity (time, attempt, request hash), the time when the client heard of it,
-// and flags.
+// The bytes of a commit: its identity (time, attempt, request hash), the time when the client heard
+// of it, and flags.
 const SESSION_IDENTITY_LEN = 8 + 16 + 32
 const SESSION_ENTRY_LEN = SESSION_IDENTITY_LEN + 8 + 1
-// The time for which a merged session covers commits that it has no room for, by making transactions fresh.
+// The time for which a merged session covers commits that it has no room for, by making
+// transactions fresh.
 const SESSION_COVER_MS = 60_000n
 const DEFAULT_CONTENT_TYPE = 'application/octet-stream'
 
 // --- errors
-// --------------------------------------------------------------------------------------------------------
 
 export class AftError extends Error {
   constructor (detail, problem) {
@@ -144,15 +147,15 @@ function refusal (status, body) {
     if (Kind) return new Kind(String(problem.detail ?? problem.code), problem)
   } catch { /* The body is not a problem document. */ }
   const text = `the answer has status ${status} and no problem document; it may come from a proxy`
-  // The server's HTTP library rejects a call with these statuses before it is read. Any other comes from a
-  // proxy, which may have passed the call on.
+  // The server's HTTP library rejects a call with these statuses before it is read. Any other comes
+  // from a proxy, which may have passed the call on.
   return [400, 414, 431].includes(status) ? new Invalid(text) : new NoAnswer(text)
 }
 
 const isOurs = why => why instanceof AftError || why instanceof NotSent || why instanceof NoAnswer
 
-// Returns the error of a call that cannot commit. An exception that is neither the server's error nor a lost
-// answer is a bug in this file, and is thrown.
+// Returns the error of a call that cannot commit. An exception that is neither the server's error
+// nor a lost answer is a bug in this file, and is thrown.
 function harmless (why) {
   if (!isOurs(why)) throw why
   return why instanceof AftError ? why : new Unavailable(why.message)
@@ -162,7 +165,6 @@ function harmless (why) {
 const committing = why => why instanceof NoAnswer ? new Unknown(why.message) : harmless(why)
 
 // --- values, operations and outcomes
-// -------------------------------------------------------------------------------
 
 export const Op = Object.freeze({
   get: key => ({ get: checked(key) }),
@@ -266,8 +268,8 @@ const most = (one, other) => one > other ? one : other
 
 const seenAt = entry => entry.readBigUInt64BE(SESSION_IDENTITY_LEN)
 
-// Returns the contents of a session token: the time until which transactions are fresh, the node through
-// which everything was seen, the time after which that counts, and the commits.
+// Returns the contents of a session token: the time until which transactions are fresh, the node
+// through which everything was seen, the time after which that counts, and the commits.
 function parseSession (token) {
   const raw = Buffer.from(token, 'base64url')
   const prefix = SESSION_PREFIX_LEN[raw[0]]
@@ -286,8 +288,8 @@ function parseSession (token) {
   return { fresh, through, mixed, entries, empty, seen: entries.map(seenAt).reduce(most, 0n) }
 }
 
-// Returns the node through which both were seen, and the time after which that counts: by then all nodes show
-// what was seen through the other node.
+// Returns the node through which both were seen, and the time after which that counts: by then all
+// nodes show what was seen through the other node.
 function mergeThrough (one, other) {
   const mixed = most(one.mixed, other.mixed)
   if (one.through === other.through || other.empty) return { through: one.through, mixed }
@@ -321,8 +323,8 @@ export function mergeSessions (one, other) {
 }
 
 // Returns the header by which a commit repeats its request. With it a server that has forgotten the
-// transaction can answer from the request's record. A request ID with control characters cannot be sent in a
-// header.
+// transaction can answer from the request's record. A request ID with control characters cannot be
+// sent in a header.
 function repeats (requestId) {
   // eslint-disable-next-line no-control-regex
   if (requestId === null || /[\x00-\x1f\x7f]/.test(requestId)) return null
@@ -334,8 +336,8 @@ function repeats (requestId) {
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
 /**
- * Returns the shortest and the longest pause in milliseconds after `nth` earlier failures; `asked` is the
- * pause that the server asked for.
+ * Returns the shortest and the longest pause in milliseconds after `nth` earlier failures; `asked`
+ * is the pause that the server asked for.
  * @internal
  */
 export function pauseRange (nth, inProgress, asked) {
@@ -357,7 +359,8 @@ class Pace {
 
   remaining () { return Math.max(0, this.until - performance.now()) }
 
-  // Pauses after a failure. Returns false at once, without a pause, if the time would be over after it.
+  // Pauses after a failure. Returns false at once, without a pause, if the time would be over after
+  // it.
   async pause (after) {
     const [least, most] = pauseRange(this.nth, after instanceof InProgress, after.retryAfterMs)
     this.nth += 1
@@ -369,7 +372,6 @@ class Pace {
 }
 
 // --- one call
-// ------------------------------------------------------------------------------------------------------
 
 // The connections to one server. It keeps idle connections open, and does not retry.
 class Transport {
@@ -392,7 +394,8 @@ class Transport {
     this.callTimeoutMs = callTimeoutMs
   }
 
-  // Sends a call and returns its answer, a success. Throws the server's error, NotSent, or NoAnswer.
+  // Sends a call and returns its answer, a success. Throws the server's error, NotSent, or
+  // NoAnswer.
   async send (method, path, body, headers = {}, timeoutMs = this.callTimeoutMs) {
     const all = { ...headers }
     if (body !== undefined) all['Content-Length'] = body.length
@@ -400,8 +403,8 @@ class Transport {
     if (this.token !== undefined) all.Authorization = `Bearer ${this.token}`
     const answer = await new Promise((resolve, reject) => {
       let connected = false
-      // True once the answer has begun. From then on the end of the answer decides, not errors of the
-      // request.
+      // True once the answer has begun. From then on the end of the answer decides, not errors of
+      // the request.
       let answering = false
       // The message of the request's first error.
       let broken = null
@@ -415,8 +418,8 @@ class Transport {
       after(timeoutMs, `timed out after ${timeoutMs} ms`)
       request.on('socket', socket => {
         socket.setNoDelay(true)
-        // A server may answer and close while the body is still being written. Later errors of the socket
-        // have no listener then, and must not end the process.
+        // A server may answer and close while the body is still being written. Later errors of the
+        // socket have no listener then, and must not end the process.
         if (!heard.has(socket)) {
           heard.add(socket)
           socket.on('error', () => {})
@@ -432,8 +435,8 @@ class Transport {
       })
       request.on('error', why => {
         broken ??= why.message
-        // A server may reject a large body before it has received all of it, and close. Its answer may be
-        // arriving: then its end decides.
+        // A server may reject a large body before it has received all of it, and close. Its answer
+        // may be arriving: then its end decides.
         if (!answering) fail(broken)
       })
       request.on('response', response => {
@@ -499,16 +502,15 @@ function reply (answer) {
 }
 
 // --- the client
-// ----------------------------------------------------------------------------------------------------
 
-// Returns the result's field of a commit. Without a request ID no later attempt can ask for the result, and
-// storing it would need the right to write.
+// Returns the result's field of a commit. Without a request ID no later attempt can ask for the
+// result, and storing it would need the right to write.
 function resultOf (result, requestId) {
   return result.length > 0 && requestId !== null && requestId !== undefined ? { result: result.toString('base64') } : {}
 }
 
-// Returns the message that opens an attempt. `level` is the level if the options name none; null leaves it to
-// the store.
+// Returns the message that opens an attempt. `level` is the level if the options name none; null
+// leaves it to the store.
 function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
   const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation = level, reads = [] } = options
   const begin = {
@@ -554,8 +556,8 @@ export class Client {
   _committed (token) {
     if (!token || !this._options.session) return
     try {
-      // Two transactions at once continue one token in two ways, and a replay starts a new one. So tokens are
-      // merged.
+      // Two transactions at once continue one token in two ways, and a replay starts a new one. So
+      // tokens are merged.
       this._session = this._session === null ? token : mergeSessions(token, this._session)
     } catch {
       // The token comes from a newer server: then the last one is kept.
@@ -574,8 +576,8 @@ export class Client {
         result = bytes(await fn(opened))
       } catch (own) {
         // If a call of the transaction failed in a way that another attempt may not, run again: the
-        // function's error is likely to follow from it. Otherwise throw it, but only if no earlier attempt
-        // has committed.
+        // function's error is likely to follow from it. Otherwise throw it, but only if no earlier
+        // attempt has committed.
         const doomed = opened._doomed
         await opened._abortQuietly()
         if (doomed !== null && run.mayGoOn() && await run.pace.pause(doomed)) continue
@@ -595,8 +597,8 @@ export class Client {
   }
 
   async execute (requestId, ops, result, options = {}) {
-    // With an ID the server recognises a call that is sent again because its answer was lost, and the call
-    // does not conflict with its own write.
+    // With an ID the server recognises a call that is sent again because its answer was lost, and
+    // the call does not conflict with its own write.
     if ((requestId === null || requestId === undefined) && ops.some(isConditional)) requestId = randomUUID()
     const kept = bytes(result)
     const pace = new Pace(this._options.runMsMax)
@@ -624,8 +626,8 @@ export class Client {
       if (error instanceof Unknown) {
         doubt = error
       } else if (!error.retryable && !(error instanceof InProgress)) {
-        // Credentials that are rejected now, or a store that is damaged now, say nothing about an earlier
-        // try.
+        // Credentials that are rejected now, or a store that is damaged now, say nothing about an
+        // earlier try.
         throw error instanceof Unauthorized || error instanceof Internal ? doubt ?? error : error
       }
       if (error.code === 'conflict') conflicts += 1
@@ -640,8 +642,8 @@ export class Client {
     return { ran: { ...ran, attempts: ran.attempts + conflicts }, reads: (reply.results ?? []).map(readOf) }
   }
 
-  // Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction can be asked;
-  // without a token this throws `doubt`.
+  // Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction can
+  // be asked; without a token this throws `doubt`.
   async _resolve (doubt, pace) {
     if (doubt.transaction === null) throw doubt
     const reply = await new Transaction(this, null, { transaction: doubt.transaction })._ask('/commit', {}, doubt, pace, Infinity)
@@ -750,7 +752,6 @@ export class Client {
 }
 
 // --- a transaction
-// -------------------------------------------------------------------------------------------------
 
 export class Transaction {
   /** @internal */
@@ -769,8 +770,8 @@ export class Transaction {
     this._reads = new Map((opened.results ?? []).map(readOf).map(read => [read.key, read.value]))
     // The first error of a call after which another attempt may succeed.
     this._doomed = null
-    // The first error after which writes that the caller believes done may be missing. No commit may follow
-    // it.
+    // The first error after which writes that the caller believes done may be missing. No commit
+    // may follow it.
     this._torn = null
   }
 
@@ -911,17 +912,17 @@ export class Transaction {
       const answer = await this._send('POST', '/batch', body, { 'Content-Type': 'application/json' }, readsOnly)
       return (reply(answer).results ?? []).map(readOf)
     } catch (why) {
-      // The buffered writes are out of the buffer, and the caller believes them done: after any failure the
-      // transaction must not commit without them.
+      // The buffered writes are out of the buffer, and the caller believes them done: after any
+      // failure the transaction must not commit without them.
       throw this._failed(why, waited.length > 0 || (!readsOnly && why instanceof NoAnswer))
     }
   }
 
-  // Sends a call, and sends it again where that is harmless: if the server was overloaded, or if the call
-  // only reads and got no answer.
+  // Sends a call, and sends it again where that is harmless: if the server was overloaded, or if
+  // the call only reads and got no answer.
   //
-  // A write without an answer is not sent again: its first copy may still be in flight, and would then take
-  // effect after later writes.
+  // A write without an answer is not sent again: its first copy may still be in flight, and would
+  // then take effect after later writes.
   async _send (method, rest, body, headers, reads) {
     const transport = this._client._transport
     const pace = new Pace(transport.callTimeoutMs)
@@ -972,8 +973,8 @@ export class Transaction {
     const ops = this._take().map(opJson)
     let reply
     try {
-      // The whole call is repeated: if it never arrived, a bare commit would commit the transaction without
-      // these writes.
+      // The whole call is repeated: if it never arrived, a bare commit would commit the transaction
+      // without these writes.
       if (ops.length > 0) reply = await this._ask('/batch', { ops, commit: true, ...alone }, null, pace, timesMax)
       else reply = await this._ask('/commit', alone, null, pace, timesMax)
       if (reply.batchIsIn) reply = await this._ask('/commit', alone, reply.batchIsIn, pace, timesMax)
@@ -990,8 +991,8 @@ export class Transaction {
     return this.ran
   }
 
-  // Sends a commit until its outcome is known. Throws Unknown, or the reason why it did not commit. Returns
-  // `{batchIsIn: doubt}` if the batch has arrived, and its commit is in flight or done.
+  // Sends a commit until its outcome is known. Throws Unknown, or the reason why it did not commit.
+  // Returns `{batchIsIn: doubt}` if the batch has arrived, and its commit is in flight or done.
   async _ask (rest, message, doubt, pace, timesMax) {
     const headers = repeats(this._requestId)
     const query = headers !== null && this._scope ? `?scope=${encodeURIComponent(this._scope)}` : ''
@@ -1013,7 +1014,8 @@ export class Transaction {
       } else if (error.code === 'ended' && rest === '/batch' && doubt !== null) {
         return { batchIsIn: doubt }
       } else if ((error instanceof NotFound || error instanceof Unauthorized || error instanceof Internal) && doubt !== null) {
-        throw doubt // The server has forgotten the transaction, or its error says nothing about the first call.
+        // The server has forgotten the transaction, or its error says nothing about the first call.
+        throw doubt
       } else {
         throw error instanceof NotFound ? new Retry(error.detail, error.problem) : error
       }
@@ -1023,11 +1025,10 @@ export class Transaction {
 }
 
 // --- a run
-// ---------------------------------------------------------------------------------------------------------
 
-// The attempts of one request, one after the other. A named request may run again while a commit is in doubt,
-// because one commit record decides for all attempts: the next opening, or the next commit, is answered with
-// the winner's result.
+// The attempts of one request, one after the other. A named request may run again while a commit is
+// in doubt, because one commit record decides for all attempts: the next opening, or the next
+// commit, is answered with the winner's result.
 class Run {
   constructor (client, requestId, options, level) {
     this.client = client
@@ -1038,8 +1039,8 @@ class Run {
     this.attempts = 0
     // The number of attempts that failed with a conflict.
     this.conflicts = 0
-    // True if an attempt of this run may still be open. Waiting for it would mean waiting for its deadline,
-    // so the next attempt runs beside it.
+    // True if an attempt of this run may still be open. Waiting for it would mean waiting for its
+    // deadline, so the next attempt runs beside it.
     this.beside = false
     // The attempts that may have committed, each with the error that left it in doubt.
     this.doubts = []
@@ -1070,8 +1071,8 @@ class Run {
     }
   }
 
-  // Returns the outcome of a commit that was found. It is a replay unless the commit is one of this run's
-  // attempts in doubt.
+  // Returns the outcome of a commit that was found. It is a replay unless the commit is one of this
+  // run's attempts in doubt.
   replay (ran) {
     return { ...ran, attempts: this.attempts, replayed: !this.doubts.some(({ transaction }) => transaction._wrote(ran.version)) }
   }
@@ -1087,7 +1088,8 @@ class Run {
     }
     if (error.code === 'conflict') this.conflicts += 1
     if (error instanceof Unknown) {
-      if (this.requestId === null) throw error // Without a request ID a second attempt could commit twice.
+      // Without a request ID a second attempt could commit twice.
+      if (this.requestId === null) throw error
       this.doubts.push({ transaction, error })
     } else if (!error.retryable) {
       return this.giveUp(error)
@@ -1096,7 +1098,7 @@ class Run {
     return this.giveUp(error)
   }
 
-  // Ends the run with `error`, unless a commit in doubt turns out to have taken effect, or stays in doubt.
+  // Ends the run with `error`, unless a commit in doubt took effect, or stays in doubt.
   async giveUp (error) {
     const found = await this.clearDoubts()
     if (found !== null && !(found instanceof AftError)) return found
@@ -1106,9 +1108,9 @@ class Run {
     throw found ?? error
   }
 
-  // Aborts the attempts in doubt, since an aborted transaction never commits. If that fails for one, looks
-  // the request up until it is found or the time is over. Returns null if no attempt has committed, the
-  // outcome if one has, and the error if that stays unknown.
+  // Aborts the attempts in doubt, since an aborted transaction never commits. If that fails for
+  // one, looks the request up until it is found or the time is over. Returns null if no attempt has
+  // committed, the outcome if one has, and the error if that stays unknown.
   async clearDoubts () {
     const left = []
     for (const doubt of this.doubts) {

@@ -1,10 +1,11 @@
 #!/bin/sh
-# A Ceph cluster of one monitor, one OSD and one radosgw, all on loopback, with its data in one directory.
+# A Ceph cluster of a monitor, an OSD and a radosgw, all on loopback, with its data in a directory.
 #
 #   cluster DIRECTORY PORT ACCESS_KEY SECRET_KEY
 #
-# radosgw takes this script's place and listens at 127.0.0.1:PORT, the monitor at 127.0.0.2:PORT: the one port that the caller holds is
-# enough, and it is the same after a restart, as the monitor's must be. The OSD finds ports of its own.
+# radosgw takes this script's place and listens at 127.0.0.1:PORT, the monitor at 127.0.0.2:PORT:
+# the one port that the caller holds is enough, and it is the same after a restart, as the monitor's
+# must be. The OSD finds ports of its own.
 set -eu
 data=$1 port=$2 access=$3 secret=$4
 export CEPH_CONF="$data/ceph.conf"
@@ -47,7 +48,7 @@ mon allow pool size one = true
 # A drive that is nearly full is no reason to stop for data that goes with the test.
 mon data avail crit = 0
 mon data avail warn = 0
-# By default every step of the monitor waits a second for others to join it, and a start has many steps.
+# By default each step of the monitor waits a second for others, and a start has many steps.
 paxos propose interval = 0.02
 paxos min wait = 0.01
 [mon]
@@ -64,7 +65,8 @@ rgw data = $data/rgw
 END
 }
 
-# A first start that did not come to its end is made again, and so is one at another port: the monitor's map knows its own.
+# A first start that did not come to its end is made again, and so is one at another port: the
+# monitor's map knows its own.
 make() {
     rm -rf "$data/mon" "$data/osd" "$data/made"
     mkdir "$data/mon" "$data/osd"
@@ -78,7 +80,7 @@ make() {
     ceph-osd -i 0 --mkfs --osd-uuid "$osd" &
     osd_made=$!
     beside ceph-mon -i one -f
-    # An OSD that is in no CRUSH bucket holds nothing, and every operation on a pool would wait for ever.
+    # An OSD in no CRUSH bucket holds nothing, and every operation on a pool would wait for ever.
     printf '%s\n' "osd new $osd 0" 'osd crush add 0 1 root=default host=one' |
         ceph --connect-timeout "$connect_max"
     wait "$osd_made"

@@ -1,13 +1,13 @@
 """DynamoDB Local on loopback alone. Usage: server DATA PORT
 
-It knows no address to listen at and takes every one of the machine. So it runs in a network namespace that has nothing but a loopback of its own,
-and this relays to it:
+It knows no address to listen at and takes every one of the machine. So it runs in a network
+namespace that has nothing but a loopback of its own, and this relays to it:
 
     127.0.0.1:PORT ──► relay ──► 127.0.0.1:8000 inside ──► java
     (made outside, and taken along: a socket stays in the namespace in which it was made)
 
-This process becomes java, so that a signal to it is one to java. The relay is its child, and ends when java does: that holds the other
-end of a pipe.
+This process becomes java, so that a signal to it is one to java. The relay is its child, and ends
+when java does: that holds the other end of a pipe.
 """
 
 import fcntl

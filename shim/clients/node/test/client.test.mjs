@@ -1,7 +1,7 @@
-// Goal: the Node client keeps the protocol's promises although the network fails. Method: a real server, at
-// the URL in the environment variable AFT_URL. Between it and the client is an interposer, which plays a
-// script call by call, or a cutter, which cuts connections at random bytes and delivers calls late. Seeds are
-// printed first; AFT_CLIENT_SEED replays one.
+// Goal: the Node client keeps the protocol's promises although the network fails. Method: a real
+// server, at the URL in the environment variable AFT_URL. Between it and the client is an
+// interposer, which plays a script call by call, or a cutter, which cuts connections at random
+// bytes and delivers calls late. Seeds are printed first; AFT_CLIENT_SEED replays one.
 //
 //     AFT_URL=http://127.0.0.1:7400 node --test test/
 
@@ -64,7 +64,8 @@ function nameOf (method, path) {
 
 const listen = server => new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}`)))
 
-// Starts a server between client and server that records every call, and does with each what a script says.
+// Starts a server between client and server that records every call, and does with each what a
+// script says.
 async function interpose (script, use) {
   const calls = []
   const server = http.createServer(async (request, response) => {
@@ -112,8 +113,8 @@ function randomFrom (seed) {
   }
 }
 
-// Starts a TCP proxy that cuts every connection at a byte that a seed chooses, in either direction. Sometimes
-// it delivers the call to the server after it has cut off the client.
+// Starts a TCP proxy that cuts every connection at a byte that a seed chooses, in either direction.
+// Sometimes it delivers the call to the server after it has cut off the client.
 async function cut (seed, use) {
   const random = randomFrom(seed)
   const counted = { cuts: 0 }
@@ -232,8 +233,8 @@ test('runs replay and are looked up', async () => {
   assert.deepEqual([again.ran.result.toString(), again.ran.replayed, again.reads], ['done', true, []])
   await assert.rejects(client.execute(request, [Op.put(key, '2')], 'done'), aft.KeyReused)
   assert.deepEqual([(await client.result(request)).toString(), await client.result(fresh())], ['done', null])
-  // A result that is too large for a commit call is put by a call that this client does not have, and read by
-  // a call of its own.
+  // A result that is too large for a commit call is put by a call that this client does not have,
+  // and read by a call of its own.
   request = fresh()
   const large = Buffer.alloc(2 << 20, 7)
   const other = await client.begin(request)
@@ -471,8 +472,8 @@ test('wrong URLs and tokens are rejected', () => {
   assert.throws(() => new Client(URL_OF_SERVER, { token: 'a\nb' }), aft.Invalid)
 })
 
-// Runs an increment through a script. Returns the outcome, the number of calls of the function, the counter
-// as the server has it, and the HTTP calls.
+// Runs an increment through a script. Returns the outcome, the number of calls of the function, the
+// counter as the server has it, and the HTTP calls.
 async function go (named, script) {
   const counter = fresh()
   let called = 0
@@ -604,9 +605,9 @@ test('whole transactions are sent again only with an ID', async () => {
   }
 })
 
-// Every run increments its writer's counter, and writes an entry that names the call of the function that
-// made it. Afterwards, without the cutter, the counter shows how many runs took effect, and the entries show
-// which.
+// Every run increments its writer's counter, and writes an entry that names the call of the
+// function that made it. Afterwards, without the cutter, the counter shows how many runs took
+// effect, and the entries show which.
 const WRITERS = 4
 const RUNS = 75
 
@@ -616,8 +617,8 @@ test('an answer that is cut off is read again', async () => {
     Buffer.from(`${head}Content-Length: 12\r\n\r\n120000000001`),
     Buffer.from(`${head}Transfer-Encoding: chunked\r\n\r\nc\r\n120000000001\r\n0\r\n\r\n`)
   ]) {
-    // The server answers every path twice: first with only as many bytes as the path's number says, and the
-    // end of the connection; then with the whole answer.
+    // The server answers every path twice: first with only as many bytes as the path's number says,
+    // and the end of the connection; then with the whole answer.
     const asked = new Set()
     const server = net.createServer(socket => {
       let head = ''
@@ -638,9 +639,9 @@ test('an answer that is cut off is read again', async () => {
   }
 })
 
-// Starts a server in a process of its own. It answers when it has received `taken` bytes of a call, and
-// closes while the rest is being sent. In this process the client would always have read the answer before
-// the connection is closed.
+// Starts a server in a process of its own. It answers when it has received `taken` bytes of a call,
+// and closes while the rest is being sent. In this process the client would always have read the
+// answer before the connection is closed.
 async function answerEarly (status, body, taken, use) {
   const program = `
     const [status, body, taken] = JSON.parse(process.argv[1])
@@ -680,8 +681,8 @@ test('a rejection that comes before a large body is sent is thrown as what it is
       })
     }
   })
-  // If the answer comes while the body is being sent, it may be lost with the connection. Then the outcome is
-  // unknown, and the process goes on.
+  // If the answer comes while the body is being sent, it may be lost with the connection. Then the
+  // outcome is unknown, and the process goes on.
   await answerEarly(413, detail, 1 << 20, async client => {
     const seen = new Set()
     for (let times = 0; times < 20; times += 1) {

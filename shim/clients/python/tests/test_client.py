@@ -1,8 +1,8 @@
 """Goal: the Python client keeps the protocol's promises although the network fails.
 
-Method: a real server, at the URL in the environment variable AFT_URL. Between it and the client is an
-interposer, which plays a script call by call, or a cutter, which cuts connections at random bytes and delivers
-calls late. Seeds are printed first; AFT_CLIENT_SEED replays one.
+Method: a real server, at the URL in the environment variable AFT_URL. Between it and the client is
+an interposer, which plays a script call by call, or a cutter, which cuts connections at random
+bytes and delivers calls late. Seeds are printed first; AFT_CLIENT_SEED replays one.
 
     AFT_URL=http://127.0.0.1:7400 PYTHONPATH=src python3 -m unittest discover -s tests
 """
@@ -74,7 +74,7 @@ class Quiet(http.server.ThreadingHTTPServer):
 
 
 class Interposer:
-    """A server between client and server that records every call, and does with each what a script says."""
+    """A server between client and server that records every call and treats it as a script says."""
 
     def __init__(self, script):
         upstream, lock, self.calls = urlsplit(URL), threading.Lock(), []
@@ -174,8 +174,8 @@ class Cutter:
                         time.sleep(pause)
                         try:
                             server.sendall(rest)
-                            # Give the server time to carry the call out before it notices that the client is
-                            # gone.
+                            # Give the server time to carry the call out before it notices that the
+                            # client is gone.
                             time.sleep(0.1)
                         except OSError:
                             pass
@@ -202,8 +202,8 @@ class Cutter:
 class CutAnswers:
     """A server that answers every path twice.
 
-    The first time it sends only as many bytes of the answer as the path's number says, and closes the connection;
-    the second time it sends the whole answer.
+    The first time it sends only as many bytes of the answer as the path's number says, and closes
+    the connection; the second time it sends the whole answer.
     """
 
     def __init__(self, answer):
@@ -344,8 +344,8 @@ class Verbs(unittest.TestCase):
         with self.assertRaises(aft_client.KeyReused):
             client.execute(request, [Op.put(key, "2")], "done")
         self.assertEqual((client.result(request), client.result(fresh())), (b"done", None))
-        # A result that is too large for a commit call is put by a call that this client does not have, and
-        # read by a call of its own.
+        # A result that is too large for a commit call is put by a call that this client does not
+        # have, and read by a call of its own.
         request, large = fresh(), b"7" * (2 << 20)
         t = client.transaction(request)
         client._transport.send("PUT", f"/v1/transactions/{t.token}/result", large)
@@ -573,7 +573,8 @@ class Refusals(unittest.TestCase):
     def go(self, named, script):
         """Runs an increment through a script.
 
-        Returns the outcome, the number of calls of the function, the counter as the server has it, and the HTTP calls.
+        Returns the outcome, the number of calls of the function, the counter as the server has it,
+        and the HTTP calls.
         """
         counter, called = fresh(), []
 
@@ -727,7 +728,7 @@ class CutAnywhere(unittest.TestCase):
 
 
 class Early:
-    """A server that answers when it has received `taken` bytes of a call, and closes while the rest is being sent."""
+    """A server that answers after `taken` bytes of a call, and closes while the rest is sent."""
 
     def __init__(self, answer, taken):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -779,8 +780,9 @@ class CutOff(unittest.TestCase):
 class Cuts(unittest.TestCase):
     """Runs over connections that are cut take effect once, and their outcomes are right.
 
-    Every run increments its writer's counter, and writes an entry that names the call of the function that made
-    it. Afterwards, without the cutter, the counter shows how many runs took effect, and the entries show which.
+    Every run increments its writer's counter, and writes an entry that names the call of the
+    function that made it. Afterwards, without the cutter, the counter shows how many runs took
+    effect, and the entries show which.
     """
     WRITERS, RUNS = 4, 75
 

@@ -1,6 +1,6 @@
 // The transfer on Restate, built in the way of its documentation: accounts are virtual objects,
-// whose state Restate keeps and whose calls it runs one by one; the transfer is a service that calls
-// both. Prints the port that it serves at, and ends with the process that started it.
+// whose state Restate keeps and whose calls it runs one by one; the transfer is a service that
+// calls both. Prints the port that it serves at, and ends with the process that started it.
 
 import http2 from 'node:http2'
 

@@ -14,16 +14,17 @@
     ran = client.run("order-21", order)      # takes effect once, also if it is called again
     ran.result, ran.replayed                 # b"sold", False
 
-Concurrent runs: runs are serializable. If two runs read the same stock and both take one from it, one
-commits, and the other runs again, so that no order is lost (`Client.run`).
+Concurrent runs: runs are serializable. If two runs read the same stock and both take one from it,
+one commits, and the other runs again, so that no order is lost (`Client.run`).
 
 Safe retries: a call that cannot commit is repeated freely, in a new transaction, since the old
-transaction's writes were never visible to others. A call that commits is repeated only in a form that can
-commit neither twice nor in part: the same call on the same transaction, or another attempt under the same
-request ID. Where neither is possible, the error is `Unknown`. (docs/decisions/0008-clients.md)
+transaction's writes were never visible to others. A call that commits is repeated only in a form
+that can commit neither twice nor in part: the same call on the same transaction, or another attempt
+under the same request ID. Where neither is possible, the error is `Unknown`.
+(docs/decisions/0008-clients.md)
 
-Threads may share a `Client`; a `Transaction` is used by one thread at a time. Values are bytes; text is
-written as UTF-8.
+Threads may share a `Client`; a `Transaction` is used by one thread at a time. Values are bytes;
+text is written as UTF-8.
 """
 
 from __future__ import annotations
@@ -50,63 +51,67 @@ __all__ = [
 
 Bytes = Union[bytes, bytearray, memoryview, str, None]
 
-# The time that an idle connection is kept, in seconds: below the 30 s after which a server closes it.
+# The time that an idle connection is kept, in seconds: below the 30 s after which a server closes
+# it.
 IDLE_S_MAX = 20.0
 # The most idle connections that are kept: as many as one program usually has calls in flight.
 IDLE_CONNECTIONS_MAX = 64
-# The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in its bytes,
-# not in the call.
+# The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in
+# its bytes, not in the call.
 BUFFERED_VALUE_BYTES_MAX = 64 << 10
 # The most writes that are buffered: half of what one call may have.
 BUFFERED_WRITES_MAX = 500
-# The most bytes of buffered writes that can be set: in base64 they are, with some room, below the 8 MiB that
-# a body may have.
+# The most bytes of buffered writes that can be set: in base64 they are, with some room, below the
+# 8 MiB that a body may have.
 WRITE_BUFFER_BYTES_LIMIT = 4 << 20
-# The longest time in seconds that an opening waits, on the server, for another open attempt of its request:
-# the servers' default.
+# The longest time in seconds that an opening waits, on the server, for another open attempt of its
+# request: the servers' default.
 WAIT_S_MAX = 5.0
 # The most times that a call inside a transaction is sent, if repeating it is harmless.
 TRIES_IN_PLACE_MAX = 3
-# The most times that a commit is sent if the request has an ID. After that a new attempt finds out as much,
-# and makes progress.
+# The most times that a commit is sent if the request has an ID. After that a new attempt finds out
+# as much, and makes progress.
 COMMIT_AGAIN_MAX = 3
 # The first pause between tries, in seconds: a few round trips to a store.
 PAUSE_S_FIRST = 0.010
-# The longest pause that the client chooses, in seconds: short enough that a person who waits does not notice
-# a stall.
+# The longest pause that the client chooses, in seconds: short enough that a person who waits does
+# not notice a stall.
 PAUSE_S_MAX = 1.0
-# The longest pause that a server may ask for, in seconds: above the values that servers send, far below a
-# run's time.
+# The longest pause that a server may ask for, in seconds: above the values that servers send, far
+# below a run's time.
 ASKED_S_MAX = 5.0
 # The longest key in bytes, as the server has it.
 KEY_BYTES_MAX = 1088
-# The longest answer, which is held in memory as a whole. Larger values and results need a client that reads
-# ranges.
+# The longest answer, which is held in memory as a whole. Larger values and results need a client
+# that reads ranges.
 ANSWER_BYTES_MAX = 256 << 20
-# The time in seconds that a run waits for the answer to its abort. The abort's only use is that other
-# attempts do not wait for a dead one.
+# The time in seconds that a run waits for the answer to its abort. The abort's only use is that
+# other attempts do not wait for a dead one.
 ABORT_S_MAX = 2.0
 # The most commits that a session token names.
 SESSION_LEN_MAX = 8
 # The bytes before the commits, by the token's format: the format's number, and the time until which
-# transactions are fresh; in format 3 also the node through which everything was seen, and the time after
-# which that counts.
+# transactions are fresh; in format 3 also the node through which everything was seen, and the time
+# after which that counts.
 SESSION_PREFIX_LEN = {2: 1 + 8, 3: 1 + 8 + 8 + 8}
-# The bytes of a commit: its identity (time, attempt, request hash), the time when the client heard of it, and
-# flags.
+# The bytes of a commit: its identity (time, attempt, request hash), the time when the client heard
+# of it, and flags.
 SESSION_ENTRY_LEN = 8 + 16 + 32 + 8 + 1
 SESSION_IDENTITY_LEN = 8 + 16 + 32
-# The time for which a merged session covers commits that it has no room for, by making transactions fresh.
+# The time for which a merged session covers commits that it has no room for, by making transactions
+# fresh.
 SESSION_COVER_MS = 60_000
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 # --- errors
-# ---------------------------------------------------------------------------------------------------------
 
 
 class AftError(Exception):
-    """The reason why a call has no result. There is one class for each thing that the caller can do."""
+    """The reason why a call has no result.
+
+    There is a class for each thing that the caller can do.
+    """
 
     #: True if certainly nothing was committed, and another attempt may succeed.
     retryable = False
@@ -155,15 +160,18 @@ class Retry(AftError):
 
 
 class Unavailable(AftError):
-    """Nothing was committed: the server cannot be reached, starts, drains, or is at a bound. Try again later."""
+    """Nothing was committed: the server cannot be reached, starts, drains, or is at a bound.
+
+    Try again later.
+    """
     retryable = True
 
 
 class Unknown(AftError):
     """The outcome of the transaction is not known: it may have committed.
 
-    With a request ID, run the request again under the same ID, or look it up with `Client.request`. Without
-    one, read the keys that it would have written.
+    With a request ID, run the request again under the same ID, or look it up with `Client.request`.
+    Without one, read the keys that it would have written.
     """
 
 
@@ -184,7 +192,10 @@ class Invalid(AftError):
 
 
 class ConditionFailed(Invalid):
-    """A condition of the call does not hold, and nothing of the call took effect. Read the key, and decide again."""
+    """A condition of the call does not hold, and nothing of the call took effect.
+
+    Read the key, and decide again.
+    """
 
 
 class NotFound(AftError):
@@ -227,8 +238,8 @@ def _refusal(status: int, body: bytes) -> Exception:
         return kind(str(problem.get("detail", problem["code"])), problem)
     except (ValueError, KeyError, TypeError):
         text = f"the answer has status {status} and no problem document; it may come from a proxy"
-        # The server's HTTP library rejects a call with these statuses before it is read. Any other comes from
-        # a proxy, which may have passed the call on.
+        # The server's HTTP library rejects a call with these statuses before it is read. Any other
+        # comes from a proxy, which may have passed the call on.
         return Invalid(text) if status in (400, 414, 431) else _NoAnswer(text)
 
 
@@ -245,7 +256,6 @@ def _committing(why: Exception) -> AftError:
 
 
 # --- values, operations and outcomes
-# --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -281,24 +291,26 @@ class Ran:
     """The outcome of a run, or of another call, that has committed."""
     #: The result of the attempt that committed.
     result: bytes
-    #: True if another attempt, not one of this run's, has committed: the writes of this run had no effect.
+    #: True if an attempt that is not this run's has committed: this run's writes had no effect.
     replayed: bool
     #: The identity of the committed transaction; None if there was nothing to store.
     version: Optional[str]
-    #: The size of the result in bytes, if it is too large for `result`, which is empty then; `Client.result` reads it.
+    #: The size of the result in bytes, if it is too large for `result`, which is empty then;
+    #: `Client.result` reads it.
     result_size: Optional[int] = None
-    #: The number of attempts that this call made; for a run, the number of calls of its function. 0 if the request had
-    #: committed before.
+    #: The number of attempts that this call made; for a run, the number of calls of its function. 0
+    #: if the request had committed before.
     attempts: int = 0
 
 
 @dataclass(frozen=True)
 class Executed:
     """The outcome of a whole transaction that has committed."""
-    #: The outcome of the commit. A replay may be that of an earlier try of this same call, whose answer was lost.
+    #: The outcome of the commit. A replay may be that of an earlier try of this same call, whose
+    #: answer was lost.
     ran: Ran
-    #: One entry for every get and add, in order. Empty if the commit is known and its reads are not: after a replay, or
-    #: if an answer was lost.
+    #: One entry for every get and add, in order. Empty if the commit is known and its reads are
+    #: not: after a replay, or if an answer was lost.
     reads: List[Read]
 
 
@@ -315,7 +327,8 @@ class Found:
     #: The keys that it wrote.
     keys: List[str]
     result: bytes
-    #: The size of the result in bytes, if it is too large for `result`, which is empty then; `Client.result` reads it.
+    #: The size of the result in bytes, if it is too large for `result`, which is empty then;
+    #: `Client.result` reads it.
     result_size: Optional[int] = None
 
 
@@ -323,10 +336,11 @@ class Found:
 class Op:
     """One operation of a batch.
 
-    A put, a delete or a check may have one condition: `if_absent` (the key has no value), `if_version` (its
-    value is of this version) or `if_value` (its value has these bytes). A condition is checked against the
-    committed version, not against the transaction's own writes, and needs a serializable transaction, as
-    `Client.run` and `Client.execute` open it. If it does not hold, the call raises ConditionFailed.
+    A put, a delete or a check may have one condition: `if_absent` (the key has no value),
+    `if_version` (its value is of this version) or `if_value` (its value has these bytes). A
+    condition is checked against the committed version, not against the transaction's own writes,
+    and needs a serializable transaction, as `Client.run` and `Client.execute` open it. If it does
+    not hold, the call raises ConditionFailed.
     """
     verb: str
     key: str
@@ -452,7 +466,8 @@ def _unbase64(text: Optional[str]) -> bytes:
 def _result(result: bytes, request_id: Optional[str]) -> Dict[str, str]:
     """Returns the result's field of a commit.
 
-    Without a request ID no later attempt can ask for the result, and storing it would need the right to write.
+    Without a request ID no later attempt can ask for the result, and storing it would need the
+    right to write.
     """
     return {"result": base64.b64encode(result).decode()} if result and request_id is not None else {}
 
@@ -518,8 +533,8 @@ def _merge_through(one: _Session, other: _Session) -> Tuple[int, int]:
 def merge_sessions(one: str, other: str) -> str:
     """Merges two session tokens of one client into one.
 
-    The result names the newest commits of both; the others are covered by making transactions fresh for a
-    while.
+    The result names the newest commits of both; the others are covered by making transactions fresh
+    for a while.
 
     Args:
         one, other: The tokens, in any order.
@@ -550,8 +565,8 @@ def merge_sessions(one: str, other: str) -> str:
 def _repeats(request_id: Optional[str]) -> Dict[str, str]:
     """Returns the header by which a commit repeats its request.
 
-    With it a server that has forgotten the transaction can answer from the request's record. A request ID with
-    control characters cannot be sent in a header.
+    With it a server that has forgotten the transaction can answer from the request's record. A
+    request ID with control characters cannot be sent in a header.
     """
     if request_id is None or any(ord(char) < 32 or ord(char) == 127 for char in request_id):
         return {}
@@ -588,7 +603,10 @@ class _Pace:
         return max(0.0, self.until - time.monotonic())
 
     def pause(self, after: AftError) -> bool:
-        """Pauses after a failure. Returns False at once, without a pause, if the time would be over after it."""
+        """Pauses after a failure.
+
+        Returns False at once, without a pause, if the time would be over after it.
+        """
         pause = random.uniform(*_pause(self.nth, isinstance(after, InProgress), after.retry_after_ms))
         self.nth += 1
         if pause >= self.remaining():
@@ -598,7 +616,6 @@ class _Pace:
 
 
 # --- one call
-# -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -635,7 +652,10 @@ class _Transport:
 
     def send(self, method: str, path: str, body: Bytes = None, headers: Optional[Dict[str, str]] = None,
              timeout: Optional[float] = None) -> _Answer:
-        """Sends a call and returns its answer, a success. Raises the server's error, _NotSent, or _NoAnswer."""
+        """Sends a call and returns its answer, a success.
+
+        Raises the server's error, _NotSent, or _NoAnswer.
+        """
         headers = dict(headers or {})
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -646,16 +666,17 @@ class _Transport:
             try:
                 connection.request(method, path, body=_bytes(body) if body is not None else None, headers=headers)
             except (BrokenPipeError, ConnectionResetError):
-                # A server may reject a large body before it has received all of it, and close the connection.
-                # Then its answer has arrived, and is read below.
+                # A server may reject a large body before it has received all of it, and close the
+                # connection. Then its answer has arrived, and is read below.
                 cut_off = True
             response = connection.getresponse()
             if response.length is None and not response.chunked:
                 raise http.client.HTTPException(
                     "the answer states no length, so a broken connection could not be detected")
             answer = response.read(ANSWER_BYTES_MAX + 1)
-            # `isclosed` alone does not show that the answer is complete: a response counts as closed as well
-            # if the connection ends before the first byte of its body. Then `length` is not zero.
+            # `isclosed` alone does not show that the answer is complete: a response counts as
+            # closed as well if the connection ends before the first byte of its body. Then `length`
+            # is not zero.
             if len(answer) > ANSWER_BYTES_MAX or response.length or not response.isclosed():
                 raise http.client.HTTPException("the answer is longer than 256 MiB, or incomplete")
         except (OSError, http.client.HTTPException) as why:
@@ -734,8 +755,8 @@ class _Lines:
 class _Response(http.client.HTTPResponse):
     """A response that checks that its head is complete.
 
-    The library takes the end of the connection for the end of the head, and so would take a value that was cut
-    off for an empty one.
+    The library takes the end of the connection for the end of the head, and so would take a value
+    that was cut off for an empty one.
     """
 
     def begin(self) -> None:
@@ -746,7 +767,7 @@ class _Response(http.client.HTTPResponse):
 
 
 def _readable(sock: socket.socket) -> bool:
-    """Returns True if an idle connection has something to read, which means that the server has closed it."""
+    """Returns True if an idle connection has something to read: the server has closed it."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(sock, select.POLLIN)
@@ -755,7 +776,6 @@ def _readable(sock: socket.socket) -> bool:
 
 
 # --- the client
-# -----------------------------------------------------------------------------------------------------
 
 
 # The default level of runs and whole transactions, which run again after a conflict.
@@ -795,7 +815,7 @@ class _Request:
 
 
 class Client:
-    """A client of one server. Threads may share it: it keeps a pool of connections, and one session.
+    """A client of one server, with a pool of connections and one session. Threads may share it.
 
     Nothing is sent before the first call.
 
@@ -804,14 +824,16 @@ class Client:
         token: The bearer token to present to the server.
         connect_timeout: The timeout for opening a connection, in seconds.
         call_timeout: The timeout for each wait on the connection within a call, in seconds.
-        transaction_timeout: The deadline of transactions, in seconds from their opening, unless the call sets
-            its own. With None the server chooses it, a minute by default.
+        transaction_timeout: The deadline of transactions, in seconds from their opening, unless the
+            call sets its own. With None the server chooses it, a minute by default.
         attempts_max: The most attempts of a run or a whole transaction; at least one.
-        run_seconds_max: The time in seconds after which a run, or another call, starts no new attempt. It does
-            not interrupt a function that is running.
-        session: True if each transaction sees the commits that this client made before it began, on any node.
-        write_buffer_bytes_max: The most bytes of small writes that are buffered until the commit; at most
-            4 MiB. With 0 each write is a call of its own, and its errors are raised at once.
+        run_seconds_max: The time in seconds after which a run, or another call, starts no new
+            attempt. It does not interrupt a function that is running.
+        session: True if each transaction sees the commits that this client made before it began, on
+            any node.
+        write_buffer_bytes_max: The most bytes of small writes that are buffered until the commit;
+            at most 4 MiB. With 0 each write is a call of its own, and its errors are raised at
+            once.
 
     Raises:
         Invalid: The URL has another form, or the token cannot be sent in a header.
@@ -854,7 +876,8 @@ class Client:
     def join_session(self, token: Optional[str]) -> None:
         """Merges the session of another process into this one.
 
-        Transactions that begin from now on see the commits of that session. If sessions are off, nothing happens.
+        Transactions that begin from now on see the commits of that session. If sessions are off,
+        nothing happens.
 
         Args:
             token: The other client's `session`; with None nothing happens.
@@ -862,8 +885,8 @@ class Client:
         self._committed(token)
 
     def _committed(self, token: Optional[str]) -> None:
-        # Two transactions at once continue one token in two ways, and a replay starts a new one. So tokens
-        # are merged.
+        # Two transactions at once continue one token in two ways, and a replay starts a new one. So
+        # tokens are merged.
         if not token or not self._sessions:
             return
         with self._lock:
@@ -881,47 +904,56 @@ class Client:
             isolation: Optional[str] = _SERIALIZABLE) -> Ran:
         """Calls `function(transaction)` until its request has committed once.
 
-        The function is called once for each attempt: once as a rule, several times after failures, and not at
-        all if the request has committed before. Its effects outside the transaction may therefore be repeated.
-        If the function raises an exception, the attempt is aborted and the run raises that exception; but if a
-        call of the transaction had failed before with a retryable error, the function is called again, in a new
-        attempt.
+        The function is called once for each attempt: once as a rule, several times after failures,
+        and not at all if the request has committed before. Its effects outside the transaction may
+        therefore be repeated. If the function raises an exception, the attempt is aborted and the
+        run raises that exception; but if a call of the transaction had failed before with a
+        retryable error, the function is called again, in a new attempt.
 
         Args:
-            request_id: The ID of what the outside asked for once (a message's ID, an order's number); never use
-                one ID for two requests. With None no later call can find the outcome.
+            request_id: The ID of what the outside asked for once (a message's ID, an order's
+                number); never use one ID for two requests. With None no later call can find the
+                outcome.
             function: The function. Its result (bytes, text or None) is returned to later attempts.
             scope: A name that keeps the same IDs of different functions apart.
-            fingerprint: A fingerprint of the payload: a request with the same ID and another fingerprint is
-                rejected with KeyReused.
-            timeout: The deadline of each attempt's transaction, in seconds from its opening. The default is the
-                client's `transaction_timeout`.
-            retention: The time in whole seconds for which the commit and its result are kept; a day by default.
-            overlap: True to run at once beside another open attempt of the request instead of waiting for it,
-                for instance because that one is known to be gone. The request takes effect once in any case.
-            fresh: True to see every commit that was acknowledged before the attempt began, on any server of the
-                store.
-            reads: Keys to read in the call that opens the transaction, so that getting them needs no call.
+            fingerprint: A fingerprint of the payload: a request with the same ID and another
+                fingerprint is rejected with KeyReused.
+            timeout: The deadline of each attempt's transaction, in seconds from its opening. The
+                default is the client's `transaction_timeout`.
+            retention: The time in whole seconds for which the commit and its result are kept; a day
+                by default.
+            overlap: True to run at once beside another open attempt of the request instead of
+                waiting for it, for instance because that one is known to be gone. The request takes
+                effect once in any case.
+            fresh: True to see every commit that was acknowledged before the attempt began, on any
+                server of the store.
+            reads: Keys to read in the call that opens the transaction: getting them needs no other
+                call.
             isolation: The isolation level.
-                "serializable" (the default): an attempt commits only if the versions that it read are still the
-                newest. An attempt that loses has no effect, and another follows after a random pause that grows
-                with each failure, until `attempts_max` or `run_seconds_max` of the client is used up. The check
-                may cost a run that only reads a round trip to the store.
-                "read_atomic": nothing is checked; two runs that read the same version may both overwrite it.
-                None: on a shared store (s3:, dynamodb:, redis:) the level of the keys that the run writes; on a
-                store that a single process holds (memory:, local:) read atomic.
-                On a shared store a serializable run cannot list keys, and cannot use keys whose prefix is read
-                atomic: the server rejects both with the reason (Invalid). Ask for "read_atomic" there.
+                "serializable" (the default): an attempt commits only if the versions that it read
+                are still the newest. An attempt that loses has no effect, and another follows after
+                a random pause that grows with each failure, until `attempts_max` or
+                `run_seconds_max` of the client is used up. The check may cost a run that only reads
+                a round trip to the store.
+                "read_atomic": nothing is checked; two runs that read the same version may both
+                overwrite it.
+                None: on a shared store (s3:, dynamodb:, redis:) the level of the keys that the run
+                writes; on a store that a single process holds (memory:, local:) read atomic.
+                On a shared store a serializable run cannot list keys, and cannot use keys whose
+                prefix is read atomic: the server rejects both with the reason (Invalid). Ask for
+                "read_atomic" there.
 
         Returns:
             The outcome of the attempt that committed.
 
         Raises:
             Unknown: An attempt may have committed. After any other error none has.
-            Retry: The attempts or the time were used up; `code` is "conflict" if the last attempt lost a conflict.
-            Unavailable: The server could not be reached, or had no room, until the time was used up.
+            Retry: The attempts or the time were used up; `code` is "conflict" if the last attempt
+                lost a conflict.
+            Unavailable: The server could not be reached, or had no room, until the time was up.
             InProgress: Another attempt of the request was open until the time was used up.
-            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected a call.
+            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected a
+                call.
             Exception: The function's own.
         """
         run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads), isolation))
@@ -933,9 +965,9 @@ class Client:
             try:
                 result = _bytes(function(opened))
             except Exception as own:
-                # If a call of the transaction failed in a way that another attempt may not, run again: the
-                # function's exception is likely to follow from it. Otherwise raise it, but only if no earlier
-                # attempt has committed.
+                # If a call of the transaction failed in a way that another attempt may not, run
+                # again: the function's exception is likely to follow from it. Otherwise raise it,
+                # but only if no earlier attempt has committed.
                 doomed = opened._doomed
                 opened._abort_quietly()
                 if doomed is not None and run.may_go_on() and run.pace.pause(doomed):
@@ -959,26 +991,27 @@ class Client:
                     reads: Iterable[str] = (), isolation: Optional[str] = None) -> "Transaction":
         """Opens a transaction by hand.
 
-        As a context manager it commits at its end with `t.result`, and aborts if an exception leaves it. If the
-        request has committed already, `t.replayed` is True, `t.ran` is the outcome, and the transaction takes
-        no calls.
+        As a context manager it commits at its end with `t.result`, and aborts if an exception
+        leaves it. If the request has committed already, `t.replayed` is True, `t.ran` is the
+        outcome, and the transaction takes no calls.
 
-        A transaction by hand is not run again after a conflict: the commit of a serializable one raises Retry
-        then. Use `run` for that.
+        A transaction by hand is not run again after a conflict: the commit of a serializable one
+        raises Retry then. Use `run` for that.
 
         Args:
             request_id: The request's ID; with None no later call can find the outcome.
             scope, fingerprint, timeout, retention, overlap, fresh, reads: As in `run`.
-            isolation: The level, as in `run`. With None, the default, it is left to the store: on a store that
-                a single process holds it is read atomic.
+            isolation: The level, as in `run`. With None, the default, it is left to the store: on a
+                store that a single process holds it is read atomic.
 
         Returns:
             The transaction.
 
         Raises:
             InProgress: Another attempt of the request was open until `run_seconds_max` was used up.
-            Unavailable: The server could not be reached, or had no room, until the time was used up.
-            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected the opening.
+            Unavailable: The server could not be reached, or had no room, until the time was up.
+            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected
+                the opening.
         """
         run = _Run(self, _Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, tuple(reads), isolation))
         opened = run.open()
@@ -995,12 +1028,13 @@ class Client:
         After a conflict the transaction is sent again, at most `attempts_max` times in all;
         `Executed.ran.attempts` is the number of tries.
 
-        If a condition or an `Op.add` is among the operations, a request without an ID gets a random one. So the
-        server recognises a call that is sent again because its answer was lost, and the call does not conflict
-        with its own write.
+        If a condition or an `Op.add` is among the operations, a request without an ID gets a random
+        one. So the server recognises a call that is sent again because its answer was lost, and the
+        call does not conflict with its own write.
 
         Args:
-            request_id: The request's ID. With None, and without conditions and adds, a lost answer is Unknown.
+            request_id: The request's ID. With None, and without conditions and adds, a lost answer
+                is Unknown.
             ops: The operations.
             result: The result (bytes or text) that is returned to later attempts of the request.
             scope, fingerprint, timeout, retention, overlap, fresh, isolation: As in `run`.
@@ -1037,8 +1071,8 @@ class Client:
             if isinstance(error, Unknown):
                 doubt = error
             elif not error.retryable and not isinstance(error, InProgress):
-                # Credentials that are rejected now, or a store that is damaged now, say nothing about an
-                # earlier try.
+                # Credentials that are rejected now, or a store that is damaged now, say nothing
+                # about an earlier try.
                 raise doubt if doubt and isinstance(error, (Unauthorized, Internal)) else error
             conflicts += error.code == "conflict"
             if conflicts >= self.attempts_max or not pace.pause(error):
@@ -1069,8 +1103,8 @@ class Client:
 
         Args:
             key: The key.
-            fresh: True to read the value of the newest commit that was acknowledged before the call, on any
-                server of the store, or a newer one.
+            fresh: True to read the value of the newest commit that was acknowledged before the
+                call, on any server of the store, or a newer one.
 
         Returns:
             The value; None if the key has none.
@@ -1098,11 +1132,12 @@ class Client:
             if_version: Optional[str] = None, if_value: Bytes = None) -> Ran:
         """Writes one key in a transaction of its own.
 
-        If the answer is lost, the write is not sent again, since another client may have written a newer value
-        meanwhile. For a write that must take effect exactly once, use `run` or `execute` with a request ID.
+        If the answer is lost, the write is not sent again, since another client may have written a
+        newer value meanwhile. For a write that must take effect exactly once, use `run` or
+        `execute` with a request ID.
 
-        With a condition (see `Op`) the write takes effect once, also if the call is sent several times. The
-        value must then fit into one call.
+        With a condition (see `Op`) the write takes effect once, also if the call is sent several
+        times. The value must then fit into one call.
 
         Args:
             key: The key.
@@ -1260,7 +1295,6 @@ def _content_type(text: str) -> str:
 
 
 # --- a transaction
-# --------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -1273,8 +1307,9 @@ class _BatchIsIn:
 class Transaction:
     """An open transaction. `Client.transaction` and `Client.run` make it.
 
-    It reads its own writes and a read-atomic snapshot of committed versions; others see its writes only after it
-    has committed. Small writes are buffered in it and sent with the commit. One thread uses it at a time.
+    It reads its own writes and a read-atomic snapshot of committed versions; others see its writes
+    only after it has committed. Small writes are buffered in it and sent with the commit. One
+    thread uses it at a time.
     """
     _client: Client
     _request_id: Optional[str]
@@ -1293,12 +1328,13 @@ class Transaction:
     _reads: Dict[str, Optional[Value]] = field(default_factory=dict)
     # The first error of a call after which another attempt may succeed.
     _doomed: Optional[AftError] = None
-    # The first error after which writes that the caller believes done may be missing. No commit may follow
-    # it.
+    # The first error after which writes that the caller believes done may be missing. No commit may
+    # follow it.
     _torn: Optional[AftError] = None
 
     def __post_init__(self) -> None:
-        #: The transaction's token, which identifies it in logs and problems; empty if the request was replayed.
+        #: The transaction's token, which identifies it in logs and problems; empty if the request
+        #: was replayed.
         self.token: str = self._opened.get("transaction", "")
         for read in map(_read, self._opened.get("results", [])):
             self._reads[read.key] = read.value
@@ -1306,7 +1342,10 @@ class Transaction:
 
     @property
     def replayed(self) -> bool:
-        """True if another attempt of the request has committed: nothing is left to do, and `ran` is its outcome."""
+        """True if another attempt of the request has committed.
+
+        Nothing is left to do then, and `ran` is its outcome.
+        """
         return self.ran is not None and self.ran.replayed
 
     def __enter__(self) -> "Transaction":
@@ -1330,8 +1369,8 @@ class Transaction:
             The value; None if the key has none.
 
         Raises:
-            Retry: No version is left that fits the earlier reads, or the server has forgotten the transaction:
-                run the request again.
+            Retry: No version is left that fits the earlier reads, or the server has forgotten the
+                transaction: run the request again.
             Unavailable: The server did not answer.
             Invalid: The key is not valid, or the transaction has ended.
         """
@@ -1351,7 +1390,9 @@ class Transaction:
             raise self._failed(why, False) from None
 
     def put(self, key: str, value: Bytes, content_type: Optional[str] = None) -> None:
-        """Writes a value. A small value is buffered; errors of the server about it are raised by the commit.
+        """Writes a value.
+
+        A small value is buffered; errors of the server about it are raised by the commit.
 
         Args:
             key: The key.
@@ -1360,7 +1401,8 @@ class Transaction:
 
         Raises:
             Invalid: The key or the content type is not valid, or the transaction has ended.
-            Retry, Unavailable: The value was too large for the buffer, and its call failed: run the request again.
+            Retry, Unavailable: The value was too large for the buffer, and its call failed: run the
+                request again.
         """
         self._write(Op.put(key, value, content_type if content_type is None else _content_type(content_type)))
 
@@ -1376,7 +1418,9 @@ class Transaction:
         self._write(Op.delete(key))
 
     def list(self, prefix: str = "", after: str = "", page_len: int = 1000) -> Iterator[Listed]:
-        """Lists the keys that begin with a prefix, in the order of their bytes. Each page is one call.
+        """Lists the keys that begin with a prefix, in the order of their bytes.
+
+        Each page is one call.
 
         Args:
             prefix: The prefix; by default all keys are listed.
@@ -1387,8 +1431,8 @@ class Transaction:
             An iterator over the keys.
 
         Raises:
-            AftError: The errors of `get`, while the iterator runs. A serializable transaction cannot list keys
-                on a shared store (Invalid).
+            AftError: The errors of `get`, while the iterator runs. A serializable transaction
+                cannot list keys on a shared store (Invalid).
         """
         next_: Optional[str] = after
         while next_ is not None:
@@ -1426,17 +1470,19 @@ class Transaction:
         return self._flush(ops)
 
     def commit(self, result: Bytes = None) -> Ran:
-        """Commits. A commit in doubt is sent again until its outcome is known, or `run_seconds_max` is used up.
+        """Commits.
+
+        A commit in doubt is sent again until its outcome is known, or `run_seconds_max` is used up.
 
         Args:
-            result: The result (bytes or text) that is returned to later attempts of the request. It is stored
-                only if the request has an ID.
+            result: The result (bytes or text) that is returned to later attempts of the request. It
+                is stored only if the request has an ID.
 
         Returns:
             The outcome.
 
         Raises:
-            Unknown: The transaction may have committed. After any other error it has not, and will not.
+            Unknown: The transaction may have committed. After any other error it never will.
             Retry: It lost a conflict, or its time was over: run the request again.
             Invalid: The transaction has ended, or belongs to `Client.run`, which commits by itself.
             AftError: The server rejected the commit.
@@ -1445,10 +1491,13 @@ class Transaction:
         return self._settle(_bytes(result), _Pace(self._client.run_seconds_max), None)
 
     def abort(self) -> None:
-        """Aborts the transaction and drops its writes. Without a call it would be aborted at its deadline.
+        """Aborts the transaction and drops its writes.
+
+        Without a call it would be aborted at its deadline.
 
         Raises:
-            Invalid: The transaction has ended, or belongs to `Client.run`, which aborts if its function raises.
+            Invalid: The transaction has ended, or belongs to `Client.run`, which aborts if its
+                function raises.
             AftError: The call failed.
         """
         self._by_hand()
@@ -1492,7 +1541,8 @@ class Transaction:
         try:
             self._send("DELETE" if op.value is None else "PUT", f"/keys/{_path(op.key)}", op.value, headers, reads=False)
         except (AftError, _NotSent, _NoAnswer) as why:
-            # A write that was rejected had no effect. A write without an answer may have had its effect.
+            # A write that was rejected had no effect. A write without an answer may have had its
+            # effect.
             raise self._failed(why, isinstance(why, _NoAnswer)) from None
         self._reads.pop(op.key, None)
         waited = self._buffer.pop(op.key, None)
@@ -1516,8 +1566,8 @@ class Transaction:
         try:
             reply = self._send("POST", "/batch", body, {"Content-Type": "application/json"}, reads=reads_only).reply()
         except (AftError, _NotSent, _NoAnswer) as why:
-            # The buffered writes are out of the buffer, and the caller believes them done: after any failure
-            # the transaction must not commit without them.
+            # The buffered writes are out of the buffer, and the caller believes them done: after
+            # any failure the transaction must not commit without them.
             torn = bool(waited) or (not reads_only and isinstance(why, _NoAnswer))
             raise self._failed(why, torn) from None
         return [_read(read) for read in reply.get("results", [])]
@@ -1525,8 +1575,9 @@ class Transaction:
     def _send(self, method: str, rest: str, body: Bytes, headers: Dict[str, str], reads: bool) -> _Answer:
         """Sends a call, and sends it again where that is harmless.
 
-        That is if the server was overloaded, or if the call only reads and got no answer. A write without an answer
-        is not sent again: its first copy may still be in flight, and would then take effect after later writes.
+        That is if the server was overloaded, or if the call only reads and got no answer. A write
+        without an answer is not sent again: its first copy may still be in flight, and would then
+        take effect after later writes.
         """
         transport = self._client._transport
         pace, tries = _Pace(transport.call_timeout), 1
@@ -1575,8 +1626,8 @@ class Transaction:
         ops = [op._json() for op in self._take()]
         try:
             if ops:
-                # The whole call is repeated: if it never arrived, a bare commit would commit the transaction
-                # without these writes.
+                # The whole call is repeated: if it never arrived, a bare commit would commit the
+                # transaction without these writes.
                 reply = self._ask("/batch", {"ops": ops, "commit": True, **alone}, None, pace, times_max)
             else:
                 reply = self._ask("/commit", alone, None, pace, times_max)
@@ -1619,11 +1670,13 @@ class Transaction:
             if isinstance(error, Unknown):
                 doubt = error
             elif isinstance(error, Unavailable) or error.code == "body_timeout":
-                pass  # The server rejected this call for now, which says nothing about an earlier one.
+                # The server rejected this call for now, which says nothing about an earlier one.
+                pass
             elif error.code == "ended" and rest == "/batch" and doubt is not None:
                 return _BatchIsIn(doubt)
             elif isinstance(error, (NotFound, Unauthorized, Internal)) and doubt is not None:
-                raise doubt  # The server has forgotten the transaction, or its error says nothing about the first call.
+                # The transaction is forgotten, or the error says nothing about the first call.
+                raise doubt
             else:
                 raise error._as(Retry) if isinstance(error, NotFound) else error
             if (times_max is not None and nth >= times_max) or not pace.pause(error):
@@ -1631,14 +1684,13 @@ class Transaction:
 
 
 # --- a run
-# ----------------------------------------------------------------------------------------------------------
 
 
 class _Run:
     """The attempts of one request, one after the other.
 
-    A named request may run again while a commit is in doubt, because one commit record decides for all attempts:
-    the next opening, or the next commit, is answered with the winner's result.
+    A named request may run again while a commit is in doubt, because one commit record decides for
+    all attempts: the next opening, or the next commit, is answered with the winner's result.
     """
 
     def __init__(self, client: Client, request: _Request) -> None:
@@ -1647,8 +1699,8 @@ class _Run:
         self.attempts = 0
         # The number of attempts that failed with a conflict.
         self.conflicts = 0
-        # True if an attempt of this run may still be open. Waiting for it would mean waiting for its
-        # deadline, so the next attempt runs beside it.
+        # True if an attempt of this run may still be open. Waiting for it would mean waiting for
+        # its deadline, so the next attempt runs beside it.
         self.beside = False
         # The attempts that may have committed, each with the error that left it in doubt.
         self.doubts: List[Tuple[Transaction, AftError]] = []
@@ -1694,7 +1746,8 @@ class _Run:
         self.conflicts += error.code == "conflict"
         if isinstance(error, Unknown):
             if not named:
-                raise error  # Without a request ID a second attempt could commit the same request twice.
+                # Without a request ID a second attempt could commit the same request twice.
+                raise error
             self.doubts.append((transaction, error))
         elif not error.retryable:
             return self.give_up(error)
@@ -1703,7 +1756,7 @@ class _Run:
         return self.give_up(error)
 
     def give_up(self, error: AftError) -> Ran:
-        """Ends the run with `error`, unless a commit in doubt turns out to have taken effect, or stays in doubt."""
+        """Ends the run with `error`, unless a commit in doubt took effect, or stays in doubt."""
         found = self.clear_doubts()
         if isinstance(found, Ran):
             return found
@@ -1714,8 +1767,9 @@ class _Run:
     def clear_doubts(self) -> Union[None, Ran, AftError]:
         """Aborts the attempts in doubt, since an aborted transaction never commits.
 
-        If that fails for one, looks the request up until it is found or the time is over. Returns None if no attempt
-        has committed, the outcome if one has, and the error if that stays unknown.
+        If that fails for one, looks the request up until it is found or the time is over. Returns
+        None if no attempt has committed, the outcome if one has, and the error if that stays
+        unknown.
         """
         left = []
         for transaction, why in self.doubts:
