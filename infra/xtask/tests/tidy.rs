@@ -4,6 +4,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/languages.rs"]
+mod languages;
 #[path = "tidy/prose.rs"]
 mod prose;
 #[path = "tidy/tree.rs"]
@@ -12,9 +14,9 @@ mod tree;
 use std::process::Command;
 
 use crate::prose::{Comment, comments};
-use crate::tree::{Source, production, root, sources};
+use crate::tree::{Source, in_git, production, root, sources};
 
-/// Doc lines that begin with a question word, of 1,000.
+/// Doc lines that begin with a question word, of 1,000: first lines, and later paragraphs.
 const QUESTIONS_MAX: f64 = 0.0;
 /// Words of comments inside functions, for 100 lines of code of the core.
 const INLINE_WORDS_MIN: f64 = 40.0;
@@ -57,13 +59,30 @@ fn doc_lines_begin_with_a_verb_or_a_noun() {
 }
 
 #[test]
+fn later_paragraphs_of_docs_begin_with_no_question() {
+    let (mut paragraphs, mut found) = (0, Vec::new());
+    for source in sources(&["rs"]) {
+        for Comment { line, text, .. } in
+            comments(&source.text).into_iter().filter(|comment| comment.starts_paragraph)
+        {
+            paragraphs += 1;
+            if let Some(word) = prose::question(&text) {
+                found.push(format!("{}:{line}: begins with {word:?}: {text}", source.path));
+            }
+        }
+    }
+    let share = 1_000 * found.len() / paragraphs;
+    report("later paragraphs of docs with a question word, of 1,000", share, QUESTIONS_MAX);
+    check(&found);
+}
+
+#[test]
 fn comments_fit_into_their_columns() {
     let mut found = Vec::new();
-    for source in sources(&["rs"]) {
-        for (at, line) in source.text.lines().enumerate() {
-            if line.trim_start().starts_with("//") && line.chars().count() > COMMENT_COLUMNS {
-                found.push(format!("{}:{}: {} columns", source.path, at + 1, line.chars().count()));
-            }
+    for source in in_git(languages::KNOWN) {
+        let extension = source.path.rsplit('.').next().expect("a path has pieces");
+        for (line, columns) in languages::wide(extension, &source.text, COMMENT_COLUMNS) {
+            found.push(format!("{}:{line}: {columns} columns", source.path));
         }
     }
     report("comment lines over 100 columns", found.len(), 0);

@@ -1,8 +1,8 @@
 //! The rules for prose.
 
-/// First words of a doc line that make a riddle of it.
+/// First words of a doc's first line, or of a later paragraph, that make a riddle of it.
 const QUESTIONS: &[&str] =
-    &["What", "Who", "Whoever", "Whom", "Whose", "Whether", "Which", "Of", "How", "Why"];
+    &["What", "Who", "Whoever", "Whom", "Whose", "Whether", "Which", "Of", "How", "Why", "Where", "When"];
 
 /// Words and phrases for which the field has usual ones.
 const BANNED: &[&str] =
@@ -14,28 +14,40 @@ pub(crate) struct Comment {
     pub(crate) text: String,
     /// It is the first line of a doc comment.
     pub(crate) starts_doc: bool,
+    /// It is the first line of a later paragraph of a doc comment.
+    pub(crate) starts_paragraph: bool,
 }
 
 /// Returns the comment lines of a source file.
 pub(crate) fn comments(text: &str) -> Vec<Comment> {
     let mut found = Vec::new();
     let mut before = "";
+    // Of the doc comment: the line before is empty or a heading; the line is in a block of code.
+    let (mut after_gap, mut in_code) = (false, false);
     for (at, line) in text.lines().enumerate() {
         let line = line.trim_start();
         let marker =
             ["///", "//!", "//"].into_iter().find(|marker| line.starts_with(marker)).unwrap_or_default();
+        let text = line[marker.len()..].trim().to_owned();
+        let starts_doc = marker != "//" && !marker.is_empty() && marker != before;
+        if starts_doc {
+            (after_gap, in_code) = (false, false);
+        }
+        let starts_paragraph = marker != "//" && !starts_doc && after_gap && !in_code && !text.is_empty();
+        in_code ^= text.starts_with("```");
+        after_gap = text.is_empty() || text.starts_with('#');
         if !marker.is_empty() {
-            let starts_doc = marker != "//" && marker != before;
-            found.push(Comment { line: at + 1, text: line[marker.len()..].trim().to_owned(), starts_doc });
+            found.push(Comment { line: at + 1, text, starts_doc, starts_paragraph });
         }
         before = marker;
     }
     found
 }
 
-/// Returns the question word with which a doc line begins.
+/// Returns the question word with which a doc line begins, in emphasis too.
 pub(crate) fn question(text: &str) -> Option<&'static str> {
-    let first = text.split(|of: char| !of.is_alphanumeric() && of != '\'').next()?;
+    let first =
+        text.trim_start_matches(['*', '_']).split(|of: char| !of.is_alphanumeric() && of != '\'').next()?;
     QUESTIONS.iter().find(|word| **word == first).copied()
 }
 
@@ -73,6 +85,46 @@ fn doc_lines_are_found_and_judged() {
     let judged: Vec<_> = firsts.iter().map(|comment| (comment.line, question(&comment.text))).collect();
     assert_eq!(judged, [(1, Some("What")), (4, None), (8, Some("Of"))]);
     assert_eq!(question("Whatever"), None);
+    assert_eq!(question("Where it is shared, it waits."), Some("Where"));
+    assert_eq!(question("**When** it ends."), Some("When"));
+    assert_eq!(question("* When it ends."), None, "an item of a list");
+    assert_eq!(question("# What it is not"), None, "a heading");
+}
+
+#[test]
+fn later_paragraphs_are_found_and_judged() {
+    let text = [
+        "//! A store.",
+        "//! Where it is.",
+        "//!",
+        "//! Why it waits.",
+        "//! Who.",
+        "//!",
+        "//! # Which",
+        "//! How.",
+        "//!",
+        "//! ```",
+        "//!",
+        "//! How",
+        "//! ```",
+        "//!",
+        "//! It ends.",
+        "",
+        "/// Returns it.",
+        "///",
+        "/// *When* it ends.",
+        "fn f() {}",
+        "// One.",
+        "//",
+        "// Which.",
+    ];
+    let text = text.join("\n");
+    let found: Vec<_> = comments(&text).into_iter().filter(|comment| comment.starts_paragraph).collect();
+    let judged: Vec<_> = found.iter().map(|comment| (comment.line, question(&comment.text))).collect();
+    assert_eq!(
+        judged,
+        [(4, Some("Why")), (7, None), (8, Some("How")), (10, None), (15, None), (19, Some("When"))]
+    );
 }
 
 #[test]

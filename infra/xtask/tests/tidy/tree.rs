@@ -1,6 +1,8 @@
 //! The files of the repository.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Folders that are made, not written.
 const MADE: &[&str] =
@@ -49,6 +51,18 @@ fn walk(folder: &Path, extensions: &[&str], found: &mut Vec<Source>) {
             found.push(Source { path, text });
         }
     }
+}
+
+/// Reads the files with one of these extensions that git has or would add: not those that it
+/// ignores. Reads every file if the tree is not git's, as after a download.
+pub(crate) fn in_git(extensions: &[&str]) -> Vec<Source> {
+    let arguments = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let listed = Command::new("git").args(arguments).current_dir(root()).output();
+    let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let known: BTreeSet<&str> = listed.iter().flat_map(|paths| paths.split_terminator('\0')).collect();
+    let mut found = sources(extensions);
+    found.retain(|source| known.is_empty() || known.contains(source.path.as_str()));
+    found
 }
 
 /// Returns the part of a source file before its unit tests.
