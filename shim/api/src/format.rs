@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 
 use crate::operation::{OPS_LEN_MAX, too_many_ops};
 
@@ -57,15 +58,18 @@ impl Format {
     /// Decodes a reply. In protobuf, values are slices of `body`, not copies.
     ///
     /// # Errors
-    /// Returns [`Malformed`], with the position, if `body` is not an encoded `T`.
+    /// Returns [`Malformed`], with the position, if `body` is not an encoded `T`. In JSON it also
+    /// names the field whose value does not fit.
     pub fn decode<T: prost::Message + Default + DeserializeOwned>(
         self,
         body: &Bytes,
     ) -> Result<T, Malformed> {
         match self {
-            Format::Json => serde_json::from_slice(body).map_err(|why| Malformed {
-                position: position_of(body, why.line(), why.column()),
-                detail: why.to_string(),
+            Format::Json => serde_json::from_slice(body).map_err(|why| {
+                let position = position_of(body, why.line(), why.column());
+                let why = why.to_string();
+                let field = field_of::<T>(body, &why).map(|field| format!("`{field}`: "));
+                Malformed { detail: field.unwrap_or_default() + &why, position }
             }),
             Format::Protobuf => {
                 let mut rest = body.clone();
@@ -174,6 +178,31 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// Returns the path of the field at which decoding failed with `why`, like `ops[0].value`; `None`
+/// for the body as a whole. It decodes again, because noting the path would slow down every body,
+/// and few fail.
+fn field_of<T: DeserializeOwned>(body: &[u8], why: &str) -> Option<String> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let error = serde_path_to_error::deserialize::<_, T>(&mut json).err()?;
+    let mut segments: Vec<_> = error.path().iter().collect();
+    // The message has the name of an unknown field, and the list of the known ones.
+    if let Some(Segment::Map { key }) = segments.last()
+        && why.starts_with(&format!("unknown field `{key}`"))
+    {
+        segments.pop();
+    }
+    let mut path = String::new();
+    for segment in segments {
+        let separator = if path.is_empty() { "" } else { "." };
+        path += &match segment {
+            Segment::Seq { index } => format!("[{index}]"),
+            Segment::Map { key } | Segment::Enum { variant: key } => format!("{separator}{key}"),
+            Segment::Unknown => break,
+        };
+    }
+    (!path.is_empty()).then_some(path)
 }
 
 /// Converts a line and column of `serde_json` to a byte offset. Lines count from 1; columns are

@@ -184,7 +184,7 @@ impl Serialize for Op {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(field_identifier, rename_all = "snake_case")]
 enum Field {
     Get,
     Put,

@@ -229,6 +229,30 @@ fn malformed_bodies_name_their_position() {
 }
 
 #[test]
+fn malformed_json_names_its_field() {
+    let check = |body: &str, start: &str| {
+        let why = Format::Json.decode_request::<Begin>(&Bytes::copy_from_slice(body.as_bytes())).unwrap_err();
+        assert!(why.detail.starts_with(start), "{why}");
+    };
+    check(r#"{"commit": 1}"#, "`commit`: invalid type: integer `1`");
+    check(r#"{"timeout_ms": -1}"#, "`timeout_ms`: invalid value");
+    check(r#"{"isolation": null}"#, "`isolation`: expected value");
+    check(r#"{"if_open": "never"}"#, "`if_open`: unknown variant `never`");
+    check(r#"{"result": "?"}"#, "`result`: not base64");
+    check(r#"{"ops": {}}"#, "`ops`: invalid type");
+    check(r#"{"ops": [{"get": "k"}, {"value": "?", "put": "k"}]}"#, "`ops[1].value`: not base64");
+    check(r#"{"ops": [{"get": 5}]}"#, "`ops[0].get`: invalid type");
+    check(r#"{"ops": [{"get": "k"}, {"put": "k"}]}"#, "`ops[1]`: a \"put\" needs");
+    // These name the field already.
+    check(r#"{"opps": []}"#, "unknown field `opps`");
+    check(r#"{"ops": [{"ops": 1}]}"#, "`ops[0]`: unknown field `ops`, expected one of `get`");
+    check(r#"{"commit": true, "commit": true}"#, "duplicate field `commit`");
+    // These are about the text.
+    check(r#"{"timeout_ms": 1x}"#, "expected `,` or `}`");
+    check("{} x", "trailing characters");
+}
+
+#[test]
 fn too_many_operations_are_counted_before_they_take_memory() {
     for format in [Format::Json, Format::Protobuf] {
         let most = Batch { ops: vec![Op::get("k"); OPS_LEN_MAX], ..Batch::default() };

@@ -23,7 +23,7 @@ async fn malformed_bodies_name_the_position() {
     check(r#"{"ops": [{"get": "k"}"#, Some(20), "EOF").await;
     check(r#"{"opps": []}"#, Some(6), "unknown field `opps`").await;
     check(r#"{"ops": [{"get": ""}]}"#, None, "operation 0: a key has at least one byte").await;
-    check(r#"{"ops": [{"put": "k", "value": "!!"}]}"#, Some(34), "not base64").await;
+    check(r#"{"ops": [{"put": "k", "value": "!!"}]}"#, Some(34), "call: `ops[0].value`: not base64").await;
     check(r#"{"commit": false}"#, None, "always commits").await;
     check(r#"{"request_id": ""}"#, None, "at least one byte").await;
     check(r#"{"scope": "s", "ops": [{"get": "k"}]}"#, None, "needs a request ID").await;
