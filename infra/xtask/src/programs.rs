@@ -1,8 +1,8 @@
 //! The workspace's test programs: built by cargo, run here, several at a time.
 //!
 //! Cargo runs test programs one after another. Most of the long ones wait for real servers, for
-//! timeouts and for killed processes, so that on a machine with two cores a run takes about half the
-//! time if two programs run at once.
+//! timeouts and for killed processes, so that on a machine with two cores a run takes about half
+//! the time if two programs run at once.
 //!
 //! A program writes to a file of its own in `target/test-output`, which can be read while it runs.
 //! When it has ended, its output is printed in one piece.
@@ -149,7 +149,8 @@ impl Ended<'_> {
         let name = program.name();
         println!("\n--- {name} ({:.1} s)", took.as_secs_f64());
         let printed = std::fs::read(output).unwrap_or_default();
-        // A closed terminal is no reason to stop the tests: the exit status still reports the result.
+        // A closed terminal is no reason to stop the tests: the exit status still reports the
+        // result.
         let _ = io::stdout().write_all(&printed);
         for line in String::from_utf8_lossy(&printed).lines() {
             self.totals.read(line);

@@ -64,7 +64,8 @@ pub(crate) fn replace(title: &str, mut command: Command) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs a step and calls `each_line` with every line of its standard output, which is not passed on.
+/// Runs a step and calls `each_line` with every line of its standard output, which is not passed
+/// on.
 pub(crate) fn read_lines(title: &str, mut command: Command, mut each_line: impl FnMut(&str)) -> Outcome {
     heading(title, &command);
     let start = Instant::now();

@@ -194,8 +194,8 @@ async fn speaks_within(stream: &TcpStream, limit: Duration) -> bool {
     tokio::time::timeout(limit, enough).await.unwrap_or(false)
 }
 
-/// Accepts the next connection, and waits for a place for it; `None` if the accept failed, or if the
-/// peer has too many connections.
+/// Accepts the next connection, and waits for a place for it; `None` if the accept failed, or if
+/// the peer has too many connections.
 async fn accept(listener: &TcpListener, places: &Places) -> Option<(TcpStream, Place)> {
     match listener.accept().await {
         Ok((stream, peer)) => {

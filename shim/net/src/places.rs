@@ -16,8 +16,8 @@ use metrics::{counter, gauge};
 use tokio::sync::Notify;
 use tracing::warn;
 
-/// The time after which an idle connection may lose its place to another peer. A client that connects sends its
-/// first call well within it.
+/// The time after which an idle connection may lose its place to another peer. A client that
+/// connects sends its first call well within it.
 const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
 /// The pause after which the places are looked at again, if no connection could be closed.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -94,7 +94,8 @@ impl Places {
     /// many connections as it may, all of them in use.
     pub(crate) async fn take(&self, peer: IpAddr) -> Option<Place> {
         loop {
-            // Created before the look at the places, so that none that is freed meanwhile is missed.
+            // Created before the look at the places, so that none that is freed meanwhile is
+            // missed.
             let freed = self.0.freed.notified();
             {
                 let mut taken = self.0.taken();
@@ -116,7 +117,7 @@ impl Places {
                     return Some(self.0.seat(&mut taken, peer));
                 }
             }
-            // A place that is not given back in time is looked for anew: a connection may have
+            // A place that is not given back in time is looked for again: a connection may have
             // become idle, or the one that was to end has begun another call.
             let _ = tokio::time::timeout(LOOK_AGAIN, freed).await;
         }
@@ -166,8 +167,8 @@ impl Inner {
         Place { inner: self.clone(), number, seat }
     }
 
-    /// Returns the connection that has been idle for longest and at least for `least`, of those that
-    /// `may` names.
+    /// Returns the connection that has been idle for longest and at least for `least`, of those
+    /// that `may` names.
     fn longest_idle(&self, taken: &Taken, least: Duration, may: impl Fn(&Seat) -> bool) -> Option<Arc<Seat>> {
         let latest = self.now_ms().checked_sub(least.as_millis() as u64)?;
         let idle = taken.seats.values().filter(|seat| may(seat) && seat.calls.load(Ordering::Relaxed) == 0);

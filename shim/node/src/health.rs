@@ -1,9 +1,9 @@
 //! The store's health, as the outcomes of its calls tell: whether it answers, whether it takes
 //! writes, since when it does not, and why.
 //!
-//! A store that stops answering fails every call, so each state is logged when it begins and when it
-//! ends, and never once a call. Reads and writes are looked at apart: a store that is full rejects
-//! writes and answers reads.
+//! A store that stops answering fails every call, so each state is logged when it begins and when
+//! it ends, and never once a call. Reads and writes are looked at apart: a store that is full
+//! rejects writes and answers reads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -25,7 +25,8 @@ const SILENT_MIN: Duration = Duration::from_secs(1);
 /// The time after which a state of trouble makes the server not ready. Shorter ones pass while a
 /// load balancer would still be shifting calls.
 const UNREADY_AFTER: Duration = Duration::from_secs(5);
-/// The time without a failure after which a state of trouble is not known to last: nobody has tried.
+/// The time without a failure after which a state of trouble is not known to last: nobody has
+/// tried.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 /// The longest time after which the last answer still shows that the store answers.
 const FRESH: Duration = Duration::from_secs(2);

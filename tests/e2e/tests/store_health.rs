@@ -1,7 +1,7 @@
-//! Goal: an operator sees when a store stops answering, fills up, or is not what it was, and when it
-//! is well again: one line in the log each, `/readyz`, a metric, the cause in the answers. Method: a
-//! real Redis that is killed, filled, flushed and restarted under a server with idle and with busy
-//! clients.
+//! Goal: an operator sees when a store stops answering, fills up, or is not what it was, and when
+//! it is well again: one line in the log each, `/readyz`, a metric, the cause in the answers.
+//! Method: a real Redis that is killed, filled, flushed and restarted under a server with idle and
+//! with busy clients.
 
 use std::time::{Duration, Instant};
 

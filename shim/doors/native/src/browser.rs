@@ -3,7 +3,8 @@
 //! A page in a browser on the same machine reaches a loopback address, and sends a call without
 //! asking anybody. If the page's name resolves to a loopback address (DNS rebinding), the page also
 //! reads the answers. So while there are no credentials, a call must name a loopback host, and must
-//! not come from another origin. With credentials none of this is needed: a page does not have them.
+//! not come from another origin. With credentials none of this is needed: a page does not have
+//! them.
 
 use std::net::IpAddr;
 

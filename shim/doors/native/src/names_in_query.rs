@@ -1,8 +1,8 @@
 //! Names in a query: `/v1/key?name=a/../b` for `/v1/keys/a/../b`.
 //!
-//! Proxies resolve `.` and `..` in paths, and join slashes, so that a call would reach another name.
-//! They leave queries alone. A call that has the name in its query is rewritten here, before it is
-//! routed: its handler finds the name in the path.
+//! Proxies resolve `.` and `..` in paths, and join slashes, so that a call would reach another
+//! name. They leave queries alone. A call that has the name in its query is rewritten here, before
+//! it is routed: its handler finds the name in the path.
 
 use axum::http::uri::{PathAndQuery, Uri};
 
