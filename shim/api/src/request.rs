@@ -108,10 +108,10 @@ pub struct Commit {
 #[serde(rename_all = "snake_case")]
 #[repr(i32)]
 pub enum IfOpen {
-    /// Wait up to `wait_ms` for its end, then reject the call (`in_progress`).
-    Wait = 0,
     /// Run concurrently with it; the commit record decides between the two.
-    Run = 1,
+    Run = 0,
+    /// Wait up to `wait_ms` for its end, then reject the call (`in_progress`).
+    Wait = 1,
 }
 
 /// The level at which a transaction runs.

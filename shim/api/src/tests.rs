@@ -123,7 +123,7 @@ proptest! {
 #[test]
 fn json_is_as_documented() {
     let body = br#"{
-        "request_id": "order-7", "scope": "checkout", "if_open": "run", "fresh": true, "retention_s": 60, "isolation": "serializable", "conflicts": 3,
+        "request_id": "order-7", "scope": "checkout", "if_open": "wait", "fresh": true, "retention_s": 60, "isolation": "serializable", "conflicts": 3,
         "ops": [{"get": "a/b"}, {"value": "AQI=", "put": "c"}, {"put": "d", "text": "hi", "content_type": "text/plain"}, {"delete": "e"},
             {"put": "f", "text": "hi", "if_absent": true}, {"if_version": "1.0-00", "delete": "g"}, {"check": "h", "if_value": "aGk="}, {"add": "i", "by": -2}],
         "commit": true, "result": "b2s"
@@ -134,7 +134,7 @@ fn json_is_as_documented() {
         Begin {
             request_id: Some("order-7".into()),
             scope: Some("checkout".into()),
-            if_open: IfOpen::Run as i32,
+            if_open: IfOpen::Wait as i32,
             fresh: true,
             isolation: Isolation::Serializable as i32,
             conflicts: Some(3),

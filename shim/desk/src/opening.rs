@@ -34,10 +34,10 @@ pub struct Opening {
     pub fingerprint: Option<Fingerprint>,
     /// The longest time that the transaction stays open, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// The longest wait for another open attempt of the request, in milliseconds.
+    /// True to wait for another open attempt of the request instead of running beside it.
+    pub waits: bool,
+    /// The longest wait, in milliseconds.
     pub wait_ms: Option<u64>,
-    /// True to run beside an open attempt of the request instead of waiting for it.
-    pub overlap: bool,
     /// The commits that the client has seen.
     pub session: Session,
     /// The time for which the commit record is kept, in milliseconds.
@@ -98,8 +98,8 @@ impl Opening {
             // the right to write.
             Some(id) => {
                 caller.need(Right::Write)?;
-                if id.is_empty() {
-                    let why = "the request ID is empty: give one of at least one byte, or leave it out";
+                if id.trim().is_empty() {
+                    let why = "the request ID is blank, and all who send a blank one would share it: give one of at least one byte that is not white space, or leave it out";
                     return Err(Refused::Invalid(why.into()));
                 }
                 check_name("a request ID", id)?;
@@ -117,7 +117,7 @@ impl Opening {
             fingerprint: self.fingerprint,
             timeout_ms: self.timeout_ms,
             wait_ms: self.wait_ms.unwrap_or(settings.wait_default_ms).min(settings.wait_max_ms),
-            overlap: self.overlap,
+            overlap: !self.waits,
             session: self.session,
             retention_ms: self.retention_ms,
             fresh: self.fresh,

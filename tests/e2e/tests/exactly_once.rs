@@ -52,8 +52,29 @@ async fn overlapping_attempts_have_one_effect() {
     effects_of_overlapping_attempts(Format::Protobuf).await;
 }
 
+/// A function that died leaves its attempt open. The next attempt does not wait for its deadline.
 #[tokio::test]
-async fn an_open_attempt_is_waited_for() {
+async fn a_retry_takes_over_at_once() {
+    let server = Server::start("memory:");
+    let client = Client::new(server.address());
+    let dead = open(&client, &Begin { request_id: Some("r".to_owned()), ..Begin::default() }).await;
+    client.put(&dead, "k", "half").await.expect("an undisturbed server answers");
+    let start = std::time::Instant::now();
+    let retry = Begin {
+        request_id: Some("r".to_owned()),
+        ops: vec![Op::put("k", "whole")],
+        result: Some("done".into()),
+        ..Begin::default()
+    };
+    let retried = client.execute(&retry).await.expect("an undisturbed server answers");
+    assert!(retried.committed && !retried.replayed, "{retried:?}");
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+    let late = client.commit(&dead, &Commit::default()).await.expect("it gets the winner's result");
+    assert!(late.replayed && late.result.as_deref() == Some(&b"done"[..]), "{late:?}");
+}
+
+#[tokio::test]
+async fn an_open_attempt_is_waited_for_if_its_caller_asks() {
     let server = Server::start("memory:");
     let client = Client::new(server.address());
     let first = open(&client, &begin("r", IfOpen::Wait)).await;

@@ -70,12 +70,12 @@ async fn open(caller: &Caller, request: Request<Body>, whole: bool) -> Result<Re
         fingerprint,
         timeout_ms: begin.timeout_ms,
         wait_ms: begin.wait_ms,
-        overlap: match IfOpen::try_from(begin.if_open) {
-            Ok(IfOpen::Wait) => false,
-            Ok(IfOpen::Run) => true,
+        waits: match IfOpen::try_from(begin.if_open) {
+            Ok(IfOpen::Run) => false,
+            Ok(IfOpen::Wait) => true,
             Err(_) => {
                 return Err(Failure::invalid(format!(
-                    "if_open must be WAIT (0) or RUN (1), not {}",
+                    "if_open must be RUN (0) or WAIT (1), not {}",
                     begin.if_open
                 )));
             }

@@ -275,14 +275,15 @@ async fn a_request_id_in_use_is_a_conflict() {
 
     let open =
         server.post("/v1/transactions", r#"{"request_id": "open"}"#).await.reply().transaction.unwrap();
-    let answer = server.post("/v1/transactions", r#"{"request_id": "open", "wait_ms": 10}"#).await;
+    let answer =
+        server.post("/v1/transactions", r#"{"request_id": "open", "if_open": "wait", "wait_ms": 10}"#).await;
     let problem = answer.problem();
     assert_eq!((problem.code, problem.status), (Code::InProgress, 409));
     assert_eq!(problem.transaction, None, "nothing was opened");
     assert!(answer.body.ends_with(b"}\n"), "{answer:?}");
     assert!(answer.header("retry-after").is_some());
     // The commit record decides between two attempts that run at once.
-    let beside = server.post("/v1/transactions", r#"{"request_id": "open", "if_open": "run"}"#).await.reply();
+    let beside = server.post("/v1/transactions", r#"{"request_id": "open"}"#).await.reply();
     let beside = beside.transaction.unwrap();
     let path = |t: &str| format!("/v1/transactions/{t}/commit");
     assert!(server.post(&path(&beside), r#"{"result": "Yg=="}"#).await.reply().committed);

@@ -68,7 +68,7 @@ fn the_values_of_enumerations_are_documented() {
     let isolation = |number| Begin { isolation: number, ..Begin::default() };
     // Number 0 is the value of an opening without the property.
     assert_eq!(json(if_open(0), "if_open"), None);
-    assert_eq!(properties["if_open"]["default"], "wait");
+    assert_eq!(properties["if_open"]["default"], "run");
     assert_eq!(json(if_open(1), "if_open").unwrap(), properties["if_open"]["enum"][1]);
     assert_eq!((IfOpen::try_from(1).is_ok(), IfOpen::try_from(2).is_ok()), (true, false));
     assert_eq!(json(isolation(0), "isolation"), None);
