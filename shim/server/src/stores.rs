@@ -1,16 +1,17 @@
 //! Store URLs: the only place that knows which stores there are.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aft_bench::Transactions;
 use aft_bench::standard::StoreTarget;
-use aft_store::Store;
+use aft_store::{Error, Store};
 use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use aft_store_redis::RedisStore;
 use aft_store_s3::S3Store;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::Failed;
 use crate::settings::REDIS_PASSWORD;
@@ -20,6 +21,13 @@ use crate::transactions::{DynamoDbTransactions, MemoryTransactions};
 /// The schemes of stores that are planned.
 const PLANNED: &[&str] = &["anna"];
 const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX";
+
+/// The most tries to open a store that does not answer, and the pause after the first: under a
+/// second in all, so that a wrong address is still reported soon.
+const OPEN_TRIES_MAX: usize = 4;
+const OPEN_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest time of an opening that is repeated.
+const OPEN_AGAIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Opens a store with the defaults.
 ///
@@ -70,7 +78,9 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
         }
         Some(("s3", _)) => {
             // Boxed because the future is large, and is awaited once.
-            let opened = Box::pin(S3Store::open(url, &s3_options(&settings.s3))).await;
+            let options = s3_options(&settings.s3);
+            let silent = |why: &_| matches!(why, aft_store_s3::OpenError::Store(Error::NoAnswer(_)));
+            let opened = patiently(|| S3Store::open(url, &options), silent).await;
             let store = opened.map_err(|why| why.to_string())?;
             if let Some(caution) = store.caution() {
                 warn!("{caution}");
@@ -78,7 +88,9 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
             Ok(Arc::new(store))
         }
         Some(("redis" | "rediss", _)) => {
-            let opened = Box::pin(RedisStore::open(url, &redis_options())).await;
+            let options = redis_options();
+            let silent = |why: &_| matches!(why, aft_store_redis::OpenError::Store(Error::NoAnswer(_)));
+            let opened = patiently(|| RedisStore::open(url, &options), silent).await;
             let store = opened.map_err(|why| why.to_string())?;
             for caution in store.cautions() {
                 warn!("{caution}");
@@ -87,7 +99,8 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
         }
         Some(("dynamodb", _)) => {
             let options = dynamodb_options(&settings.dynamodb);
-            let opened = Box::pin(DynamoDbStore::open(url, &options)).await;
+            let silent = |why: &_| matches!(why, aft_store_dynamodb::OpenError::Store(Error::NoAnswer(_)));
+            let opened = patiently(|| DynamoDbStore::open(url, &options), silent).await;
             let store = opened.map_err(|why| why.to_string())?;
             let transactions = Arc::new(DynamoDbTransactions(store.clone()));
             return Ok(with_transactions(store, transactions));
@@ -99,6 +112,29 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
         _ => Err(format!("store {:?} has no known scheme: the stores are {KNOWN}", shown(url))),
     };
     opened.map(StoreTarget::from)
+}
+
+/// Opens a store, again after an opening that got no answer: one connection that breaks off says
+/// nothing against a store. An opening that took long is not repeated, since nobody answers there.
+async fn patiently<T, E, F>(open: impl Fn() -> F, silent: impl Fn(&E) -> bool) -> Result<T, E>
+where
+    E: std::fmt::Display,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut pause = OPEN_PAUSE_FIRST;
+    for _ in 1..OPEN_TRIES_MAX {
+        let start = Instant::now();
+        // Boxed because the future is large.
+        match Box::pin(open()).await {
+            Err(why) if silent(&why) && start.elapsed() < OPEN_AGAIN_WITHIN => {
+                debug!(%why, "the store did not answer while it was opened; trying again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            opened => return opened,
+        }
+    }
+    Box::pin(open()).await
 }
 
 fn with_transactions(store: impl Store, transactions: Arc<dyn Transactions>) -> StoreTarget {

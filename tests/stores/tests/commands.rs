@@ -267,3 +267,22 @@ async fn a_server_that_ignores_the_condition_of_a_create_is_rejected() {
         "two requests with one ID",
     ]);
 }
+
+/// Serves a good store behind a network that loses every 23rd answer. The server once ended with
+/// status 2, since one of the probe's calls had no answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_store_on_a_bad_network_is_served() {
+    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let front = Front::start(&bucket.server.endpoint(), move |_| {
+        let nth = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if nth % 23 == 22 { Act::PassButCut } else { Act::Pass }
+    })
+    .await;
+    let url = bucket.url_by(&front.endpoint(), "p");
+    let told = tokio::task::spawn_blocking(move || {
+        let serving = serve(&url, &bucket.server);
+        curl(&[&format!("{}/readyz", serving.url)])
+    });
+    assert_eq!(told.await.expect("it is served").trim(), "ready");
+}

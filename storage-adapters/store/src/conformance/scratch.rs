@@ -8,14 +8,15 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 
 use super::Outcome;
 use crate::{
-    Committed, Created, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage, Space, Store, Tag,
-    Writes,
+    Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage, Space, Store,
+    Tag, Writes,
 };
 
 /// The spaces that a guest uses: those that only the first version of the protocol used. Adapters
@@ -26,6 +27,10 @@ const GUEST: [Space; 3] = [Space::Lease, Space::Marker, Space::Intent];
 const CLEAN_UP_NAMES: usize = 200;
 /// The most calls in flight when many names are written or read.
 pub(super) const CALLS_AT_ONCE: usize = 32;
+/// The most tries of a call that may be repeated, and the pause after the first: 3 s in all, which
+/// outlasts a lost packet and a failover within a region.
+const TRIES_MAX: usize = 6;
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
 
 pub(super) struct Scratch {
     pub(super) store: Arc<dyn Store>,
@@ -123,7 +128,7 @@ impl Scratch {
     }
 
     pub(super) async fn get(&self, name: &Name) -> Outcome<Option<(Bytes, Tag)>> {
-        said(self.store.get(name), || format!("get {}", short(name))).await
+        settled(|| self.store.get(name), || format!("get {}", short(name))).await
     }
 
     /// Returns a body, assembled from its pieces, and its tag.
@@ -148,7 +153,8 @@ impl Scratch {
 
     pub(super) async fn put(&self, name: &Name, body: impl Into<Bytes>) -> Outcome {
         self.will_write(name);
-        said(self.store.put(name, body.into()), || format!("put {}", short(name))).await
+        let body = body.into();
+        settled(|| self.store.put(name, body.clone()), || format!("put {}", short(name))).await
     }
 
     /// Puts many names, each with its item as its body.
@@ -190,7 +196,7 @@ impl Scratch {
     }
 
     pub(super) async fn delete(&self, names: &[Name]) -> Outcome {
-        said(self.store.delete(names), || format!("delete of {} names", names.len())).await
+        settled(|| self.store.delete(names), || format!("delete of {} names", names.len())).await
     }
 
     pub(super) async fn delete_if(&self, name: &Name, tag: &Tag) -> Outcome<Replaced> {
@@ -205,7 +211,8 @@ impl Scratch {
         limit: usize,
     ) -> Outcome<ItemPage> {
         let group = self.group(group);
-        said(self.store.list(space, &group, after, limit), || format!("list {}", group.escape_ascii())).await
+        settled(|| self.store.list(space, &group, after, limit), || format!("list {}", group.escape_ascii()))
+            .await
     }
 
     /// Returns a page of the names whose groups start with the scratch prefix and `prefix`. `after`
@@ -218,8 +225,8 @@ impl Scratch {
         limit: usize,
     ) -> Outcome<ScanPage> {
         let prefix = self.group(prefix);
-        let scan = self.store.scan(space, &prefix, after, limit);
-        said(scan, || format!("scan of {} after {:?}", prefix.escape_ascii(), after)).await
+        let scan = || self.store.scan(space, &prefix, after, limit);
+        settled(scan, || format!("scan of {} after {:?}", prefix.escape_ascii(), after)).await
     }
 
     /// Returns a page of the groups that start with the scratch prefix and `prefix`. `after` is a
@@ -232,9 +239,26 @@ impl Scratch {
         limit: usize,
     ) -> Outcome<GroupPage> {
         let prefix = self.group(prefix);
-        let groups = self.store.groups(space, &prefix, after, limit);
-        said(groups, || format!("groups of {} after {:?}", prefix.escape_ascii(), after)).await
+        let groups = || self.store.groups(space, &prefix, after, limit);
+        settled(groups, || format!("groups of {} after {:?}", prefix.escape_ascii(), after)).await
     }
+}
+
+/// Makes a call that may be repeated until it is answered, at most [`TRIES_MAX`] times. A check is
+/// of the store's answers, and one lost answer among hundreds says nothing about them.
+async fn settled<T, F: Future<Output = Result<T>>>(
+    call: impl Fn() -> F,
+    what: impl FnOnce() -> String,
+) -> Outcome<T> {
+    let mut pause = PAUSE_FIRST;
+    for _ in 1..TRIES_MAX {
+        match call().await {
+            Err(Error::NoAnswer(_) | Error::Busy(_)) => tokio::time::sleep(pause).await,
+            answer => return said(async { answer }, what).await,
+        }
+        pause *= 2;
+    }
+    said(call(), what).await
 }
 
 async fn said<T>(call: impl Future<Output = Result<T>>, what: impl FnOnce() -> String) -> Outcome<T> {
