@@ -33,6 +33,7 @@ mod meters;
 mod names_in_query;
 mod openapi;
 mod path;
+mod process;
 mod router;
 mod settings;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::process;
+
 /// The upper bounds of histogram buckets in seconds: from an embedded store's commit to that of a
 /// slow cloud store, in steps of a factor of two to three.
 const BUCKETS_S: [f64; 16] = [
@@ -57,6 +59,7 @@ impl Meters {
                 );
                 describe_counter!("aft_credential_limited_total", "Calls rejected at a limit of their credential, by credential and limit");
                 describe_gauge!("aft_credential_open_transactions", "Open transactions by credential");
+                process::describe();
                 Meters(handle)
             })
             .clone()
@@ -64,6 +67,7 @@ impl Meters {
 
     /// Returns the text of `/metrics`.
     pub(crate) fn render(&self) -> String {
+        process::read();
         self.0.run_upkeep();
         self.0.render()
     }

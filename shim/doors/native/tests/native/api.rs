@@ -246,7 +246,18 @@ async fn health_readiness_and_metrics_are_reported() {
     assert_eq!(server.call("GET", "/readyz", &[], "").await.status, 200);
     let metrics = server.call("GET", "/metrics", &[], "").await;
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
-    for name in ["aft_http_requests_total", "aft_http_request_seconds_bucket", "aft_verbs_total"] {
+    for name in [
+        "aft_http_requests_total",
+        "aft_http_request_seconds_bucket",
+        "aft_verbs_total",
+        "aft_build_info{version=",
+        "aft_store_up{",
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_max_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+    ] {
         assert!(text.contains(name), "{name} is missing in\n{text}");
     }
     let t = server.open().await;
