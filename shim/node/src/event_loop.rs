@@ -287,7 +287,8 @@ impl EventLoop {
                 Some(*attempt)
             }
             Err(Refusal::Unknown(hash) | Refusal::UnknownDamaged(hash, _)) => {
-                warn!(request = %hash, verb = waiter.kind.as_str(), "the outcome of a transaction is not known");
+                // The door logs what an operator should see.
+                debug!(request = %hash, verb = waiter.kind.as_str(), "the outcome of a transaction is not known");
                 None
             }
             Ok(_) | Err(_) => None,

@@ -7,6 +7,8 @@ use std::fmt::Debug;
 use aft_store::Error;
 use aws_smithy_runtime_api::client::result::{SdkError, ServiceError};
 
+use crate::proxy;
+
 /// Returns the service's own answer, or the error to report if there is none. `asked` names the
 /// store, the call and the key, and `service` names the protocol; both are for messages.
 ///
@@ -31,8 +33,9 @@ where
             Error::Refused(format!("{asked}: not sent: {}", chain(error)))
         }
         SdkError::DispatchFailure(_) => Error::NoAnswer(format!(
-            "{asked}: {}; is the service running, and is the URL's endpoint right?",
-            chain(error)
+            "{asked}: {}; is the service running, and is the URL's endpoint right?{}",
+            chain(error),
+            proxy::remark()
         )),
         SdkError::ResponseError(_) => Error::NoAnswer(not_spoken(service, asked, &chain(error))),
         SdkError::ServiceError(answer) => return Ok(answer),
@@ -44,7 +47,8 @@ where
 /// Returns the text about an answer that the service never gives; `what` says what was odd about
 /// it.
 pub fn not_spoken(service: &str, asked: &str, what: &str) -> String {
-    format!("{asked}: the endpoint does not speak {service} ({what}); is the URL's endpoint right?")
+    let remark = proxy::remark();
+    format!("{asked}: the endpoint does not speak {service} ({what}); is the URL's endpoint right?{remark}")
 }
 
 /// Returns the text about an answer with this status, code and message.

@@ -6,7 +6,8 @@
 //!   credentials; [`Mistake`] – the reasons why requests cannot be sent.
 //! * [`answer_of`] – the meaning of a failure without an answer from the service; [`said`],
 //!   [`not_spoken`], [`chain`] – the texts of failures.
-//!
+//! * `proxy` – the HTTP client, which asks the environment's proxy unless the service is on this
+//!   machine.
 //! * [`Times`] – the service's own time, from the `Date` headers of its answers.
 //!
 //! The meaning of a service's own answers, and what to do about them, is up to that service's
@@ -15,6 +16,7 @@
 mod failure;
 mod location;
 mod mistake;
+mod proxy;
 mod settings;
 mod times;
 

@@ -14,7 +14,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use tokio::time::timeout;
 
-use crate::{Form, Location, Mistake, chain};
+use crate::{Form, Location, Mistake, chain, proxy};
 
 /// The time that a server has to accept a connection before it counts as unreachable. A lost packet
 /// is sent again after one second, and no network path takes as long as another.
@@ -73,6 +73,7 @@ pub async fn settings(form: &Form, url: &str, keys: Option<&Keys>) -> Result<Set
     let sdk = sdk
         .into_builder()
         .region(Region::new(region.clone()))
+        .http_client(proxy::client(location.endpoint.as_deref()))
         .app_name(AppName::new("aft").expect("three letters"))
         // Callers retry, and must know that they do: a create that the SDK retried silently would
         // return Exists after its own success.

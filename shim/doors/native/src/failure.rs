@@ -37,19 +37,20 @@ fn look_up_by_transaction(token: &str) -> String {
     format!("/v1/requests/{token}?by=transaction")
 }
 
-/// A failed call: its problem document, and its request ID, if it has one, for the log.
+/// A failed call: its problem document; its request ID, if it has one, for the log; and true if an
+/// operator need not hear of it.
 ///
 /// The span of a call exists only at the debug level, because it would slow down every call. So the
 /// lines that are logged at higher levels name the transaction and the request themselves.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Box<Problem>, Option<String>);
+pub(crate) struct Failure(pub(crate) Box<Problem>, Option<String>, bool);
 
 /// The outcome of a handler.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Failure {
-        Failure(Box::new(Problem::new(code, detail)), None)
+        Failure(Box::new(Problem::new(code, detail)), None, false)
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Failure {
@@ -219,7 +220,10 @@ fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
         // The caller may know a request ID that this node does not, so both ways are described.
         Cause::NodeElsewhere => {
             let detail = "the transaction was opened on a node that is not this one (another server, or this one before a restart), and that node may have sent a commit. If the request has an ID: repeat the commit with the ID in the header Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID. Without an ID: call the path in look_up, repeatedly for as long as a call to the store may take, or read the keys that the transaction wrote";
-            return Failure::new(Code::Unknown, detail).of(&token);
+            // Any caller with an old token gets this answer: it tells of no trouble here.
+            let mut failure = Failure::new(Code::Unknown, detail).of(&token);
+            failure.2 = true;
+            return failure;
         }
     };
     // Which call is safe to repeat depends on what the caller sent: a request with an ID is, one
@@ -419,11 +423,11 @@ fn text_of(bound: Bound) -> &'static str {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Failure(problem, request) = self;
+        let Failure(problem, request, quiet) = self;
         let code = problem.code;
         // A doubt or damage needs an operator's attention; everything else is the client's affair.
         match code.action() {
-            Action::Unknown | Action::Internal => warn!(
+            Action::Unknown | Action::Internal if !quiet => warn!(
                 code = code.as_str(),
                 transaction = problem.transaction,
                 request,
