@@ -7,9 +7,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use crate::checksum::xxh64;
+use crate::home::PRIVATE_FILE;
 use crate::{Home, OpenError};
 
 pub(crate) const ACKED_FILE: &str = "ACKED";
@@ -38,6 +39,7 @@ impl Acked {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(PRIVATE_FILE)
             .open(&path)
             .map_err(OpenError::io("cannot open", &path))?;
         let mut bytes = Vec::new();

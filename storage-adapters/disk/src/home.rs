@@ -7,10 +7,13 @@
 //! DAMAGED     damage found at an open, if a later open might not find it again
 //! ...         the store's own parts
 //! ```
+//!
+//! The directory is made so that only its owner can enter it, and these files so that only their
+//! owner can read them. A directory that was there keeps its mode: it belongs to the operator.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -20,6 +23,9 @@ use crate::acked::ACKED_FILE;
 
 const LOCK_FILE: &str = "LOCK";
 const DAMAGED_FILE: &str = "DAMAGED";
+/// The modes of directories and files that only their owner can use.
+const PRIVATE_DIR: u32 = 0o700;
+pub(crate) const PRIVATE_FILE: u32 = 0o600;
 /// The word after the format in the format file of a store that is still being made.
 const INITIALISING: &str = "initialising";
 
@@ -91,7 +97,7 @@ impl Home {
             let what = format!("{} is a file; name a directory", dir.display());
             return Err(OpenError::Io { what, source: std::io::ErrorKind::NotADirectory.into() });
         }
-        std::fs::create_dir_all(dir).map_err(OpenError::io("cannot make the directory", dir))?;
+        make_private_dir(dir).map_err(OpenError::io("cannot make the directory", dir))?;
         let dir = dir.canonicalize().map_err(OpenError::io("cannot resolve", dir))?;
         let says = read_format(&dir, &layout)?;
         let lock = lock(&dir)?;
@@ -178,7 +184,7 @@ impl Home {
     /// report.
     pub fn note_damage(&self, what: &str) -> OpenError {
         let path = self.dir.join(DAMAGED_FILE);
-        if let Err(error) = std::fs::write(&path, what) {
+        if let Err(error) = write_private(&path, what.as_bytes()) {
             tracing::warn!(path = %path.display(), %error, "cannot record that the store is damaged");
         }
         OpenError::damaged(&self.dir, what)
@@ -187,9 +193,7 @@ impl Home {
     fn write_format(&self, says: &str) -> Result<(), OpenError> {
         let (temporary, path) = (self.dir.join(self.layout.temporary()), self.dir.join(self.layout.name));
         let write = || {
-            let mut file = File::create(&temporary)?;
-            writeln!(file, "{says}")?;
-            file.sync_all()?;
+            write_private(&temporary, format!("{says}\n").as_bytes())?;
             std::fs::rename(&temporary, &path)?;
             sync_dir(&self.dir)
         };
@@ -227,6 +231,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(PRIVATE_FILE)
         .open(&path)
         .map_err(OpenError::io("cannot open", &path))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -240,6 +245,33 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     };
     write().map_err(OpenError::io("cannot write", &path))?;
     Ok(file)
+}
+
+/// Makes a directory that only its owner can enter, if it does not exist. Directories above it are
+/// made as usual.
+///
+/// # Errors
+/// Returns the error of the file system.
+pub fn make_private_dir(dir: &Path) -> std::io::Result<()> {
+    if let Some(above) = dir.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(PRIVATE_DIR).create(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Writes a file that only its owner can read, and syncs it.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = private_file(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a file that only its owner can read, or empties it if it exists.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(path)
 }
 
 /// Makes the entries of a directory durable.

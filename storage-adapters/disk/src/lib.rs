@@ -8,7 +8,8 @@
 //! * [`Journals`] – the check of the journals before the LSM tree opens them.
 //! * [`OpenError`] – the reasons for which a directory is not opened.
 //! * [`xxh64`] – the checksum of all of these, for stored values as well.
-//! * [`sync_dir`] – makes the entries of a directory durable.
+//! * [`sync_dir`] – makes the entries of a directory durable. [`make_private_dir`] – makes a
+//!   directory that only its owner can enter.
 //!
 //! The journals are those of the LSM tree fjall. This crate knows their layout in bytes only: the
 //! store opens the tree, and writes each batch with a [`Link`] as its last item.
@@ -26,5 +27,5 @@ pub use acked::Acked;
 pub use chain::{Digest, Link};
 pub use checksum::xxh64;
 pub use error::OpenError;
-pub use home::{Home, Layout, sync_dir};
+pub use home::{Home, Layout, make_private_dir, sync_dir};
 pub use journal::Journals;

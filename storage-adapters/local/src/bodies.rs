@@ -12,6 +12,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,7 +89,7 @@ impl Bodies {
     pub(crate) fn write(&self, body: &Bytes) -> std::io::Result<NewFile> {
         let id = self.next.fetch_add(1, Ordering::AcqRel);
         let path = path(&self.dir, id);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let new = NewFile {
             file: FileRef { id, len: body.len() as u64, checksum: xxh64(body, id) },
             path,

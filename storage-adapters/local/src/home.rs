@@ -5,10 +5,13 @@
 //! tree/       the LSM tree and its journals
 //! bodies/     bodies too large for the tree, a file each
 //! ```
+//!
+//! The parts are made so that only their owner can enter them. The tree makes its files as the
+//! process's umask says.
 
 use std::path::Path;
 
-use aft_disk::{Home, Layout, OpenError};
+use aft_disk::{Home, Layout, OpenError, make_private_dir};
 
 /// The directory of the LSM tree.
 pub(crate) const TREE: &str = "tree";
@@ -17,13 +20,14 @@ pub(crate) const BODIES: &str = "bodies";
 
 const LAYOUT: Layout = Layout { name: "AFT-STORE", version: 1, parts: &[TREE, BODIES] };
 
-/// Locks the directory, and makes it if it does not exist. In a new one, makes the directory of
-/// bodies; the tree is made when it is opened.
+/// Locks the directory, and makes it if it does not exist. In a new one, makes the directories of
+/// the parts; the tree is made in its own when it is opened.
 pub(crate) fn take(dir: &Path) -> Result<Home, OpenError> {
     let home = Home::take(dir, LAYOUT)?;
     if home.is_new() {
-        let bodies = home.part(BODIES);
-        std::fs::create_dir(&bodies).map_err(OpenError::io("cannot make", &bodies))?;
+        for part in [TREE, BODIES].map(|part| home.part(part)) {
+            make_private_dir(&part).map_err(OpenError::io("cannot make", &part))?;
+        }
     }
     Ok(home)
 }

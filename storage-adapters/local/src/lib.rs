@@ -19,6 +19,11 @@
 //! A write is acknowledged once the journal is synced to the disk (`fdatasync`). A read returns
 //! durable data only: see `tree`.
 //!
+//! # Who can read it
+//! A new store's directories and its own files can be used by their owner only. The tree makes its
+//! files as the process's umask says, in such a directory. A directory that existed before keeps
+//! its mode.
+//!
 //! # Which damage is found, and when
 //! Found at open, which then fails and names the file and the place:
 //! * flipped or overwritten bytes in a journal, anywhere before the end of its last acknowledged

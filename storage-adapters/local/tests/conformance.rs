@@ -2,6 +2,8 @@
 //! Method: the conformance suite on fresh directories; the same values are read before and after
 //! reopening.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use aft_store::{Created, Name, Position, Replaced, Space, Store, Writes, conformance};
@@ -109,4 +111,31 @@ async fn scans_come_in_bounded_pages() {
     }
     assert!(pages > 1, "{} names in one page", found.len());
     assert_eq!(found, (0..GROUPS * ITEMS).map(name).collect::<Vec<_>>());
+}
+
+/// Shows that other users of the machine can read nothing in a new store.
+#[tokio::test]
+async fn a_new_store_is_readable_by_its_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    // The directory that the store is made in is open to all.
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let made = dir.path().join("made/here");
+    let found = dir.path().join("found");
+    std::fs::create_dir(&found).unwrap();
+    std::fs::set_permissions(&found, PermissionsExt::from_mode(0o755)).unwrap();
+    for dir in [&made, &found] {
+        let store = LocalStore::open(dir, &Options::default()).unwrap();
+        // One body is in the tree, one in a file.
+        for i in 0..2 {
+            store.put(&Name::new(Space::Version, "key", i.to_string()), body(i)).await.unwrap();
+        }
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let expect = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode(&path), expect, "{}", path.display());
+        }
+    }
+    assert_eq!(mode(&made), 0o700);
+    assert_eq!(mode(&found), 0o755, "an empty directory that was there belongs to the operator");
 }
