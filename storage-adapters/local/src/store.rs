@@ -65,11 +65,16 @@ pub struct Options {
     /// True to keep larger values apart from the tables, so that compactions do not move them.
     /// Fixed when the directory is made.
     pub separate_values: bool,
+    /// The number of files of the tree that are kept open, at least 10, rounded up to a multiple of
+    /// four times the cores. Beside them the tree opens those that it reads or writes at the
+    /// moment: up to about 20. A lower number costs an open for each read of a file that is not
+    /// among them.
+    pub open_files: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 128 << 20, memtable_bytes: 64 << 20, separate_values: true }
+        Options { cache_bytes: 128 << 20, memtable_bytes: 64 << 20, separate_values: true, open_files: 900 }
     }
 }
 

@@ -50,6 +50,7 @@ fn database(path: &Path, options: &Options) -> fjall::Result<(Database, Keyspace
         // The check of the journals at open does not decompress.
         .journal_compression(CompressionType::None)
         .manual_journal_persist(true)
+        .max_cached_files(Some(options.open_files.max(OPEN_FILES_MIN)))
         .open()?;
     let keyspace = database.keyspace(KEYSPACE, || {
         KeyspaceCreateOptions::default()
@@ -64,6 +65,9 @@ fn database(path: &Path, options: &Options) -> fjall::Result<(Database, Keyspace
     })?;
     Ok((database, keyspace))
 }
+
+/// The least number of files that the tree can be told to keep open.
+const OPEN_FILES_MIN: usize = 10;
 
 /// The files without which the tree takes the rest for the remains of an interrupted creation: it
 /// would make an empty database, or delete all tables. Keyspace 0 is the tree's own list of
