@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// The reason for which a store's directory was not opened. No acknowledged data was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -62,5 +64,26 @@ impl OpenError {
     pub fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
         let what = format!("{what} {}", path.display());
         move |source| OpenError::Io { what, source }
+    }
+}
+
+/// Returns true if an error of the file system ends without a change of the store: a full disk, a
+/// used-up quota, or too few descriptors or too little memory for now.
+pub fn passes(error: &std::io::Error) -> bool {
+    let passing =
+        [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::passes;
+
+    #[test]
+    fn a_full_disk_passes_and_a_broken_one_does_not() {
+        let error = |errno: rustix::io::Errno| std::io::Error::from(errno);
+        assert!(passes(&error(rustix::io::Errno::NOSPC)) && passes(&error(rustix::io::Errno::MFILE)));
+        assert!(!passes(&error(rustix::io::Errno::IO)) && !passes(&error(rustix::io::Errno::ROFS)));
+        assert!(!passes(&std::io::ErrorKind::UnexpectedEof.into()));
     }
 }

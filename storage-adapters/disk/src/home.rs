@@ -239,9 +239,11 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         file.read_to_string(&mut pid).map_err(OpenError::io("cannot read", &path))?;
         return Err(OpenError::Held { dir: dir.to_owned(), pid: pid.trim().to_owned() });
     }
+    let pid = format!("{}\n", std::process::id());
+    // Written over the one before, which takes no room: a store can be opened on a full disk.
     let write = || {
-        file.set_len(0)?;
-        file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
+        file.write_all_at(pid.as_bytes(), 0)?;
+        file.set_len(pid.len() as u64)
     };
     write().map_err(OpenError::io("cannot write", &path))?;
     Ok(file)

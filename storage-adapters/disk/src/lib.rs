@@ -6,7 +6,9 @@
 //! * [`Link`], [`Digest`] – the numbers and digests that chain the batches of a journal.
 //! * [`Acked`] – the number of the newest acknowledged batch.
 //! * [`Journals`] – the check of the journals before the LSM tree opens them.
-//! * [`OpenError`] – the reasons for which a directory is not opened.
+//! * [`Room`] – the room on the file system.
+//! * [`OpenError`] – the reasons for which a directory is not opened. [`passes`] – tells which
+//!   errors of the file system end by themselves.
 //! * [`xxh64`] – the checksum of all of these, for stored values as well.
 //! * [`sync_dir`] – makes the entries of a directory durable. [`make_private_dir`] – makes a
 //!   directory that only its owner can enter.
@@ -22,10 +24,12 @@ mod checksum;
 mod error;
 mod home;
 mod journal;
+mod room;
 
 pub use acked::Acked;
 pub use chain::{Digest, Link};
 pub use checksum::xxh64;
-pub use error::OpenError;
+pub use error::{OpenError, passes};
 pub use home::{Home, Layout, make_private_dir, sync_dir};
 pub use journal::Journals;
+pub use room::Room;

@@ -23,12 +23,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use aft_disk::{Acked, Link};
-use aft_store::{Error, Result};
+use aft_store::{Error, Result, Space};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::bodies::{Bodies, NewFile};
 use crate::key;
+use crate::reserve::{Look, Purpose, Reserve};
 use crate::tree::Tree;
 use crate::value::{self, Body};
 
@@ -52,6 +53,10 @@ const TAG_PLACE_BITS: u32 = 16;
 // writes needs a place.
 const _: () = assert!(BATCH_WRITES_MAX + COMMIT_LEN_MAX as u64 <= 1 << TAG_PLACE_BITS);
 const _: () = assert!(BATCH_LEN_MAX as u64 <= BATCH_WRITES_MAX);
+
+/// The bytes of a batch in the journal beside its bodies, for each item: key, header and file
+/// reference, rounded up.
+const ITEM_BYTES: usize = 128;
 
 /// The condition under which a write takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +110,7 @@ pub(crate) type Poison = OnceLock<String>;
 pub(crate) struct Committer {
     pub(crate) tree: Arc<Tree>,
     pub(crate) bodies: Arc<Bodies>,
+    pub(crate) reserve: Arc<Reserve>,
     pub(crate) acked: Acked,
     pub(crate) link: Link,
     pub(crate) poison: Arc<Poison>,
@@ -134,6 +140,8 @@ struct Batch {
     new_files: Vec<NewFile>,
     /// The files that nothing refers to once the batch is committed.
     old_files: Vec<u64>,
+    /// The room on the disk when the batch was begun. The inner `None` means that it is unknown.
+    look: Option<Option<Look>>,
 }
 
 impl Committer {
@@ -154,6 +162,19 @@ impl Committer {
         }
         if let Err(error) = self.acked.sync() {
             tracing::warn!(%error, "cannot sync the file ACKED at the end");
+        }
+    }
+
+    /// Checks that a change leaves the reserve of the disk free.
+    ///
+    /// # Errors
+    /// Returns [`Error::Refused`] if it does not. Nothing was added to the batch.
+    fn fits(&self, batch: &mut Batch, bytes: usize, purpose: Purpose) -> Result<()> {
+        let look = batch.look.get_or_insert_with(|| self.reserve.look());
+        let all = (batch.bytes + ITEM_BYTES * batch.items.len() + bytes) as u64;
+        match look {
+            Some(look) if !look.allows(all, purpose) => Err(self.reserve.reject(look, bytes as u64)),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -199,10 +220,18 @@ impl Committer {
                     }
                 };
                 let Some(old_file) = replaced else { return Ok(false) };
+                // Upkeep replaces records by shorter ones.
+                let purpose = match mode {
+                    WriteMode::IfTag(_) => Purpose::Upkeep,
+                    WriteMode::Overwrite | WriteMode::IfAbsent => purpose(&key),
+                };
+                self.fits(batch, bytes(&key, &body), purpose)?;
                 self.write(batch, key, old_file, body);
                 Ok(true)
             }
             Change::Delete { keys } => {
+                let bytes = keys.iter().map(|key| ITEM_BYTES + key.len()).sum();
+                self.fits(batch, bytes, Purpose::Upkeep)?;
                 for key in keys {
                     // A deletion is written even if the name does not exist: finding that out would
                     // cost more.
@@ -213,6 +242,7 @@ impl Committer {
             }
             Change::DeleteIf { key, tag } => match self.held(batch, &key)? {
                 Some(held) if held.tag == tag => {
+                    self.fits(batch, ITEM_BYTES + key.len(), Purpose::Upkeep)?;
                     batch.remove(key, held.file);
                     Ok(true)
                 }
@@ -240,6 +270,8 @@ impl Committer {
         // was. No key occurs twice, so no write of this commit changes what another one replaces.
         let old_files = entries.iter().map(|(key, _)| self.old_file(batch, key));
         let old_files = old_files.collect::<Result<Vec<Option<u64>>>>()?;
+        let all = record.iter().chain(&entries).map(|(key, body)| bytes(key, body)).sum();
+        self.fits(batch, all, Purpose::Data)?;
         if let Some((key, body)) = record {
             self.write(batch, key, None, body);
         }
@@ -320,6 +352,22 @@ impl Committer {
     }
 }
 
+/// Returns the purpose of a write under a key that does not depend on what the name holds.
+fn purpose(key: &[u8]) -> Purpose {
+    // Upkeep keeps its notes there.
+    if key.first() == Some(&(Space::Store as u8)) { Purpose::Upkeep } else { Purpose::Data }
+}
+
+/// Returns the bytes that a write takes in the journal.
+fn bytes(key: &[u8], body: &NewBody) -> usize {
+    let inline = match body {
+        NewBody::Inline(body) => body.len(),
+        // Written already.
+        NewBody::File(_) => 0,
+    };
+    ITEM_BYTES + key.len() + inline
+}
+
 impl Batch {
     fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
@@ -358,7 +406,8 @@ mod tests {
         let link = tree.commit(link, rubbish).expect("there is room");
         let bodies = Arc::new(Bodies::open(tree.bodies_dir(), |_| Ok(true))?);
         let any_file = tree.any_file()?;
-        Ok(Committer { tree: Arc::new(tree), bodies, acked, link, poison: Arc::default(), any_file })
+        let reserve = Arc::new(Reserve::new(tree.dir(), Options::default().memtable_bytes));
+        Ok(Committer { tree: Arc::new(tree), bodies, reserve, acked, link, poison: Arc::default(), any_file })
     }
 
     fn piece(key: &str) -> (Vec<u8>, NewBody) {

@@ -19,6 +19,12 @@
 //! A write is acknowledged once the journal is synced to the disk (`fdatasync`). A read returns
 //! durable data only: see `tree`.
 //!
+//! # Full disks
+//! Before a batch or a body's file is written, the store looks at the free room. Below a reserve it
+//! rejects the write with `Refused`, which says how much is free and what to do: nothing was
+//! written, reads go on, and so do writes as soon as there is room. Deletions and notes of upkeep
+//! may use half of the reserve. See `reserve` for its size.
+//!
 //! # Who can read it
 //! A new store's directories and its own files can be used by their owner only. The tree makes its
 //! files as the process's umask says, in such a directory. A directory that existed before keeps
@@ -60,6 +66,7 @@ mod committer;
 mod home;
 mod key;
 mod reads;
+mod reserve;
 mod store;
 mod tree;
 mod value;

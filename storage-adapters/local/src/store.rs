@@ -20,6 +20,7 @@ use crate::committer::{
     COMMIT_LEN_MAX, Change, Committer, NewBody, Poison, QUEUE_LEN_MAX, Request, WriteMode, refused,
 };
 use crate::reads::Reads;
+use crate::reserve::{Purpose, Reserve};
 use crate::tree::Tree;
 use crate::value::Body;
 use crate::{OpenError, home, key};
@@ -60,7 +61,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// The size at which the tree's memory table is written out, in bytes, as the tree counts them:
     /// a table of small entries takes up to half as much again. One table is filled while up to
-    /// four are written out; then writes wait. Fixed when the directory is made.
+    /// four are written out; then writes wait. Fixed when the directory is made. Four times as much
+    /// stays free on the disk, if that is no more than an eighth of it.
     pub memtable_bytes: u64,
     /// True to keep larger values apart from the tables, so that compactions do not move them.
     /// Fixed when the directory is made.
@@ -88,6 +90,7 @@ pub struct LocalStore {
 #[derive(Debug)]
 struct Inner {
     tree: Arc<Tree>,
+    reserve: Arc<Reserve>,
     is_new: bool,
     bodies: Arc<Bodies>,
     reads: Arc<Reads>,
@@ -130,11 +133,13 @@ impl LocalStore {
             held.map_err(|error| OpenError::damaged(tree.dir(), error.to_string()))
         };
         let bodies = Arc::new(Bodies::open(tree.bodies_dir(), in_use)?);
+        let reserve = Arc::new(Reserve::new(tree.dir(), options.memtable_bytes));
         let (tree, poison) = (Arc::new(tree), Arc::new(Poison::new()));
         let committer = Committer {
             any_file: tree.any_file()?,
             tree: tree.clone(),
             bodies: bodies.clone(),
+            reserve: reserve.clone(),
             acked,
             link,
             poison: poison.clone(),
@@ -146,6 +151,7 @@ impl LocalStore {
             .map_err(|source| OpenError::Io { what: "cannot start the committer".to_owned(), source })?;
         let inner = Inner {
             tree,
+            reserve,
             is_new,
             bodies,
             reads: Arc::new(Reads::new()),
@@ -282,13 +288,24 @@ impl LocalStore {
             return Err(self.stopped());
         }
         let _permit = self.inner.file_writes.acquire().await.expect("never closed");
-        let bodies = self.inner.bodies.clone();
-        let written = tokio::task::spawn_blocking(move || bodies.write(&body)).await;
+        let (bodies, reserve) = (self.inner.bodies.clone(), self.inner.reserve.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let _claim = reserve.claim(body.len(), Purpose::Data)?;
+            Ok(bodies.write(&body))
+        });
+        let written = match written.await {
+            Ok(written) => Ok(written?),
+            Err(error) => Err(error),
+        };
         match written {
             Ok(Ok(file)) => Ok(NewBody::File(file)),
             // Nothing refers to the file, so the call has no effect, and never will.
             Ok(Err(error)) => {
-                Err(Error::Refused(format!("{}: cannot write the body of {name}: {error}", self.url())))
+                let action = if aft_disk::passes(&error) { "; free space or descriptors" } else { "" };
+                Err(Error::Refused(format!(
+                    "{}: cannot write the body of {name}: {error}{action}",
+                    self.url()
+                )))
             }
             Err(_) => Err(Error::NoAnswer(format!("{}: the runtime is shutting down", self.url()))),
         }

@@ -353,7 +353,7 @@ fn filler(i: usize) -> (Name, Bytes) {
 fn no_flushes() -> Options {
     let mut options = Options::default();
     // No flush, so that the journal grows until it reaches the limit.
-    options.memtable_bytes = 1 << 30;
+    options.memtable_bytes = 128 << 20;
     options
 }
 

@@ -19,7 +19,8 @@ pub enum Error {
     #[error("the store is busy: {0}")]
     Busy(String),
     /// A call that the store rejects now and would reject again: wrong credentials, a missing
-    /// bucket, a body beyond its limit. It took no effect. Retry it only after the cause is fixed.
+    /// bucket, a body beyond its limit, a full disk. It took no effect. Retry it only after the
+    /// cause is fixed; the text says how.
     #[error("the store refused: {0}")]
     Refused(String),
     /// An object that does not hold what was written under its name. The text names it.
