@@ -15,6 +15,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -72,7 +73,7 @@ impl Layout {
 pub struct Home {
     dir: PathBuf,
     layout: Layout,
-    is_new: bool,
+    is_new: AtomicBool,
     /// The lock on the directory, released when this is closed.
     _lock: File,
 }
@@ -114,7 +115,7 @@ impl Home {
                 return Err(OpenError::Foreign { dir, found, format_file: layout.name });
             }
         };
-        let home = Home { dir, layout, is_new, _lock: lock };
+        let home = Home { dir, layout, is_new: AtomicBool::new(is_new), _lock: lock };
         if is_new {
             // An earlier try may have died half way; its parts are removed. Nothing is acknowledged
             // before the format file is complete.
@@ -134,10 +135,10 @@ impl Home {
         &self.dir
     }
 
-    /// Returns true if the directory held no complete store when it was taken: the caller makes
-    /// one.
+    /// Returns true while the directory holds no complete store: the caller makes one, and calls
+    /// [`Home::mark_complete`].
     pub fn is_new(&self) -> bool {
-        self.is_new
+        self.is_new.load(Ordering::Acquire)
     }
 
     /// Returns the path of one of the layout's parts.
@@ -158,8 +159,10 @@ impl Home {
     /// # Panics
     /// Panics if the store was complete before.
     pub fn mark_complete(&self) -> Result<(), OpenError> {
-        assert!(self.is_new, "{} holds a complete store", self.dir.display());
-        self.write_format(&self.layout.format())
+        assert!(self.is_new(), "{} holds a complete store", self.dir.display());
+        self.write_format(&self.layout.format())?;
+        self.is_new.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Returns an error if an earlier open found damage.
@@ -265,7 +268,10 @@ pub fn make_private_dir(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Writes a file that only its owner can read, and syncs it.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+///
+/// # Errors
+/// Returns the error of the file system. The file may be there, in part.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = private_file(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -312,6 +318,7 @@ pub(crate) mod tests {
         assert!(again.is_new() && !again.part("tree").exists(), "the half-made part is removed");
         fs::create_dir(again.part("tree")).expect("there is room");
         again.mark_complete().expect("there is room");
+        assert!(!again.is_new(), "it is complete for this holder as well");
         drop(again);
 
         let complete = Home::take(&dir, LAYOUT).expect("nobody holds it");

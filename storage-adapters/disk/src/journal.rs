@@ -45,6 +45,12 @@ pub struct Journals {
     pub last: Option<Link>,
 }
 
+/// The place of a batch.
+struct Place {
+    path: PathBuf,
+    at: usize,
+}
+
 /// A batch found in a journal.
 struct Batch {
     seqno: u64,
@@ -149,12 +155,54 @@ impl Journals {
     /// # Panics
     /// Panics if the directory's layout has no part `tree`.
     pub fn check(home: &Home, tree: &str, chain: &[u8], acked: Option<u64>) -> Result<Journals, OpenError> {
-        scan(home.dir(), &home.part(tree), chain, acked)
+        Ok(scan(home.dir(), &home.part(tree), chain, acked, 0)?.0)
+    }
+
+    /// Cuts off the batch after `number`, if the journals have one: a batch whose commit failed,
+    /// that no reader has seen. It may be there as a whole nevertheless. A caller was told that its
+    /// outcome is unknown, and may have read since that it had no effect, so it must not come to
+    /// life when the tree is opened again in this process.
+    ///
+    /// Checks the journals like [`Journals::check`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`Journals::check`], and [`OpenError::Damaged`] if more than one batch
+    /// follows: nobody wrote them.
+    ///
+    /// # Panics
+    /// Panics if the directory's layout has no part `tree`.
+    pub fn cut_after(home: &Home, tree: &str, chain: &[u8], number: u64) -> Result<(), OpenError> {
+        // Tables may hold everything, so that the journals end before `number`.
+        let (found, last) = scan(home.dir(), &home.part(tree), chain, Some(number), number)?;
+        match (found.last, last) {
+            (Some(link), Some(place)) if link.number == number + 1 => {
+                tracing::debug!(journal = %place.path.display(), at = place.at, batch = link.number, "cutting off a batch that failed");
+                cut(&place)
+            }
+            (Some(link), _) if link.number > number => {
+                let what = format!(
+                    "the journals end with batch {}, but this process wrote batches up to {} only",
+                    link.number,
+                    number + 1
+                );
+                Err(OpenError::damaged(home.dir(), what))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-fn scan(dir: &Path, tree: &Path, chain: &[u8], acked: Option<u64>) -> Result<Journals, OpenError> {
+/// Reads all journals and cuts off torn ends. Returns the first and the last batch, and the place
+/// of the last one. If no journal holds a batch, `before` is the last one.
+fn scan(
+    dir: &Path,
+    tree: &Path,
+    chain: &[u8],
+    acked: Option<u64>,
+    before: u64,
+) -> Result<(Journals, Option<Place>), OpenError> {
     let mut found = Journals::default();
+    let mut last_place = None;
     let mut seqno = None;
     let mut torn = Vec::new();
     for path in journal_paths(tree)? {
@@ -181,10 +229,11 @@ fn scan(dir: &Path, tree: &Path, chain: &[u8], acked: Option<u64>) -> Result<Jou
             seqno = Some(batch_seqno);
             found.first.get_or_insert(link);
             found.last = Some(link);
+            last_place = Some(Place { path: path.clone(), at });
             at = end;
         }
         let rest = &bytes[at..];
-        let Some(dirt) = rest.iter().position(|&byte| byte != 0) else {
+        let Some(dirt) = first_dirt(rest) else {
             // Only reserved space follows, which was not used.
             continue;
         };
@@ -201,7 +250,7 @@ fn scan(dir: &Path, tree: &Path, chain: &[u8], acked: Option<u64>) -> Result<Jou
         torn.push((path, at));
     }
     // Torn ends are cut only after all journals were read, when the last batch is known.
-    let last = found.last.map_or(0, |last| last.number);
+    let last = found.last.map_or(before, |last| last.number);
     for (path, at) in torn {
         if let Some(acked) = acked.filter(|&acked| acked > last) {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -211,14 +260,38 @@ fn scan(dir: &Path, tree: &Path, chain: &[u8], acked: Option<u64>) -> Result<Jou
             );
             return Err(OpenError::damaged(dir, what));
         }
-        let cut = || {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.set_len(at as u64)?;
-            file.sync_all()
-        };
-        cut().map_err(OpenError::io("cannot cut the torn end of", &path))?;
+        cut(&Place { path, at })?;
     }
-    Ok(found)
+    Ok((found, last_place))
+}
+
+/// Cuts a journal off at a place.
+fn cut(Place { path, at }: &Place) -> Result<(), OpenError> {
+    let cut = || {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(*at as u64)?;
+        file.sync_all()
+    };
+    cut().map_err(OpenError::io("cannot cut the end of", path))
+}
+
+/// A block of zeros. Most journals end in tens of MiB of them, so blocks are compared, which is
+/// fast in a debug build too.
+const ZEROS: [u8; 4096] = [0; 4096];
+
+/// Returns the position of the first byte that is not zero.
+fn first_dirt(bytes: &[u8]) -> Option<usize> {
+    let blocks = bytes.chunks(ZEROS.len());
+    let clean = blocks.take_while(|block| **block == ZEROS[..block.len()]).count() * ZEROS.len();
+    let dirt = bytes.get(clean..)?.iter().position(|&byte| byte != 0)?;
+    Some(clean + dirt)
+}
+
+/// Returns the bytes without the zeros at their end, but for some of the last block.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let blocks = bytes.rchunks(ZEROS.len());
+    let clean: usize = blocks.take_while(|block| **block == ZEROS[..block.len()]).map(<[u8]>::len).sum();
+    &bytes[..bytes.len() - clean]
 }
 
 /// Returns the journals in the order in which they were written.
@@ -236,6 +309,8 @@ fn journal_paths(tree: &Path) -> Result<Vec<PathBuf>, OpenError> {
 
 /// Returns the first whole batch at or after `from`, and its position.
 fn later_batch(bytes: &[u8], from: usize, chain: &[u8]) -> Option<(Link, usize)> {
+    // A batch ends with bytes that are not zero.
+    let bytes = without_zeros(bytes);
     let starts = (from..bytes.len()).filter(|&at| bytes[at] == START && bytes.get(at + 13) == Some(&ITEM));
     starts.into_iter().find_map(|at| batch(bytes, at, chain).map(|batch| (batch.link, at)))
 }
@@ -245,7 +320,10 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use super::{END, ITEM, Journals, NOT_COMPRESSED, START, TOMBSTONE, TRAILER, VALUE};
+    use super::{
+        END, ITEM, Journals, NOT_COMPRESSED, START, TOMBSTONE, TRAILER, VALUE, ZEROS, first_dirt,
+        without_zeros,
+    };
     use crate::home::tests::LAYOUT;
     use crate::{Digest, Home, Link, OpenError};
 
@@ -332,6 +410,24 @@ mod tests {
     }
 
     #[test]
+    fn the_first_dirt_is_found_in_every_block() {
+        for len in [0, 1, 4095, 4096, 4097, 10_000] {
+            let mut bytes = vec![0; len];
+            assert_eq!(first_dirt(&bytes), None, "{len} zeros");
+            for at in [0, 4095, 4096, 8191, 9_999].into_iter().filter(|&at| at < len).rev() {
+                bytes[at] = 1;
+                assert_eq!(first_dirt(&bytes), Some(at), "{len} bytes");
+            }
+            let used = without_zeros(&bytes).len();
+            assert!(bytes[used..].iter().all(|&byte| byte == 0), "{len} bytes");
+            bytes.fill(0);
+            assert_eq!(without_zeros(&bytes).len(), 0, "{len} zeros");
+            bytes.insert(0, 1);
+            assert!((1..=ZEROS.len()).contains(&without_zeros(&bytes).len()), "{len} zeros behind a byte");
+        }
+    }
+
+    #[test]
     fn whole_journals_are_read_in_the_order_of_their_numbers() {
         let case = Case::new();
         let expect = Journals { first: Some(case.links[0]), last: Some(case.links[3]) };
@@ -392,6 +488,21 @@ mod tests {
         assert_eq!(found.last, Some(case.links[2]));
         assert_eq!(fs::read(case.path(1)).expect("it exists").len(), case.last_at);
         assert!(case.check(None).is_ok(), "nothing tells that it was acknowledged");
+    }
+
+    #[test]
+    fn a_batch_that_failed_is_cut_off() {
+        let case = Case::new();
+        case.check(Some(4)).expect("nothing is damaged");
+        let cut = |number| Journals::cut_after(&case.home, "tree", CHAIN, number);
+        cut(4).expect("nothing follows");
+        assert_eq!(fs::read(case.path(1)).expect("it exists").len(), case.journals[1].len() + 100);
+        assert!(matches!(cut(2), Err(OpenError::Damaged { .. })), "two batches follow");
+        cut(3).expect("one batch follows");
+        assert_eq!(fs::read(case.path(1)).expect("it exists").len(), case.last_at);
+        let found = Journals::check(&case.home, "tree", CHAIN, Some(3)).expect("nothing is damaged");
+        assert_eq!(found.last, Some(case.links[2]));
+        cut(3).expect("nothing follows any more");
     }
 
     #[test]

@@ -6,12 +6,13 @@
 //! * [`Link`], [`Digest`] – the numbers and digests that chain the batches of a journal.
 //! * [`Acked`] – the number of the newest acknowledged batch.
 //! * [`Journals`] – the check of the journals before the LSM tree opens them.
-//! * [`Room`] – the room on the file system.
+//! * [`Room`], [`descriptors_left`], [`open_files`] – what the file system and the process have
+//!   left, for a store that waits for it.
 //! * [`OpenError`] – the reasons for which a directory is not opened. [`passes`] – tells which
 //!   errors of the file system end by themselves.
 //! * [`xxh64`] – the checksum of all of these, for stored values as well.
-//! * [`sync_dir`] – makes the entries of a directory durable. [`make_private_dir`] – makes a
-//!   directory that only its owner can enter.
+//! * [`sync_dir`] – makes the entries of a directory durable. [`make_private_dir`],
+//!   [`write_private`] – make a directory or a file that only its owner can use.
 //!
 //! The journals are those of the LSM tree fjall. This crate knows their layout in bytes only: the
 //! store opens the tree, and writes each batch with a [`Link`] as its last item.
@@ -21,6 +22,7 @@
 mod acked;
 mod chain;
 mod checksum;
+mod descriptors;
 mod error;
 mod home;
 mod journal;
@@ -29,7 +31,8 @@ mod room;
 pub use acked::Acked;
 pub use chain::{Digest, Link};
 pub use checksum::xxh64;
+pub use descriptors::{descriptors_left, open_files};
 pub use error::{OpenError, passes};
-pub use home::{Home, Layout, make_private_dir, sync_dir};
+pub use home::{Home, Layout, make_private_dir, sync_dir, write_private};
 pub use journal::Journals;
 pub use room::Room;
