@@ -15,21 +15,27 @@
 //! not at all. So a record never exists without its entries. No caller is answered before the sync,
 //! not even the loser of a create, since the winner may be in the same batch.
 //!
-//! An error of a commit poisons the store: the content of the disk is then unknown, and a later
-//! sync that succeeds would prove nothing (fsync reports an error once). Reads still work. Writes
-//! are refused until the process is restarted, which reads the disk again.
+//! After an error of a commit the content of the disk is unknown, and a later sync that succeeds
+//! would prove nothing (fsync reports an error once). So the tree takes no more writes; it is
+//! closed and opened again, see `heal`. Until then this thread rejects what is queued, and reads go
+//! on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use aft_disk::{Acked, Link};
+use aft_disk::{Acked, Home, Link, OpenError, passes};
 use aft_store::{Error, Result, Space};
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::Options;
 use crate::bodies::{Bodies, NewFile};
+use crate::heal::{Healer, Outcome};
 use crate::key;
 use crate::reserve::{Look, Purpose, Reserve};
+use crate::slot::Slot;
 use crate::tree::Tree;
 use crate::value::{self, Body};
 
@@ -57,6 +63,8 @@ const _: () = assert!(BATCH_LEN_MAX as u64 <= BATCH_WRITES_MAX);
 /// The bytes of a batch in the journal beside its bodies, for each item: key, header and file
 /// reference, rounded up.
 const ITEM_BYTES: usize = 128;
+/// The pause between looks at the queue while the tree has failed.
+const TROUBLE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The condition under which a write takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,18 +112,30 @@ pub(crate) struct Request {
     pub(crate) answer: oneshot::Sender<Result<bool>>,
 }
 
-/// The reason for which the store takes no more writes, once there is one.
+/// The reason for which the store takes no more writes in this process, once there is one.
 pub(crate) type Poison = OnceLock<String>;
 
 pub(crate) struct Committer {
-    pub(crate) tree: Arc<Tree>,
+    pub(crate) slot: Arc<Slot>,
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) reserve: Arc<Reserve>,
+    pub(crate) healer: Healer,
     pub(crate) acked: Acked,
+    /// The newest batch that the tree shows to reads.
     pub(crate) link: Link,
     pub(crate) poison: Arc<Poison>,
     /// True if a body may be in a file: one was when the store was opened, or has been since.
     pub(crate) any_file: bool,
+    /// The body files of batches whose commits failed, which the tree refers to or not.
+    pub(crate) files_in_doubt: Vec<u64>,
+}
+
+/// The reason for which a batch was not made durable.
+enum Failed {
+    /// Nothing was written.
+    NotWritten(Error),
+    /// The batch may survive the process or not.
+    InDoubt(String),
 }
 
 /// The tag of a name's content, and the file of its body if it is in one.
@@ -145,10 +165,36 @@ struct Batch {
 }
 
 impl Committer {
+    /// Returns a committer over a tree, its newest batch and its file `ACKED`, without a thread.
+    pub(crate) fn new(
+        home: Arc<Home>,
+        options: &Options,
+        tree: Tree,
+        bodies: Arc<Bodies>,
+        acked: Acked,
+        link: Link,
+    ) -> std::result::Result<Committer, OpenError> {
+        let any_file = tree.any_file()?;
+        let reserve = Arc::new(Reserve::new(home.dir(), options.memtable_bytes));
+        let slot = Arc::new(Slot::new(tree));
+        let healer = Healer::new(home, options.clone(), slot.clone(), reserve.clone());
+        let (poison, files_in_doubt) = (Arc::default(), Vec::new());
+        Ok(Committer { slot, bodies, reserve, healer, acked, link, poison, any_file, files_in_doubt })
+    }
+
     /// Runs until every sender of requests is gone.
     pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut queued = Vec::with_capacity(BATCH_LEN_MAX);
-        while requests.blocking_recv_many(&mut queued, BATCH_LEN_MAX) > 0 {
+        loop {
+            if self.healer.in_trouble() {
+                if !self.bridge_trouble(&mut requests) {
+                    break;
+                }
+                continue;
+            }
+            if requests.blocking_recv_many(&mut queued, BATCH_LEN_MAX) == 0 {
+                break;
+            }
             let mut batch = Batch::default();
             for Request { change, room, answer } in queued.drain(..) {
                 let outcome = self.decide(&mut batch, change);
@@ -163,6 +209,71 @@ impl Committer {
         if let Err(error) = self.acked.sync() {
             tracing::warn!(%error, "cannot sync the file ACKED at the end");
         }
+    }
+
+    /// Rejects what is queued, and tries to open the tree again if it is time. Returns false if
+    /// every sender of requests is gone.
+    fn bridge_trouble(&mut self, requests: &mut mpsc::Receiver<Request>) -> bool {
+        if self.healer.is_due() {
+            self.heal();
+        }
+        while let Some(error) = self.rejection() {
+            match requests.try_recv() {
+                Ok(Request { answer, .. }) => drop(answer.send(Err(error))),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        if self.healer.in_trouble() {
+            std::thread::sleep(TROUBLE_PAUSE);
+        }
+        true
+    }
+
+    /// Tries to open the tree again.
+    fn heal(&mut self) {
+        match self.healer.try_now(self.link) {
+            Outcome::Healed(acked) => {
+                self.acked = acked;
+                let tree = self.tree();
+                for id in std::mem::take(&mut self.files_in_doubt) {
+                    // A file stays if the tree cannot say; the next open will look again.
+                    if tree.holds(&key::file(id)) == Ok(false) {
+                        self.bodies.remove(id);
+                    }
+                }
+            }
+            Outcome::NotYet => {}
+            Outcome::Ended(why) => self.end(why),
+        }
+    }
+
+    /// Ends the store if the tree has failed for a reason that does not pass.
+    fn end_if(&mut self, failed: std::result::Result<(), String>) {
+        if let Err(why) = failed {
+            let dir = self.slot.dir().display();
+            self.end(format!("local:{dir}: {why}"));
+        }
+    }
+
+    /// Ends the store's writes for the life of this process.
+    fn end(&mut self, why: String) {
+        tracing::error!(dir = %self.slot.dir().display(), why, "the store takes no more writes");
+        self.slot.end(&why);
+        let set = self.poison.set(why);
+        assert!(set.is_ok(), "a store that has ended wrote");
+    }
+
+    /// Returns the error for a write that cannot be given to the tree, if there is one.
+    fn rejection(&self) -> Option<Error> {
+        match self.poison.get() {
+            Some(poison) => Some(refused(poison)),
+            None => self.healer.rejection(),
+        }
+    }
+
+    fn tree(&self) -> Arc<Tree> {
+        self.slot.now().expect("nothing is decided or committed while the tree is not open")
     }
 
     /// Checks that a change leaves the reserve of the disk free.
@@ -183,7 +294,7 @@ impl Committer {
         if let Some(held) = batch.held.get(key) {
             return Ok(*held);
         }
-        Ok(self.tree.get(key)?.map(|value| Held {
+        Ok(self.tree().get(key)?.map(|value| Held {
             tag: value.tag,
             file: match value.body {
                 Body::Inline(_) => None,
@@ -200,14 +311,14 @@ impl Committer {
         }
         match batch.held.get(key) {
             Some(held) => Ok(held.and_then(|held| held.file)),
-            None => self.tree.file_of(key),
+            None => self.tree().file_of(key),
         }
     }
 
     /// Adds a change to the batch if its condition holds. Returns true if it does.
     fn decide(&mut self, batch: &mut Batch, change: Change) -> Result<bool> {
-        if let Some(poison) = self.poison.get() {
-            return Err(refused(poison));
+        if let Some(error) = self.rejection() {
+            return Err(error);
         }
         match change {
             Change::Write { key, body, mode } => {
@@ -310,45 +421,85 @@ impl Committer {
         let committed = if items.is_empty() { Ok(()) } else { self.make_durable(items) };
         // The bodies of large commits are in the tree or dropped, so their memory is free.
         drop(rooms);
-        // Entries in the journal refer to these files, or may do so if the commit failed.
-        new_files.into_iter().for_each(NewFile::keep);
         match committed {
             Ok(()) => {
+                // Entries in the journal refer to these files.
+                new_files.into_iter().for_each(NewFile::keep);
                 for (answer, outcome) in answers {
                     // An error means that the caller does not wait any more.
                     let _gone = answer.send(outcome);
                 }
                 old_files.into_iter().for_each(|id| self.bodies.remove(id));
             }
-            Err(what) => {
-                tracing::error!(dir = %self.tree.dir().display(), what, "the store takes no more writes");
-                let poison = self.poison.get_or_init(|| what);
+            // The new files are removed.
+            Err(Failed::NotWritten(error)) => {
                 for (answer, outcome) in answers {
-                    // The batch may survive a restart or not. So every outcome is unknown but the
+                    let _gone = answer.send(outcome.and_then(|_| Err(error.clone())));
+                }
+            }
+            Err(Failed::InDoubt(what)) => {
+                self.files_in_doubt.extend(new_files.iter().map(|new| new.file.id));
+                self.files_in_doubt.extend(old_files);
+                new_files.into_iter().for_each(NewFile::keep);
+                for (answer, outcome) in answers {
+                    // The batch may survive the process or not. So every outcome is unknown but the
                     // errors.
-                    let in_doubt = outcome.and_then(|_| Err(Error::NoAnswer(poison.clone())));
-                    let _gone = answer.send(in_doubt);
+                    let _gone = answer.send(outcome.and_then(|_| Err(Error::NoAnswer(what.clone()))));
                 }
             }
         }
     }
 
     /// Commits a batch to the tree, and records it as acknowledged.
-    fn make_durable(&mut self, items: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> std::result::Result<(), String> {
-        let failed = |error: &dyn std::fmt::Display, what: &str| {
-            format!(
-                "local:{}: {what}: {error}; restart the process to write again",
-                self.tree.dir().display()
-            )
+    fn make_durable(&mut self, items: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> std::result::Result<(), Failed> {
+        if let Some(error) = self.rejection() {
+            return Err(Failed::NotWritten(error));
+        }
+        if self.tree().make_way().is_err() {
+            // The tree failed by itself since the last batch. If the cause has passed, it is opened
+            // again at once. The decisions of this batch hold on the new tree, which has the same
+            // content.
+            let failed = self.healer.failed_by_itself();
+            self.end_if(failed);
+            if self.healer.is_due() {
+                self.heal();
+            }
+        }
+        if let Some(error) = self.rejection() {
+            return Err(Failed::NotWritten(error));
+        }
+        let committed = self.tree().commit(self.link, items.into_iter());
+        let link = match committed {
+            Ok(link) => link,
+            // The tree failed between the look at it and the commit.
+            Err(fjall::Error::Poisoned) => {
+                let failed = self.healer.failed_by_itself();
+                self.end_if(failed);
+                let error = self.rejection().expect("the tree has failed");
+                return Err(Failed::NotWritten(error));
+            }
+            Err(error) => {
+                let is_room = matches!(&error, fjall::Error::Io(error) if passes(error));
+                return Err(self.in_doubt(format!("a commit failed: {error}"), is_room));
+            }
         };
-        let link = self
-            .tree
-            .commit(self.link, items.into_iter())
-            .map_err(|error| failed(&error, "a commit failed"))?;
-        self.acked.advance(link.number).map_err(|error| failed(&error, "cannot write the file ACKED"))?;
         assert_eq!(link.number, self.link.number + 1, "one batch, one link");
+        // Reads find the batch from here on, so it is never cut off.
         self.link = link;
+        if let Err(error) = self.acked.advance(link.number) {
+            return Err(self.in_doubt(format!("cannot write the file ACKED: {error}"), passes(&error)));
+        }
+        self.healer.committed();
         Ok(())
+    }
+
+    /// Records that the tree has failed while it committed a batch.
+    fn in_doubt(&mut self, cause: String, is_room: bool) -> Failed {
+        let dir = self.slot.dir().display();
+        let text = format!("local:{dir}: {cause}; the outcome of this write is unknown");
+        let failed = self.healer.failed(cause, is_room);
+        self.end_if(failed);
+        Failed::InDoubt(text)
     }
 }
 
@@ -396,18 +547,18 @@ pub(crate) fn refused(poison: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{OpenError, Options, home};
+    use crate::home;
 
     /// Makes a committer without its thread, over a tree that holds damaged values under the keys
     /// in `rubbish`.
     fn committer(dir: &std::path::Path, rubbish: &[&str]) -> std::result::Result<Committer, OpenError> {
-        let (tree, link, acked) = Tree::open(home::take(dir)?, &Options::default())?;
+        let home = Arc::new(home::take(dir)?);
+        let options = Options::default();
+        let (tree, link, acked) = Tree::open(&home, &options)?;
         let rubbish = rubbish.iter().map(|key| (key.as_bytes().to_vec(), Some(b"rubbish".to_vec())));
         let link = tree.commit(link, rubbish).expect("there is room");
         let bodies = Arc::new(Bodies::open(tree.bodies_dir(), |_| Ok(true))?);
-        let any_file = tree.any_file()?;
-        let reserve = Arc::new(Reserve::new(tree.dir(), Options::default().memtable_bytes));
-        Ok(Committer { tree: Arc::new(tree), bodies, reserve, acked, link, poison: Arc::default(), any_file })
+        Committer::new(home, &options, tree, bodies, acked, link)
     }
 
     fn piece(key: &str) -> (Vec<u8>, NewBody) {
@@ -436,5 +587,111 @@ mod tests {
     fn a_damaged_entry_is_overwritten() {
         assert_eq!(decide(&["entry 2"]), (Ok(true), 3));
         assert_eq!(decide(&[]), (Ok(true), 3));
+    }
+
+    /// Commits one write of a small body.
+    fn put(committer: &mut Committer, key: &str) {
+        let mut batch = Batch::default();
+        let (key, body) = piece(key);
+        let write = Change::Write { key, body, mode: WriteMode::Overwrite };
+        assert_eq!(committer.decide(&mut batch, write), Ok(true));
+        committer.commit(batch);
+        assert!(committer.rejection().is_none(), "the tree takes writes");
+    }
+
+    fn holds(committer: &Committer, key: &str) -> bool {
+        committer.tree().get(key.as_bytes()).expect("nothing is damaged").is_some()
+    }
+
+    /// Shows that a batch whose commit failed has no effect later, even if it is there as a whole:
+    /// a caller may have read meanwhile that it had none.
+    #[test]
+    fn a_batch_whose_commit_failed_is_cut_off() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let mut committer = committer(dir.path(), &[]).expect("a fresh directory");
+        put(&mut committer, "before");
+        let link = committer.link;
+        // The committer does not hear of this batch.
+        let failed = [(b"failed".to_vec(), Some(b"body".to_vec()))];
+        committer.tree().commit(link, failed.into_iter()).expect("there is room");
+        drop(committer.in_doubt("as a test says".to_owned(), true));
+        committer.heal();
+        assert!(!committer.healer.in_trouble() && committer.link == link);
+        assert!(holds(&committer, "before") && !holds(&committer, "failed"));
+        put(&mut committer, "after");
+        drop(committer);
+        let committer = self::committer(dir.path(), &[]).expect("nothing is damaged");
+        assert!(holds(&committer, "before") && holds(&committer, "after") && !holds(&committer, "failed"));
+    }
+
+    /// Shows that a batch that reads have found stays, even if it could not be recorded as
+    /// acknowledged.
+    #[test]
+    fn a_batch_that_reads_have_found_stays() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let mut committer = committer(dir.path(), &[]).expect("a fresh directory");
+        let shown = [(b"shown".to_vec(), Some(b"rubbish".to_vec()))];
+        committer.link = committer.tree().commit(committer.link, shown.into_iter()).expect("there is room");
+        drop(committer.in_doubt("as a test says".to_owned(), true));
+        committer.heal();
+        assert!(!committer.healer.in_trouble());
+        assert!(committer.tree().holds(b"shown").expect("it can be read"));
+        let acked = std::fs::read(dir.path().join("ACKED")).expect("it exists");
+        assert_eq!(acked[..8], committer.link.number.to_le_bytes(), "it counts as acknowledged");
+    }
+
+    /// Shows that a process that dies while it opens the tree again loses nothing: between any two
+    /// steps the directory is as after a crash.
+    #[test]
+    fn an_abandoned_reopening_loses_nothing() {
+        for steps in 0..4 {
+            let dir = tempfile::tempdir().expect("there is room");
+            let mut committer = committer(dir.path(), &[]).expect("a fresh directory");
+            put(&mut committer, "one");
+            put(&mut committer, "two");
+            let (link, home) = (committer.link, committer.healer.home().clone());
+            let failed = [(b"failed".to_vec(), Some(b"body".to_vec()))];
+            committer.tree().commit(link, failed.into_iter()).expect("there is room");
+            let tree = committer.slot.take().expect("no read uses it");
+            if steps > 0 {
+                tree.close().expect("nothing uses it");
+            } else {
+                drop(tree);
+            }
+            if steps > 1 {
+                aft_disk::Journals::cut_after(&home, "tree", &key::CHAIN, link.number).expect("one follows");
+            }
+            if steps > 2 {
+                let (tree, _, acked) = Tree::open(&home, &Options::default()).expect("nothing is damaged");
+                drop((tree, acked));
+            }
+            drop((committer, home));
+            let committer = self::committer(dir.path(), &[]).expect("nothing is damaged");
+            assert!(holds(&committer, "one") && holds(&committer, "two"), "after {steps} steps");
+        }
+    }
+
+    /// Shows that damage that is found while the tree is opened again ends the store: writes and
+    /// reads say why, and so does a later open.
+    #[tokio::test]
+    async fn damage_found_at_a_reopening_ends_the_store() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let mut committer = committer(dir.path(), &[]).expect("a fresh directory");
+        put(&mut committer, "one");
+        put(&mut committer, "two");
+        let journal = dir.path().join("tree/0.jnl");
+        let mut bytes = std::fs::read(&journal).expect("it exists");
+        bytes[40] ^= 0x10;
+        std::fs::write(&journal, bytes).expect("there is room");
+        drop(committer.in_doubt("as a test says".to_owned(), true));
+        assert!(committer.slot.tree().await.is_ok(), "reads go on until the tree is closed");
+        committer.heal();
+        let why = committer.poison.get().expect("the store has ended").clone();
+        assert!(why.contains("as a test says") && why.contains("0.jnl") && why.contains("restart"), "{why}");
+        assert!(matches!(committer.rejection(), Some(Error::Refused(says)) if says.contains(&why)));
+        assert!(matches!(committer.slot.tree().await, Err(Error::Refused(says)) if says == why));
+        drop(committer);
+        let again = self::committer(dir.path(), &[]);
+        assert!(matches!(again, Err(OpenError::Damaged { .. })), "the damage is found again");
     }
 }

@@ -4,6 +4,7 @@
 //! AFT-STORE   "AFT-STORE 1"; written when all the rest is complete
 //! tree/       the LSM tree and its journals
 //! bodies/     bodies too large for the tree, a file each
+//! PROBE       only while the store tries whether there is room again
 //! ```
 //!
 //! The parts are made so that only their owner can enter them. The tree makes its files as the

@@ -19,11 +19,22 @@
 //! A write is acknowledged once the journal is synced to the disk (`fdatasync`). A read returns
 //! durable data only: see `tree`.
 //!
-//! # Full disks
+//! # Full disks and other troubles that pass
 //! Before a batch or a body's file is written, the store looks at the free room. Below a reserve it
 //! rejects the write with `Refused`, which says how much is free and what to do: nothing was
 //! written, reads go on, and so do writes as soon as there is room. Deletions and notes of upkeep
 //! may use half of the reserve. See `reserve` for its size.
+//!
+//! If the tree fails nevertheless (a full disk, used-up descriptors, an error of a sync), the
+//! writes in flight end in `NoAnswer`, and later ones in `Busy` or `Refused`, which have no effect.
+//! Reads go on. When room and descriptors are back, the tree is opened again, with the checks of
+//! any open; reads wait meanwhile, for 5 seconds at most. A write that ended in `NoAnswer` has an
+//! effect only if reads found it at once, or if the process dies before the tree is open again. See
+//! `heal`.
+//!
+//! If the tree cannot be opened again, or fails at its first commit again and again, the store
+//! ends: writes are refused with the reason that [`ended`](aft_store::Store::ended) returns, and so
+//! are reads if no tree is open. Then the process must be restarted.
 //!
 //! # Who can read it
 //! A new store's directories and its own files can be used by their owner only. The tree makes its
@@ -31,7 +42,8 @@
 //! its mode.
 //!
 //! # Which damage is found, and when
-//! Found at open, which then fails and names the file and the place:
+//! Found at open, which then fails and names the file and the place; also when the tree is opened
+//! again, which then ends the store:
 //! * flipped or overwritten bytes in a journal, anywhere before the end of its last acknowledged
 //!   batch;
 //! * a journal that is cut short, zeroed or missing, if it held an acknowledged batch that the
@@ -63,10 +75,12 @@
 
 mod bodies;
 mod committer;
+mod heal;
 mod home;
 mod key;
 mod reads;
 mod reserve;
+mod slot;
 mod store;
 mod tree;
 mod value;

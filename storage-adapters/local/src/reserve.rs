@@ -8,7 +8,7 @@
 //! again for a merge of such tables, which keeps its input until it is done. It is at least
 //! [`RESERVE_BYTES_MIN`], for the tree's lists of tables, and at most 1/[`SHARE`] of the file
 //! system, so that a small one can be used as well: on 60 MiB, 7.5 MiB stay free. A merge of large
-//! tables may take more than any reserve.
+//! tables may take more than any reserve. Then the tree fails and is reopened, see `heal`.
 //!
 //! Deletions, and the notes that upkeep writes about them, need to go on for longer than writes:
 //! they leave half of the reserve.
@@ -59,6 +59,16 @@ impl Look {
         };
         let files = self.room.files.is_none_or(|(free, all)| free >= FILES.min(all / SHARE) / part);
         files && self.unclaimed >= bytes.saturating_add(self.reserve / part)
+    }
+
+    /// Returns true if the tree can be opened and work: the reserve is free, `times` over, or half
+    /// of the file system.
+    pub(crate) fn suffices(&self, times: u64) -> bool {
+        self.allows(0, Purpose::Data) && self.unclaimed >= self.enough(times)
+    }
+
+    fn enough(&self, times: u64) -> u64 {
+        self.reserve.saturating_mul(times).min(self.room.size_bytes / 2)
     }
 }
 
@@ -157,6 +167,11 @@ impl Reserve {
     }
 }
 
+/// Describes the room that a failed tree waits for.
+pub(crate) fn says_enough(look: &Look, times: u64) -> String {
+    format!("{} MiB must be free for the tree to be opened again", mib(look.enough(times)))
+}
+
 /// Returns mebibytes with one decimal, rounded down.
 fn mib(bytes: u64) -> String {
     format!("{}.{}", bytes >> 20, ((bytes % (1 << 20)) * 10) >> 20)
@@ -178,9 +193,15 @@ mod tests {
         assert_eq!(small.reserve, 60 << 20 >> 3);
         assert!(small.allows(512 << 10, Purpose::Data) && !small.allows((512 << 10) + 1, Purpose::Data));
         assert!(small.allows(4 << 20, Purpose::Upkeep) && !small.allows(5 << 20, Purpose::Upkeep));
+        assert!(small.suffices(1) && !small.suffices(2));
         let large = look(300, 1 << 20, 64);
         assert_eq!(large.reserve, 256 << 20);
-        assert!(large.allows(44 << 20, Purpose::Data) && !large.allows(45 << 20, Purpose::Data));
+        assert!(large.suffices(1) && !large.suffices(2));
+    }
+
+    #[test]
+    fn half_of_the_disk_is_always_enough() {
+        assert!(look(31, 60, 64).suffices(1 << 20) && !look(29, 60, 64).suffices(1 << 20));
     }
 
     #[test]

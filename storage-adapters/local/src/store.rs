@@ -21,7 +21,8 @@ use crate::committer::{
 };
 use crate::reads::Reads;
 use crate::reserve::{Purpose, Reserve};
-use crate::tree::Tree;
+use crate::slot::Slot;
+use crate::tree::{Tree, damaged};
 use crate::value::Body;
 use crate::{OpenError, home, key};
 
@@ -60,9 +61,9 @@ pub struct Options {
     /// The memory for cached blocks of the tree, in bytes.
     pub cache_bytes: u64,
     /// The size at which the tree's memory table is written out, in bytes, as the tree counts them:
-    /// a table of small entries takes up to half as much again. One table is filled while up to
-    /// four are written out; then writes wait. Fixed when the directory is made. Four times as much
-    /// stays free on the disk, if that is no more than an eighth of it.
+    /// a table of small entries takes up to half as much again. One table is filled while another
+    /// one is written out; if a third one is full by then, writes wait. Fixed when the directory is
+    /// made. Four times as much stays free on the disk, if that is no more than an eighth of it.
     pub memtable_bytes: u64,
     /// True to keep larger values apart from the tables, so that compactions do not move them.
     /// Fixed when the directory is made.
@@ -89,7 +90,7 @@ pub struct LocalStore {
 
 #[derive(Debug)]
 struct Inner {
-    tree: Arc<Tree>,
+    slot: Arc<Slot>,
     reserve: Arc<Reserve>,
     is_new: bool,
     bodies: Arc<Bodies>,
@@ -101,6 +102,24 @@ struct Inner {
     /// The queue of the committer; `None` once the store is being closed.
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<JoinHandle<()>>,
+}
+
+/// Ends the store if the committer panics: nothing would be written or reopened any more.
+struct EndOnPanic {
+    slot: Arc<Slot>,
+    poison: Arc<Poison>,
+}
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why =
+                format!("local:{}: the committer panicked; restart the process", self.slot.dir().display());
+            self.slot.end(&why);
+            // An earlier reason stays.
+            let _ended = self.poison.set(why);
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -125,32 +144,28 @@ impl LocalStore {
     /// held by another process, or has lost or damaged acknowledged data. [`OpenError`] says what
     /// to do for each.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> std::result::Result<LocalStore, OpenError> {
-        let home = home::take(dir.as_ref())?;
+        let home = Arc::new(home::take(dir.as_ref())?);
         let is_new = home.is_new();
-        let (tree, link, acked) = Tree::open(home, options)?;
+        let (tree, link, acked) = Tree::open(&home, options)?;
         let in_use = |id| {
             let held = tree.holds(&key::file(id));
             held.map_err(|error| OpenError::damaged(tree.dir(), error.to_string()))
         };
         let bodies = Arc::new(Bodies::open(tree.bodies_dir(), in_use)?);
-        let reserve = Arc::new(Reserve::new(tree.dir(), options.memtable_bytes));
-        let (tree, poison) = (Arc::new(tree), Arc::new(Poison::new()));
-        let committer = Committer {
-            any_file: tree.any_file()?,
-            tree: tree.clone(),
-            bodies: bodies.clone(),
-            reserve: reserve.clone(),
-            acked,
-            link,
-            poison: poison.clone(),
-        };
+        let committer = Committer::new(home, options, tree, bodies.clone(), acked, link)?;
+        let (slot, reserve, poison) =
+            (committer.slot.clone(), committer.reserve.clone(), committer.poison.clone());
+        let end = EndOnPanic { slot: slot.clone(), poison: poison.clone() };
         let (requests, queue) = mpsc::channel(QUEUE_LEN_MAX);
         let committer = std::thread::Builder::new()
             .name("aft-committer".to_owned())
-            .spawn(move || committer.run(queue))
+            .spawn(move || {
+                let _end = end;
+                committer.run(queue);
+            })
             .map_err(|source| OpenError::Io { what: "cannot start the committer".to_owned(), source })?;
         let inner = Inner {
-            tree,
+            slot,
             reserve,
             is_new,
             bodies,
@@ -330,7 +345,7 @@ fn replaced(held: bool) -> Replaced {
 #[async_trait]
 impl Store for LocalStore {
     fn url(&self) -> String {
-        format!("local:{}", self.inner.tree.dir().display())
+        format!("local:{}", self.inner.slot.dir().display())
     }
 
     fn ended(&self) -> Option<String> {
@@ -376,7 +391,7 @@ impl Store for LocalStore {
         limit: usize,
     ) -> Result<ScanPage> {
         assert!(limit > 0, "a page holds at least one name");
-        let (prefix, after, tree) = (prefix.to_vec(), after.cloned(), self.inner.tree.clone());
+        let (prefix, after, tree) = (prefix.to_vec(), after.cloned(), self.inner.slot.tree().await?);
         let read = move || tree.scan(space, &prefix, after.as_ref(), limit);
         match limit <= SHORT_SCAN_LEN_MAX {
             true => self.inner.reads.run(read).await,
@@ -387,7 +402,7 @@ impl Store for LocalStore {
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {
         let key: Arc<[u8]> = key::of(name).into();
         for _ in 0..BODY_READS_MAX {
-            let (tree, at) = (self.inner.tree.clone(), key.clone());
+            let (tree, at) = (self.inner.slot.tree().await?, key.clone());
             let Some(value) = self.inner.reads.run(move || tree.get(&at)).await? else { return Ok(None) };
             let file = match value.body {
                 Body::Inline(body) => return Ok(Some((body, tag(value.tag)))),
@@ -399,14 +414,14 @@ impl Store for LocalStore {
                 move || bodies.read(file).map_err(|error| Error::NoAnswer(format!("{failed}: {error}")));
             match self.inner.reads.run_away(read).await? {
                 Some(Ok(body)) => return Ok(Some((body, tag(value.tag)))),
-                Some(Err(what)) => return Err(self.inner.tree.damaged(&key, &what)),
+                Some(Err(what)) => return Err(damaged(self.inner.slot.dir(), &key, &what)),
                 // The name was overwritten or deleted since its entry was read, so look again. If
                 // the entry is still the same, the file is lost.
                 None => {
-                    let (tree, at) = (self.inner.tree.clone(), key.clone());
+                    let (tree, at) = (self.inner.slot.tree().await?, key.clone());
                     let again = self.inner.reads.run(move || tree.get(&at)).await?;
                     if again.is_some_and(|again| again.tag == value.tag) {
-                        return Err(self.inner.tree.damaged(&key, "the file of its body is missing"));
+                        return Err(damaged(self.inner.slot.dir(), &key, "the file of its body is missing"));
                     }
                 }
             }
@@ -450,7 +465,7 @@ impl Store for LocalStore {
 
     async fn list(&self, space: Space, group: &[u8], after: Option<&[u8]>, limit: usize) -> Result<ItemPage> {
         assert!(limit > 0, "a page holds at least one item");
-        let (group, after, tree) = (group.to_vec(), after.map(<[u8]>::to_vec), self.inner.tree.clone());
+        let (group, after, tree) = (group.to_vec(), after.map(<[u8]>::to_vec), self.inner.slot.tree().await?);
         self.inner.reads.run(move || tree.list(space, &group, after.as_deref(), limit)).await
     }
 
@@ -462,7 +477,8 @@ impl Store for LocalStore {
         limit: usize,
     ) -> Result<GroupPage> {
         assert!(limit > 0, "a page holds at least one group");
-        let (prefix, after, tree) = (prefix.to_vec(), after.map(<[u8]>::to_vec), self.inner.tree.clone());
+        let (prefix, after, tree) =
+            (prefix.to_vec(), after.map(<[u8]>::to_vec), self.inner.slot.tree().await?);
         self.inner.reads.run_away(move || tree.groups(space, &prefix, after.as_deref(), limit)).await
     }
 }

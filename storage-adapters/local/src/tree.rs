@@ -10,8 +10,10 @@
 use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use aft_disk::{Acked, Digest, Home, Journals, Link};
+use aft_disk::{Acked, Digest, Home, Journals, Link, open_files};
 use aft_store::{Error, GroupPage, ItemPage, Name, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use fjall::config::PinningPolicy;
@@ -29,12 +31,28 @@ const PAGE_LEN_MAX: usize = 512;
 /// costs as much as a few steps.
 const STEPS_BEFORE_SEEK: usize = 4;
 
+/// The most sealed memory tables before a batch. The tree halts a commit at four of them until one
+/// is written out, without an end if its threads have failed; one batch may add two, the table that
+/// was full before and the one that it fills.
+const SEALED_MAX: usize = 1;
+/// The most runs of the first level before a batch. The tree halts a commit at 30 of them until
+/// they are merged, also without an end; each sealed table may become one meanwhile.
+const RUNS_MAX: usize = 25;
+/// The pause between looks at whether the tree can take a batch.
+const WAY_PAUSE: Duration = Duration::from_millis(2);
+/// The time for which a closed tree may keep files open. Its threads end in milliseconds.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+/// The pause between looks at whether a closed tree keeps files open, and the pause instead of them
+/// where the system does not say.
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);
+const CLOSE_BLIND: Duration = Duration::from_millis(200);
+
 /// The tree. Closed when dropped, which waits for its threads.
 pub(crate) struct Tree {
     keyspace: Keyspace,
     database: Database,
-    /// Last: the directory is released after the database is closed.
-    home: Home,
+    /// Last: the directory is released after the database is closed, unless another one holds it.
+    home: Arc<Home>,
 }
 
 impl std::fmt::Debug for Tree {
@@ -98,8 +116,11 @@ fn failed(dir: &Path) -> impl Fn(fjall::Error) -> OpenError {
 impl Tree {
     /// Opens the tree in a directory, and makes it if the directory is new. Checks that all
     /// acknowledged batches are there.
-    pub(crate) fn open(home: Home, options: &Options) -> std::result::Result<(Tree, Link, Acked), OpenError> {
-        let (acked, acked_number) = Acked::open(&home)?;
+    pub(crate) fn open(
+        home: &Arc<Home>,
+        options: &Options,
+    ) -> std::result::Result<(Tree, Link, Acked), OpenError> {
+        let (acked, acked_number) = Acked::open(home)?;
         if home.is_new() {
             let (tree, link) = Tree::make(home, options)?;
             let durable = acked.advance(link.number).and_then(|()| acked.sync());
@@ -109,24 +130,78 @@ impl Tree {
         }
         home.refuse_if_known_damaged()?;
         let (dir, path) = (home.dir().to_owned(), home.part(TREE));
-        for part in PARTS_THAT_MUST_BE_THERE {
-            if !path.join(part).exists() {
-                return Err(OpenError::damaged(&dir, format!("tree/{part} is missing")));
+        for part in PARTS_THAT_MUST_BE_THERE.map(|part| path.join(part)) {
+            match part.try_exists() {
+                Ok(true) => {}
+                Ok(false) => return Err(OpenError::damaged(&dir, format!("{} is missing", part.display()))),
+                Err(error) => return Err(OpenError::io("cannot find", &part)(error)),
             }
         }
         // Before the database is opened, which drops what it cannot read in the journals.
-        let journals = Journals::check(&home, TREE, &key::CHAIN, acked_number)?;
+        let journals = Journals::check(home, TREE, &key::CHAIN, acked_number)?;
         let (database, keyspace) = database(&path, options).map_err(failed(&dir))?;
-        let tree = Tree { keyspace, database, home };
+        let tree = Tree { keyspace, database, home: home.clone() };
         let link = tree.check(journals, acked_number)?;
         Ok((tree, link, acked))
     }
 
+    /// Opens the tree again in the process that has closed it, after a failure. `last` is the
+    /// newest batch that is in the tree, as this process knows. A batch after it, whose commit
+    /// failed, is cut off: no read has found it.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Tree::open`], and [`OpenError::Damaged`] if the tree does not end
+    /// with `last`. After [`OpenError::Io`] it may be called again.
+    pub(crate) fn reopen(
+        home: &Arc<Home>,
+        options: &Options,
+        last: Link,
+    ) -> std::result::Result<(Tree, Acked), OpenError> {
+        assert!(!home.is_new() && last.number > 0, "a tree that was never open is opened again");
+        Journals::cut_after(home, TREE, &key::CHAIN, last.number)?;
+        let (tree, link, acked) = Tree::open(home, options)?;
+        if link != last {
+            let what = format!("the tree ends with batch {link:?}, but this process wrote {last:?}");
+            return Err(home.note_damage(&what));
+        }
+        // Reads find this batch, so it counts as acknowledged even if recording that failed.
+        acked.advance(last.number).map_err(OpenError::io("cannot write the file ACKED in", home.dir()))?;
+        Ok((tree, acked))
+    }
+
+    /// Closes the tree, and waits until none of its files is open. Its journal would write what it
+    /// still holds of a failed batch when it is closed, and must not do so when the next tree has
+    /// it open.
+    ///
+    /// # Errors
+    /// Returns a text if files stay open. The directory cannot be opened again in this process.
+    pub(crate) fn close(self) -> std::result::Result<(), String> {
+        let Tree { keyspace, database, home } = self;
+        let part = home.part(TREE);
+        drop(keyspace);
+        drop(database);
+        let since = Instant::now();
+        loop {
+            match open_files(&part) {
+                Ok(Some(0)) => return Ok(()),
+                Ok(None) => {
+                    std::thread::sleep(CLOSE_BLIND);
+                    return Ok(());
+                }
+                // Counting takes a descriptor itself.
+                Ok(Some(_)) | Err(_) if since.elapsed() < CLOSE_TIME_MAX => {}
+                Ok(Some(open)) => return Err(format!("{open} files of the tree stay open")),
+                Err(error) => return Err(format!("cannot see whether the tree is closed: {error}")),
+            }
+            std::thread::sleep(CLOSE_PAUSE);
+        }
+    }
+
     /// Makes the tree of a new directory, with the first link of the chain in it.
-    fn make(home: Home, options: &Options) -> std::result::Result<(Tree, Link), OpenError> {
+    fn make(home: &Arc<Home>, options: &Options) -> std::result::Result<(Tree, Link), OpenError> {
         let dir = home.dir().to_owned();
         let (database, keyspace) = database(&home.part(TREE), options).map_err(failed(&dir))?;
-        let tree = Tree { keyspace, database, home };
+        let tree = Tree { keyspace, database, home: home.clone() };
         let link = tree.commit(Link::default(), std::iter::empty()).map_err(failed(&dir))?;
         Ok((tree, link))
     }
@@ -186,8 +261,29 @@ impl Tree {
         self.home.part(BODIES)
     }
 
-    /// Writes `items` as one batch, atomically, and syncs it. Returns its link. After an error the
-    /// batch may or may not survive a restart, and every later commit fails.
+    /// Waits until the tree can take a batch without a halt.
+    ///
+    /// # Errors
+    /// Returns [`fjall::Error::Poisoned`] if a thread of the tree has failed, or a commit. No batch
+    /// can be committed to this tree any more.
+    pub(crate) fn make_way(&self) -> fjall::Result<()> {
+        loop {
+            // Nothing is buffered between commits, so this only looks for a failure.
+            self.database.persist(PersistMode::Buffer)?;
+            let tree = &self.keyspace.tree;
+            if tree.sealed_memtable_count() <= SEALED_MAX && tree.l0_run_count() <= RUNS_MAX {
+                return Ok(());
+            }
+            std::thread::sleep(WAY_PAUSE);
+        }
+    }
+
+    /// Writes `items` as one batch, atomically, and syncs it. Returns its link.
+    ///
+    /// # Errors
+    /// Returns [`fjall::Error::Poisoned`] if the tree had failed before; nothing is written then.
+    /// After other errors the batch may or may not survive the process. Reads do not find it, and
+    /// every later commit fails.
     pub(crate) fn commit(
         &self,
         last: Link,
@@ -383,17 +479,22 @@ impl Tree {
         }
     }
 
-    pub(crate) fn damaged(&self, key: &[u8], what: &str) -> Error {
-        Error::Damaged(self.with_place(key, what))
+    fn damaged(&self, key: &[u8], what: &str) -> Error {
+        damaged(self.dir(), key, what)
     }
 
     fn no_name(&self, key: &[u8]) -> String {
-        self.with_place(key, "the tree holds a key that is not a name")
+        with_place(self.dir(), key, "the tree holds a key that is not a name")
     }
+}
 
-    fn with_place(&self, key: &[u8], what: &str) -> String {
-        format!("local:{}: {}: {what}", self.dir().display(), shown(key))
-    }
+/// Returns the error for damage to what the store in `dir` holds under a key.
+pub(crate) fn damaged(dir: &Path, key: &[u8], what: &str) -> Error {
+    Error::Damaged(with_place(dir, key, what))
+}
+
+fn with_place(dir: &Path, key: &[u8], what: &str) -> String {
+    format!("local:{}: {}: {what}", dir.display(), shown(key))
 }
 
 fn shown(key: &[u8]) -> String {

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aft_store::{Created, Error, Name, Position, Space, Store, Writes};
 use aft_store_local::{LocalStore, Options};
@@ -372,8 +372,23 @@ async fn child_that_writes_until_the_disk_is_full() {
         i += 1;
     };
     assert!(matches!(error, Error::NoAnswer(_)), "{error}");
-    assert!(store.ended().is_some(), "the store should report that it needs a restart");
     say(&format!("stopped: {error}"));
+    // The tree is opened again, but the limit does not pass, so the store ends after some tries.
+    let since = Instant::now();
+    while store.ended().is_none() {
+        assert!(since.elapsed() < Duration::from_secs(60), "the store should report that it needs a restart");
+        let later = store.put(&filler(i).0, filler(i).1).await;
+        assert!(
+            matches!(later, Err(Error::NoAnswer(_) | Error::Busy(_) | Error::Refused(_))),
+            "a write beyond the limit answered {later:?}"
+        );
+        assert_eq!(
+            store.get(&filler(i).0).await.unwrap(),
+            None,
+            "a write without an answer has no effect later"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     for _ in 0..3 {
         let later = store.put(&filler(i + 1).0, Bytes::from("small")).await;
         assert!(matches!(later, Err(Error::Refused(_))), "a write after a failed one answered {later:?}");
