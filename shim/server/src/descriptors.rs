@@ -8,9 +8,12 @@ use tracing::{info, warn};
 
 use crate::Failed;
 
-/// The open files that are kept for the store and the process itself: the connections to a shared
-/// store (256 to S3 at most), or the files of an embedded one.
-const KEPT: usize = 384;
+/// The open files that are kept for the store and the process itself: the files of an embedded
+/// store (900 by default), or the connections to a shared one (256 to S3 at most).
+const KEPT: usize = 1_024;
+/// The open files of an embedded store that are not in its tree's cache: journals, files that are
+/// being written, and the process's own.
+const BESIDE_TREE: usize = 64;
 /// The fewest open files with which a server starts.
 const LEAST: usize = 64;
 
@@ -62,8 +65,10 @@ impl Descriptors {
         }
     }
 
-    /// Lowers the bounds on connections to what the limit leaves.
-    pub(crate) fn bound(&self, net: &mut aft_net::Settings) {
+    /// Lowers the bounds on connections, and on the files of an embedded store, to what the limit
+    /// leaves.
+    pub(crate) fn bound(&self, net: &mut aft_net::Settings, local: &mut aft_store_local::Options) {
+        local.open_files = local.open_files.min(self.kept.saturating_sub(BESIDE_TREE));
         if net.connections_max > self.for_connections {
             warn!(
                 setting = net.connections_max,
@@ -84,8 +89,8 @@ mod tests {
     fn a_part_of_the_limit_is_kept_for_the_store() {
         let of = |limit| Descriptors::of(limit).map(|of| (of.for_connections, of.kept));
         assert_eq!(of(Some(64)), Ok((32, 32)));
-        assert_eq!(of(Some(1_024)), Ok((640, 384)));
-        assert_eq!(of(Some(1 << 20)), Ok(((1 << 20) - 384, 384)));
+        assert_eq!(of(Some(1_024)), Ok((512, 512)));
+        assert_eq!(of(Some(1 << 20)), Ok(((1 << 20) - 1_024, 1_024)));
         assert!(of(None).is_ok_and(|(connections, _)| connections > 1 << 30));
         assert!(of(Some(63)).is_err_and(|why| why.contains("ulimit -n")));
     }
@@ -94,10 +99,11 @@ mod tests {
     fn bounds_on_connections_are_lowered_to_what_is_left() {
         let mut net =
             aft_net::Settings { connections_max: 100, connections_per_peer_max: 90, ..Default::default() };
-        let before = net.clone();
-        Descriptors { for_connections: 100, kept: 1 }.bound(&mut net);
-        assert_eq!(net, before);
-        Descriptors { for_connections: 32, kept: 32 }.bound(&mut net);
-        assert_eq!((net.connections_max, net.connections_per_peer_max), (32, 32));
+        let mut local = aft_store_local::Options::default();
+        let (before, files) = (net.clone(), local.open_files);
+        Descriptors { for_connections: 100, kept: KEPT }.bound(&mut net, &mut local);
+        assert_eq!((&net, local.open_files), (&before, files));
+        Descriptors { for_connections: 32, kept: 100 }.bound(&mut net, &mut local);
+        assert_eq!((net.connections_max, net.connections_per_peer_max, local.open_files), (32, 32, 36));
     }
 }

@@ -85,7 +85,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
             "--nodes {nodes} is not possible on {url}: one process holds this store, and a single node must know of every commit there; leave --nodes out, or use a store that several servers may share (s3:, dynamodb:, redis:)"
         ));
     }
-    Descriptors::raise()?.bound(&mut components.net);
+    Descriptors::raise()?.bound(&mut components.net, &mut components.local);
     let store = stores::open_with(url, &components).await?;
     // The URL to show from here on, since the given one may contain a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };
@@ -159,6 +159,10 @@ async fn until_stopped(node: &NodeHandle, here: &str, url: &str, capabilities: &
         capabilities.durability
     );
     while node.ready() != State::Stopped {
+        // A supervisor starts the server again, which opens the store from the beginning.
+        if let Some(why) = node.store_ended() {
+            return format!("the store does not work until it is opened again: {why}");
+        }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
     "the node has stopped by itself, for the reason in its log; nothing that was acknowledged is lost: start the server again"
