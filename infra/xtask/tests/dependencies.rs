@@ -58,7 +58,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-access", folder: "shim/access", may_use: &[] },
     Rule { name: "aft-net", folder: "shim/net", may_use: &[] },
     Rule { name: "aft-node", folder: "shim/node", may_use: &["aft-core", "aft-format", "aft-store"] },
-    Rule { name: "aft-client", folder: "shim/clients/rust", may_use: &["aft-format", "aft-api"] },
+    Rule { name: "aft-client", folder: "shim/clients/rust", may_use: &["aft-api"] },
     Rule { name: "aft-desk", folder: "shim/desk", may_use: &["aft-access", "aft-core", "aft-format", "aft-node"] },
     Rule { name: "aft-door-native", folder: "shim/doors/native", may_use: &["aft-access", "aft-api", "aft-core", "aft-desk", "aft-format", "aft-net", "aft-node"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },

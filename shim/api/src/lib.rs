@@ -7,6 +7,7 @@
 //!   are base64 text and absent fields are left out; in protobuf, bytes are bytes, so that calls
 //!   with several values need no base64. Problems are always JSON.
 //! * [`header`] – names of headers.
+//! * [`merge_sessions`] – one session token for two of one client.
 //!
 //! Unknown JSON fields are rejected in requests (a misspelt `retention_s` is a mistake) and ignored
 //! in replies (an older client may talk to a newer server).
@@ -18,6 +19,7 @@ mod operation;
 mod problem;
 mod reply;
 mod request;
+mod session;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -27,4 +29,5 @@ pub use operation::{Add, OPS_LEN_MAX, Op, OpIf, OpKind, Put};
 pub use problem::{Action, Code, PROBLEM_CONTENT_TYPE, Problem};
 pub use reply::{Listed, Listing, Read, Reply, Request};
 pub use request::{Batch, Begin, Commit, IfOpen, Isolation};
+pub use session::{MERGED_COVER_MS, UnreadableSession, merge_sessions};
 pub use time::rfc3339;

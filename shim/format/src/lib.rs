@@ -57,7 +57,6 @@ pub use perform::perform;
 pub use times::Times;
 pub use token::{
     MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,
-    merge_sessions,
 };
 
 /// The number of the formats that this program writes, and the newest that it reads.

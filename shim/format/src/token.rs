@@ -23,9 +23,9 @@ const THROUGH_LEN: usize = 8 + 8;
 const ENTRY_LEN: usize = 8 + 16 + 32 + 8 + 1;
 /// The flag of a whole entry.
 const WHOLE: u8 = 1;
-/// The time, in milliseconds, for which a merged session covers entries that had no room, after the
-/// client heard of them: longer than any node uses a listing. A client does not know its server's
-/// settings.
+/// The time, in milliseconds, for which a session that a client merged covers entries that had no
+/// room, after the client heard of them: longer than any node uses a listing. Clients do not know
+/// their server's settings, so `aft-api` has the same number.
 pub const MERGED_COVER_MS: u64 = 60_000;
 
 /// The longest session token, as text: doors may refuse longer ones unread.
@@ -128,51 +128,6 @@ pub fn decode_session(text: &str) -> Result<Session, TokenError> {
 fn split_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_be_bytes(*number), rest))
-}
-
-/// Returns one token for two of one client: the union of their entries, the newest first. Those
-/// that do not fit are covered by fresh transactions, for [`MERGED_COVER_MS`]. Seen through two
-/// nodes, all counts as seen through the one that was heard of last, once that time is over for the
-/// other.
-///
-/// # Errors
-/// [`TokenError`] if one of the texts is not of the form that [`encode_session`] gives.
-pub fn merge_sessions(one: &str, other: &str) -> Result<String, TokenError> {
-    let (one, other) = (decode_session(one)?, decode_session(other)?);
-    let (through, mixed_until_ms) = merge_through(&one, &other);
-    let mut fresh_until_ms = one.fresh_until_ms.max(other.fresh_until_ms);
-    let mut entries = one.entries;
-    entries.extend(other.entries);
-    // Of two entries of one transaction, the one that was heard of last: it is kept for longer.
-    entries.sort_by_key(|entry| std::cmp::Reverse((entry.txn, entry.hash, entry.seen_ms, entry.whole)));
-    entries.dedup_by_key(|entry| (entry.txn, entry.hash));
-    for left_out in entries.iter().skip(Session::LEN_MAX) {
-        fresh_until_ms = fresh_until_ms.max(left_out.seen_ms.saturating_add(MERGED_COVER_MS));
-    }
-    entries.truncate(Session::LEN_MAX);
-    Ok(encode_session(&Session { entries, fresh_until_ms, through, mixed_until_ms }))
-}
-
-/// Returns the node through which a merged session was seen, and after which time that counts.
-fn merge_through(one: &Session, other: &Session) -> (NodeId, u64) {
-    let mixed_until_ms = one.mixed_until_ms.max(other.mixed_until_ms);
-    if one.through == other.through {
-        return (one.through, mixed_until_ms);
-    }
-    let is_empty = |session: &Session| *session == Session::default();
-    match (is_empty(one), is_empty(other)) {
-        (true, _) => return (other.through, mixed_until_ms),
-        (_, true) => return (one.through, mixed_until_ms),
-        (false, false) => {}
-    }
-    let seen_ms = |session: &Session| session.entries.iter().map(|entry| entry.seen_ms).max().unwrap_or(0);
-    let [(earlier_ms, _, earlier), (_, through, _)] = {
-        let mut both = [one, other].map(|session| (seen_ms(session), session.through, session));
-        both.sort_by_key(|(seen_ms, through, _)| (*seen_ms, *through));
-        both
-    };
-    let covered_ms = earlier.fresh_until_ms.max(earlier_ms.saturating_add(MERGED_COVER_MS));
-    (through, mixed_until_ms.max(covered_ms))
 }
 
 fn decode_entry(bytes: &[u8]) -> Option<SessionEntry> {

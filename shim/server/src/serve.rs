@@ -219,6 +219,7 @@ pub(crate) async fn probe(store: &Arc<dyn Store>, capabilities: &Capabilities) -
 /// The longest time that a server may be behind others on its store: a minute. Clients that merge
 /// session tokens rely on it, since they do not know a server's settings.
 const RECHECK_AFTER_MAX_MS: u64 = aft_format::MERGED_COVER_MS;
+const _: () = assert!(aft_api::MERGED_COVER_MS == aft_format::MERGED_COVER_MS);
 
 /// Returns a node's settings on a store. A new store gets the levels that they name.
 ///

@@ -7,7 +7,7 @@
 
 use std::sync::Mutex;
 
-use aft_format::merge_sessions;
+use aft_api::merge_sessions;
 
 /// A client's session.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::Session;
-    use aft_format::merge_sessions;
+    use aft_api::merge_sessions;
 
     #[test]
     fn all_clients_merge_alike() {

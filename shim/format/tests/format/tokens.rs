@@ -1,10 +1,7 @@
 //! Tokens that were given out are read back; nothing else is.
 
 use aft_core::ids::{AttemptId, NodeId, Session};
-use aft_format::{
-    MERGED_COVER_MS, SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session,
-    merge_sessions,
-};
+use aft_format::{SESSION_TOKEN_BYTES_MAX, TokenError, TransactionToken, decode_session, encode_session};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
@@ -28,35 +25,6 @@ proptest! {
         prop_assume!(text[at..=at] != to);
         text.replace_range(at..=at, &to);
         prop_assert_ne!(decode_session(&text), Ok(session));
-    }
-
-    /// The newest commits of both, whatever the order of the two; what does not fit is covered by
-    /// fresh transactions.
-    #[test]
-    fn merged_sessions(one in generate::session(), other in generate::session()) {
-        let (one_text, other_text) = (encode_session(&one), encode_session(&other));
-        let text = merge_sessions(&one_text, &other_text).unwrap();
-        prop_assert_eq!(&text, &merge_sessions(&other_text, &one_text).unwrap());
-        let merged = decode_session(&text).unwrap();
-        let newest = one.newest().max(other.newest());
-        prop_assert_eq!(merged.newest(), newest);
-        for entry in one.entries.iter().chain(&other.entries) {
-            let covered_ms = entry.seen_ms.saturating_add(MERGED_COVER_MS);
-            let has = merged.entries.iter().any(|kept| kept.txn == entry.txn && kept.seen_ms >= entry.seen_ms);
-            prop_assert!(has || merged.fresh_until_ms >= covered_ms, "{:?} is lost", entry);
-        }
-        prop_assert!(merged.fresh_until_ms >= one.fresh_until_ms.max(other.fresh_until_ms));
-        // A node knows all of it only if it knows all of both, or what it has not shown is covered.
-        let node = merged.through;
-        for session in [&one, &other] {
-            let covers = |ms: u64| merged.mixed_until_ms >= ms;
-            let unseen = session.entries.iter().all(|entry| covers(entry.seen_ms.saturating_add(MERGED_COVER_MS)))
-                && covers(session.fresh_until_ms);
-            let is_its = session.through == node || *session == Session::default();
-            prop_assert!(covers(session.mixed_until_ms) && (is_its || unseen), "{:?} in {:?}", session, merged);
-        }
-        prop_assert!(merged.entries.iter().all(|entry| one.entries.contains(entry) || other.entries.contains(entry)));
-        prop_assert!(merge_sessions(&one_text, "?").is_err());
     }
 
     #[test]
@@ -97,18 +65,6 @@ fn session_garbage() {
     assert_eq!(decode_session("AgAAAAAAAAAA"), Ok(Session::default()));
     assert_eq!(decode_session("AgAAAAAAAAAA=="), Err(TokenError::Garbage));
     assert_eq!(decode_session("AgAAAAAAAAAB"), Ok(Session { fresh_until_ms: 1, ..Session::default() }));
-}
-
-/// One transaction that both name is one entry, of the later hearing.
-#[test]
-fn one_transaction_merges_into_one_entry() {
-    use aft_core::ids::{RequestHash, SessionEntry, TxnId};
-    let session = |seen_ms| {
-        let entry = SessionEntry { txn: TxnId::ZERO, hash: RequestHash([0; 32]), whole: true, seen_ms };
-        encode_session(&Session { entries: vec![entry], ..Session::default() })
-    };
-    assert_eq!(merge_sessions(&session(1), &session(2)), Ok(session(2)));
-    assert_eq!(merge_sessions(&session(2), &session(1)), Ok(session(2)));
 }
 
 /// The longest token has exactly the bound's length but for padding.
