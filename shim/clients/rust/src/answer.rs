@@ -1,11 +1,13 @@
 //! Answers of the server, turned into replies and errors.
 
-use aft_api::{Action, Malformed, Problem, header};
+use aft_api::{Action, Format, Malformed, Problem, header};
 use bytes::Bytes;
 use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::foreign::foreign;
 use crate::transport::{Answer, NoAnswer};
 
 /// The reason why a call has no reply of its kind.
@@ -15,6 +17,9 @@ pub(crate) enum Fault {
     NotSent(String),
     /// The call may have had its effect, or may still have it.
     NoAnswer(String),
+    /// Something that is not AFT answered with a success: the call may have had its effect, and
+    /// another try would be answered like this one.
+    Strange(String),
     /// The server rejected the call.
     Refused(Error),
 }
@@ -24,6 +29,7 @@ impl Fault {
     pub(crate) fn harmless(self) -> Error {
         match self {
             Fault::NotSent(why) | Fault::NoAnswer(why) => Error::unavailable(why),
+            Fault::Strange(why) => Error::permanent(why),
             Fault::Refused(error) => error,
         }
     }
@@ -32,9 +38,14 @@ impl Fault {
     pub(crate) fn committing(self) -> Error {
         match self {
             Fault::NotSent(why) => Error::unavailable(why),
-            Fault::NoAnswer(why) => Error::unknown(why),
+            Fault::NoAnswer(why) | Fault::Strange(why) => Error::unknown(why),
             Fault::Refused(error) => error,
         }
+    }
+
+    /// Returns true if the call may have had its effect.
+    pub(crate) fn may_have_effect(&self) -> bool {
+        matches!(self, Fault::NoAnswer(_) | Fault::Strange(_))
     }
 }
 
@@ -49,41 +60,61 @@ struct Newer {
 
 /// Returns the answer if it is a success, and the reason otherwise.
 pub(crate) fn accepted(answer: Result<Answer, NoAnswer>) -> Result<Answer, Fault> {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(NoAnswer::NotSent(why)) => return Err(Fault::NotSent(why)),
-        Err(NoAnswer::Broken(why)) => return Err(Fault::NoAnswer(why)),
-    };
+    let answer = answer.map_err(Fault::from)?;
     if answer.status.is_success() {
         return Ok(answer);
     }
+    Err(rejected(&answer))
+}
+
+/// Returns the reason that an answer gives, which is not a success.
+pub(crate) fn rejected(answer: &Answer) -> Fault {
     if let Ok(problem) = serde_json::from_slice::<Problem>(&answer.body) {
-        return Err(Fault::Refused(Error::refused(problem)));
+        return Fault::Refused(Error::refused(problem));
     }
     if let Ok(newer) = serde_json::from_slice::<Newer>(&answer.body) {
-        return Err(Fault::Refused(Error::refused_newly(newer.action, &newer.code, &newer.detail)));
+        return Fault::Refused(Error::refused_newly(newer.action, &newer.code, &newer.detail));
     }
-    Err(foreign(&answer))
+    foreign(answer)
 }
 
-/// Converts an error without a problem document. It comes from a proxy, which may have passed the
-/// call on, or from the server's HTTP library, which rejects a call with these three statuses
-/// before it is read.
-fn foreign(answer: &Answer) -> Fault {
-    let text =
-        format!("the answer has status {} and no problem document; it may come from a proxy", answer.status);
-    match answer.status {
-        StatusCode::BAD_REQUEST | StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            Fault::Refused(Error::invalid(text))
+impl From<NoAnswer> for Fault {
+    fn from(why: NoAnswer) -> Fault {
+        match why {
+            NoAnswer::NotSent(why) => Fault::NotSent(why),
+            NoAnswer::Refused(why) => Fault::Refused(Error::permanent(why)),
+            NoAnswer::Invalid(why) => Fault::Refused(Error::invalid(why)),
+            NoAnswer::Broken(why) => Fault::NoAnswer(why),
         }
-        _ => Fault::NoAnswer(text),
     }
 }
 
-/// Converts a success whose body is not a reply of the call's kind. The call may have had its
-/// effect.
-pub(crate) fn malformed(why: Malformed) -> Fault {
-    Fault::NoAnswer(format!("the answer is not a valid reply: {why}"))
+/// Decodes a reply in protobuf. Anything else is not AFT's, whatever its status.
+pub(crate) fn reply<T>(
+    answer: &Answer,
+    decode: impl FnOnce(&Bytes) -> Result<T, Malformed>,
+) -> Result<T, Fault> {
+    let content_type = text(answer, CONTENT_TYPE.as_str()).unwrap_or_default();
+    if Format::of_content_type(&content_type) != Some(Format::Protobuf) {
+        return Err(foreign(answer));
+    }
+    decode(&answer.body).map_err(|why| Fault::Strange(format!("the answer is not a valid reply: {why}")))
+}
+
+/// Returns the answer if it holds a value: AFT names the version with each.
+pub(crate) fn with_version(answer: Answer) -> Result<Answer, Fault> {
+    match answer.headers.contains_key(header::VERSION) {
+        true => Ok(answer),
+        false => Err(foreign(&answer)),
+    }
+}
+
+/// Returns the answer if it acknowledges a call without a reply.
+pub(crate) fn empty(answer: Answer) -> Result<(), Fault> {
+    match answer.status {
+        StatusCode::NO_CONTENT => Ok(()),
+        _ => Err(foreign(&answer)),
+    }
 }
 
 /// Returns a header of an answer, as text.

@@ -26,6 +26,10 @@ impl Buffer {
         self.writes.get(key).map(|write| write.as_ref().map(Value::own))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
     /// Returns true if a write fits into the buffer beside the others.
     pub(crate) fn has_room(&self, key: &str, put: Option<&Put>, bytes_max: usize) -> bool {
         let replaced = self.writes.get(key).map_or(0, |write| weight(key, write.as_ref()));

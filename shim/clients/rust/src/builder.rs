@@ -1,12 +1,15 @@
 //! The builder of a client.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::origin::Origin;
 use crate::settings::{Settings, WRITE_BUFFER_BYTES_LIMIT};
+use crate::tls::TlsFiles;
 use crate::transport::Transport;
 
 /// The settings of a client before it is made; each has a default.
@@ -14,12 +17,13 @@ use crate::transport::Transport;
 pub struct Builder {
     url: String,
     token: Option<String>,
+    tls: TlsFiles,
     settings: Settings,
 }
 
 impl Builder {
     pub(crate) fn new(url: &str) -> Builder {
-        Builder { url: url.to_owned(), token: None, settings: Settings::default() }
+        Builder { url: url.to_owned(), token: None, tls: TlsFiles::default(), settings: Settings::default() }
     }
 
     /// Sets the bearer token to present to the server. There is none by default.
@@ -28,13 +32,40 @@ impl Builder {
         self
     }
 
-    /// Sets the timeout for opening a connection; 5 s by default.
+    /// Sets the file of the authorities, in PEM, that may sign the server's certificate. They are
+    /// trusted instead of the system's. A server's own certificate may stand in the file, too.
+    pub fn ca(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.tls.ca = Some(path.into());
+        self
+    }
+
+    /// Sets the file of the client's certificate, in PEM, followed by the intermediate ones. It
+    /// needs [`Builder::key`].
+    pub fn certificate(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.tls.certificate = Some(path.into());
+        self
+    }
+
+    /// Sets the file of the private key of the client's certificate, in PEM.
+    pub fn key(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.tls.key = Some(path.into());
+        self
+    }
+
+    /// Sets the files for TLS all at once.
+    pub fn tls(mut self, files: TlsFiles) -> Builder {
+        self.tls = files;
+        self
+    }
+
+    /// Sets the timeout for opening a connection, with its TLS handshake; 5 s by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
         self.settings.connect_timeout = timeout;
         self
     }
 
-    /// Sets the timeout of one call, its answer included; 30 s by default.
+    /// Sets the longest silence of a call: the time without a byte in either direction after which
+    /// it has failed; 30 s by default. A large value on a slow line takes as long as it needs.
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.settings.call_timeout = timeout;
         self
@@ -54,8 +85,10 @@ impl Builder {
         self
     }
 
-    /// Sets the time after which a run, or another call, starts no new attempt; 60 s by default. It
-    /// does not interrupt a function that is running.
+    /// Sets the time that the client has for a run, or for another call: it starts no new attempt
+    /// after it, and its calls and pauses end by then. It does not interrupt a function that is
+    /// running. 60 s by default; [`Request::run_time_max`](crate::Request::run_time_max) and
+    /// [`Client::with_run_time_max`] set another one.
     pub fn run_time_max(mut self, time: Duration) -> Builder {
         self.settings.run_time_max = time;
         self
@@ -79,10 +112,16 @@ impl Builder {
     /// Makes the client. Nothing is sent yet.
     ///
     /// # Errors
-    /// Returns [`Error::Invalid`] if the URL is not `http://HOST[:PORT]`, or if the token cannot be
-    /// sent in a header.
+    /// Returns [`Error::Invalid`] if the URL is neither `http://HOST[:PORT]` nor
+    /// `https://HOST[:PORT]`, if the token cannot be sent in a header, or if a file cannot be used:
+    /// the message names its option.
     pub fn build(self) -> Result<Client, Error> {
-        let authority = authority(&self.url)?;
+        let origin = Origin::parse(&self.url)?;
+        // The files are checked in any case; without https there is nothing to use them for.
+        let tls = match origin.secure || self.tls != TlsFiles::default() {
+            true => Some(self.tls.client_config()?).filter(|_| origin.secure),
+            false => None,
+        };
         let authorization = match self.token {
             None => None,
             Some(token) => {
@@ -93,22 +132,8 @@ impl Builder {
                 Some(value)
             }
         };
-        let transport = Transport::new(authority, authorization, &self.settings);
+        let transport = Transport::new(origin, tls, authorization, &self.settings)?;
         Ok(Client::from_parts(transport, self.settings))
-    }
-}
-
-fn authority(url: &str) -> Result<String, Error> {
-    let wrong = || {
-        Error::invalid(format!("{url:?} is not the URL of a server: write http://HOST:PORT, without a path"))
-    };
-    let uri: hyper::Uri = url.parse().map_err(|_| wrong())?;
-    let plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => {
-            Ok(authority.to_string())
-        }
-        _ => Err(wrong()),
     }
 }
 
@@ -117,17 +142,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_urls_of_a_server_without_a_path_are_taken() {
-        let check = |url: &str, fine: bool| assert_eq!(Builder::new(url).build().is_ok(), fine, "{url}");
-        check("http://127.0.0.1:7400", true);
-        check("http://localhost:7400/", true);
-        check("http://[::1]:7400", true);
-        check("http://aft.internal", true);
-        check("http://127.0.0.1:7400/v1", false);
-        check("http://user@127.0.0.1:7400", false);
-        check("https://127.0.0.1:7400", false);
-        check("127.0.0.1:7400", false);
-        check("", false);
-        assert!(Builder::new("http://h:1").token("a\nb").build().is_err());
+    fn options_that_cannot_work_are_rejected_by_name() {
+        let files = tempfile::tempdir().unwrap();
+        let empty = files.path().join("empty.pem");
+        std::fs::write(&empty, "nothing").unwrap();
+        let none = files.path().join("none.pem");
+        let check = |builder: Builder, parts: &[&str]| {
+            let Err(Error::Invalid(details)) = builder.build() else { panic!("it was taken: {parts:?}") };
+            for part in parts {
+                assert!(details.detail.contains(part), "{part:?} is missing in {}", details.detail);
+            }
+        };
+        let builder = || Builder::new("https://h:1");
+        check(builder().ca(&none), &["`ca`", "none.pem"]);
+        check(builder().ca(&empty), &["`ca`", "empty.pem", "no certificate"]);
+        check(builder().certificate(&empty), &["`certificate`", "`key`"]);
+        check(builder().key(&empty), &["`key`", "`certificate`"]);
+        check(builder().certificate(&none).key(&empty), &["`certificate`", "none.pem"]);
+        check(Builder::new("http://h:1").ca(&none), &["`ca`", "none.pem"]);
+        check(Builder::new("http://h:1").token("a\nb"), &["bearer token", "line breaks"]);
+        check(Builder::new("http://h:1/v1"), &["a path or a query"]);
     }
 }

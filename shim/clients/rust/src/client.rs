@@ -1,19 +1,20 @@
 //! The client: a server, a session and settings, and the basic calls that the other files use.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use aft_api::{Begin, Format, Reply, Request as Found};
+use aft_api::{Begin, Code, Format, Reply, Request as Found};
 use bytes::Bytes;
 use hyper::Method;
 
-use crate::answer::{Fault, accepted, malformed};
+use crate::answer::{self, Fault, accepted, with_version};
 use crate::builder::Builder;
 use crate::error::Error;
 use crate::pace::Pace;
 use crate::request::Request;
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::transport::{Call, Transport};
+use crate::transport::{Call, Started, Transport};
 
 /// A client of one server. It is cheap to clone, and clones share connections and the session.
 #[derive(Debug, Clone)]
@@ -24,8 +25,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client of the server at `http://HOST:PORT`, with default settings. Nothing is sent
-    /// yet.
+    /// Makes a client of the server at `http://HOST[:PORT]` or `https://HOST[:PORT]`, with default
+    /// settings. Nothing is sent yet.
+    ///
+    /// Make it after the process has forked, if it forks at all: the calls of a client fail with
+    /// [`Error::Invalid`] in another process than the one that made it.
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] if the URL has another form.
@@ -33,7 +37,8 @@ impl Client {
         Client::builder(url).build()
     }
 
-    /// Returns a builder of a client of the server at `http://HOST:PORT`, to change its settings.
+    /// Returns a builder of a client of the server at `http://HOST[:PORT]` or
+    /// `https://HOST[:PORT]`, to change its settings.
     pub fn builder(url: &str) -> Builder {
         Builder::new(url)
     }
@@ -51,6 +56,18 @@ impl Client {
             own.session.add(&token);
         }
         own
+    }
+
+    /// Returns a client that shares connections and the session with this one, and has another time
+    /// for each run or other call: `client.with_run_time_max(time).get("k")`.
+    pub fn with_run_time_max(&self, time: Duration) -> Client {
+        let settings = Settings { run_time_max: time, ..(*self.settings).clone() };
+        Client { settings: Arc::new(settings), ..self.clone() }
+    }
+
+    /// Returns the pace of one call or run.
+    pub(crate) fn pace(&self, request: &Request) -> Pace {
+        Pace::new(request.run_time(self.settings.run_time_max))
     }
 
     /// Returns the session's token, which another process can pass to [`Client::join_session`]. It
@@ -81,49 +98,46 @@ impl Client {
     /// does not answer in time; or another refusal of the server, except [`Error::NotFound`].
     pub async fn request(&self, request: impl Into<Request>) -> Result<Option<Found>, Error> {
         let request = request.into();
-        let mut pace = Pace::new(self.settings.run_time_max);
+        let mut pace = self.pace(&request);
         loop {
-            let error = match self.look_up(&request).await {
+            match self.look_up(&request, pace.until()).await {
                 Ok(found) => return Ok(found),
-                Err(error) => error.about(request.id.as_deref(), None),
-            };
-            if !error.is_retryable() || !pace.pause(&error).await {
-                return Err(error);
+                Err(error) => pace.again(error.about(request.id.as_deref(), None)).await?,
             }
         }
     }
 
-    /// Returns the result of a committed request, of any size; `None` if no commit of it is known,
-    /// or if it has no result.
+    /// Returns the result of a committed request; `None` if no commit of it is known, or if it has
+    /// no result. It is held in memory as a whole; [`Client::result_stream`] reads results of any
+    /// size.
     ///
     /// # Errors
-    /// Returns the errors of [`Client::request`].
+    /// Returns the errors of [`Client::request`], and [`Error::Invalid`] if the result has more
+    /// than 256 MiB.
     pub async fn result(&self, request: impl Into<Request>) -> Result<Option<Bytes>, Error> {
         let request = request.into();
-        let path = path_of(&request, "results")?;
-        let mut pace = Pace::new(self.settings.run_time_max);
+        let [_, path] = request.look_up_paths()?;
+        let mut pace = self.pace(&request);
         loop {
-            let error = match self.send(Call::new(Method::GET, path.clone())).await {
+            let call = Call { until: Some(pace.until()), ..Call::new(Method::GET, path.clone()) };
+            match self.send(call).await.and_then(with_version) {
                 Ok(answer) => return Ok(Some(answer.body)),
-                Err(Fault::Refused(Error::NotFound(_))) => return Ok(None),
-                Err(fault) => fault.harmless().about(request.id.as_deref(), None),
-            };
-            if !error.is_retryable() || !pace.pause(&error).await {
-                return Err(error);
+                Err(Fault::Refused(error)) if is_unknown_request(&error) => return Ok(None),
+                Err(fault) => pace.again(fault.harmless().about(request.id.as_deref(), None)).await?,
             }
         }
     }
 
     /// Looks a request up as [`Client::request`] does, with a single call.
-    pub(crate) async fn look_up(&self, request: &Request) -> Result<Option<Found>, Error> {
-        let path = path_of(request, "requests")?;
+    pub(crate) async fn look_up(&self, request: &Request, until: Instant) -> Result<Option<Found>, Error> {
+        let [path, _] = request.look_up_paths()?;
         let mut call = Call::new(Method::GET, path);
         call.accept = Some(Format::Protobuf.content_type());
-        match self.send(call).await {
-            Ok(answer) => {
-                Format::Protobuf.decode(&answer.body).map(Some).map_err(|why| malformed(why).harmless())
-            }
-            Err(Fault::Refused(Error::NotFound(_))) => Ok(None),
+        call.until = Some(until);
+        let found = self.send(call).await;
+        match found.and_then(|answer| answer::reply(&answer, |body| Format::Protobuf.decode(body))) {
+            Ok(found) => Ok(Some(found)),
+            Err(Fault::Refused(error)) if is_unknown_request(&error) => Ok(None),
             Err(fault) => Err(fault.harmless()),
         }
     }
@@ -133,29 +147,41 @@ impl Client {
         accepted(self.transport.send(call).await)
     }
 
+    /// Sends one call, and returns the head of its answer if it is a success.
+    pub(crate) async fn start(&self, call: Call) -> Result<Started, Fault> {
+        let started = self.transport.start(call).await?;
+        if started.head.status.is_success() {
+            return Ok(started);
+        }
+        Err(answer::rejected(&started.whole().await?))
+    }
+
     /// Posts a message and returns the reply, both in protobuf.
     pub(crate) async fn post(
         &self,
         path: String,
         body: Bytes,
         request_id: Option<String>,
+        until: Instant,
     ) -> Result<Reply, Fault> {
         let mut call = Call::new(Method::POST, path);
         call.request_id = request_id;
         call.accept = Some(Format::Protobuf.content_type());
         call.content_type = Some(Format::Protobuf.content_type().to_owned());
-        call.body = body;
+        call.body = body.into();
+        call.until = Some(until);
         let answer = self.send(call).await?;
-        Format::Protobuf.decode(&answer.body).map_err(malformed)
+        answer::reply(&answer, |body| Format::Protobuf.decode(body))
     }
 
     /// Posts an opening, or a whole transaction.
-    pub(crate) async fn post_begin(&self, path: &str, begin: &Begin) -> Result<Reply, Fault> {
-        self.post(path.to_owned(), Format::Protobuf.encode(begin), None).await
+    pub(crate) async fn post_begin(&self, path: &str, begin: &Begin, until: Instant) -> Result<Reply, Fault> {
+        self.post(path.to_owned(), Format::Protobuf.encode(begin), None, until).await
     }
 }
 
-fn path_of(request: &Request, under: &str) -> Result<String, Error> {
-    let path = request.look_up_path(under);
-    path.ok_or_else(|| Error::invalid("a request without an ID cannot be looked up: give it an ID"))
+/// Returns true if the server knows no commit of the request. A path that it does not know is
+/// another matter.
+pub(crate) fn is_unknown_request(error: &Error) -> bool {
+    matches!(error, Error::NotFound(_)) && error.code() != Some(Code::NoSuchPath)
 }

@@ -13,6 +13,8 @@
 //!                                                       open, or has expired
 //!   ended                     (the caller's error)      to a batch: it has arrived; bare commit
 //!   not found                 not committed             the node has forgotten it: unknown
+//!   a proxy's refusal         not committed             unknown
+//!   a success, not AFT's      unknown                   unknown
 //! ```
 //!
 //! The same call is repeated, and not a bare `commit`: if the batch without an answer never
@@ -21,6 +23,9 @@
 //! in flight it answers `ended`; by then the batch's writes are in the transaction, so that a bare
 //! commit waits for the same outcome. The batch holds no gets, since a repeated batch with gets has
 //! no answer.
+//!
+//! A transaction without a request ID that wrote nothing is never in doubt: where the table says
+//! that it is, it runs again.
 
 use aft_api::{Batch, Code, Commit, Format, Reply};
 use bytes::Bytes;
@@ -48,12 +53,16 @@ enum Verdict {
 
 impl Transaction {
     /// Commits, with at most `times_max` calls (and one more if a batch has arrived).
+    ///
+    /// Calls of other tasks that are in flight come first.
     pub(crate) async fn settle(&self, result: Bytes, pace: &mut Pace, times_max: u32) -> Result<Ran, Error> {
         let own = result;
         // Without a request ID no later attempt can ask for the result, and storing it would need
         // the right to write.
         let result = Some(own.clone()).filter(|result| !result.is_empty() && self.request_id().is_some());
-        let ops = self.start_ending()?;
+        let ops = self.start_ending().await?;
+        // A transaction that wrote nothing has no outcome that anybody could miss.
+        let pure = ops.is_empty() && self.wrote_nothing();
         let alone =
             || (self.committing_path("/commit"), Format::Protobuf.encode(&Commit { result: result.clone() }));
         let (path, body) = match ops.is_empty() {
@@ -63,12 +72,12 @@ impl Transaction {
                 (self.committing_path("/batch"), Format::Protobuf.encode(&batch))
             }
         };
-        let outcome = match self.ask(path, body, None, pace, times_max).await {
+        let outcome = match self.ask(path, body, None, pace, times_max, pure).await {
             // The batch has arrived: a bare commit asks for its outcome, with calls
             // that are counted from zero again.
             Err(Asked::BatchIsIn(doubt)) => {
                 let (path, body) = alone();
-                self.ask(path, body, Some(doubt), pace, times_max).await
+                self.ask(path, body, Some(doubt), pace, times_max, false).await
             }
             outcome => outcome,
         };
@@ -96,7 +105,7 @@ impl Transaction {
     /// commit is a query.
     pub(crate) async fn ask_again(&self, doubt: Error, pace: &mut Pace) -> Result<Reply, Error> {
         let body = Format::Protobuf.encode(&Commit::default());
-        match self.ask(self.committing_path("/commit"), body, Some(doubt), pace, u32::MAX).await {
+        match self.ask(self.committing_path("/commit"), body, Some(doubt), pace, u32::MAX, false).await {
             Ok(reply) => {
                 self.client().committed(reply.session.as_deref());
                 Ok(reply)
@@ -106,7 +115,8 @@ impl Transaction {
     }
 
     /// Sends a commit until its outcome is known, `times_max` calls were made, or the time is over.
-    /// `doubt` is the error of an earlier commit in doubt.
+    /// `doubt` is the error of an earlier commit in doubt; `pure` is true if there is nothing to
+    /// commit.
     async fn ask(
         &self,
         path: String,
@@ -114,12 +124,17 @@ impl Transaction {
         mut doubt: Option<Error>,
         pace: &mut Pace,
         times_max: u32,
+        pure: bool,
     ) -> Result<Reply, Asked> {
+        assert!(!pure || doubt.is_none(), "a transaction that wrote nothing is never in doubt");
         let is_batch = path.split('?').next().is_some_and(|path| path.ends_with("/batch"));
         for nth in 1.. {
-            let answer =
-                self.client().post(path.clone(), body.clone(), self.request_id().map(str::to_owned)).await;
+            let id = self.request_id().map(str::to_owned);
+            let answer = self.client().post(path.clone(), body.clone(), id, pace.until()).await;
             let last = match verdict(answer, is_batch, doubt.is_some()) {
+                // Nothing was written, so nothing is in doubt: run the reads again.
+                Verdict::Doubt(error) if pure => return Err(Asked::Not(error.into_retry())),
+                Verdict::Forgotten(error) if pure => return Err(Asked::Not(error.into_permanent())),
                 Verdict::Done(reply) => return Ok(reply),
                 Verdict::Not(error) => return Err(Asked::Not(error)),
                 Verdict::BatchIsIn => {
@@ -136,8 +151,8 @@ impl Transaction {
             };
             if nth >= times_max || !pace.pause(&last).await {
                 return Err(match doubt {
-                    Some(doubt) => Asked::Doubt(doubt),
-                    None => Asked::Not(last),
+                    Some(doubt) => Asked::Doubt(doubt.after_tries(nth)),
+                    None => Asked::Not(last.after_tries(nth)),
                 });
             }
         }
@@ -157,6 +172,8 @@ fn verdict(answer: Result<Reply, Fault>, is_batch: bool, in_doubt: bool) -> Verd
         Ok(reply) if reply.committed || reply.replayed => return Verdict::Done(reply),
         Ok(_) => return Verdict::Doubt(Error::unknown("the answer to a commit reports no commit")),
         Err(Fault::NoAnswer(why)) => return Verdict::Doubt(Error::unknown(why)),
+        // Something that is not AFT took the call. Asking it again finds out nothing.
+        Err(Fault::Strange(why)) => return Verdict::Forgotten(Error::unknown(why)),
         Err(Fault::NotSent(why)) if in_doubt => return Verdict::TurnedAway(Error::unavailable(why)),
         // The server that opened the transaction is gone, and the transaction with it.
         Err(Fault::NotSent(why)) => return Verdict::Not(Error::unavailable(why)),
@@ -164,7 +181,9 @@ fn verdict(answer: Result<Reply, Fault>, is_batch: bool, in_doubt: bool) -> Verd
     };
     match error {
         Error::Unknown(_) => Verdict::Doubt(error),
-        Error::Unavailable(_) => Verdict::TurnedAway(error),
+        Error::Unavailable(_) if error.is_retryable() => Verdict::TurnedAway(error),
+        // A proxy that lets nothing through now says nothing about the first call.
+        Error::Unavailable(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
         Error::Retry(_) if error.code() == Some(Code::BodyTimeout) => Verdict::TurnedAway(error),
         Error::Invalid(_) if is_batch && in_doubt && error.code() == Some(Code::Ended) => Verdict::BatchIsIn,
         Error::NotFound(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
@@ -174,6 +193,7 @@ fn verdict(answer: Result<Reply, Fault>, is_batch: bool, in_doubt: bool) -> Verd
         Error::Internal(_) if in_doubt => Verdict::Forgotten(error.into_unknown()),
         Error::NotFound(_) => Verdict::Not(error.into_retry()),
         Error::Retry(_)
+        | Error::Unavailable(_)
         | Error::InProgress(_)
         | Error::KeyReused(_)
         | Error::ResultGone(_)

@@ -12,8 +12,9 @@ pub enum Error {
     #[error("nothing was committed, run the request again: {0}")]
     Retry(Box<Details>),
     /// Nothing was committed: the server cannot be reached, starts, drains, or is at a bound. Try
-    /// again later.
-    #[error("the server is not available and nothing was committed, try again later: {0}")]
+    /// again later if [`Error::is_retryable`] is true. Otherwise something stands between this
+    /// client and the server (a certificate, a proxy, a redirect), and has to be corrected first.
+    #[error("the server is not available and nothing was committed{later}: {0}", later = later(.0))]
     Unavailable(Box<Details>),
     /// The outcome of the transaction is not known: it may have committed. With a request ID, run
     /// the request again under the same ID, or look it up with
@@ -56,6 +57,12 @@ pub struct Details {
     pub request_id: Option<String>,
     /// The transaction's token, if it is known.
     pub transaction: Option<String>,
+    /// True if another try would end like this one.
+    pub(crate) permanent: bool,
+    /// The pause that a proxy asked for, in milliseconds.
+    pub(crate) pause_ms: Option<u64>,
+    /// True if a proxy turned the call away: it has not passed it on.
+    pub(crate) turned_away: bool,
 }
 
 impl fmt::Display for Details {
@@ -99,7 +106,8 @@ impl Error {
     /// Returns the pause before the next try, in milliseconds, if the server named one. It is the
     /// shortest sensible pause; for [`Error::InProgress`] it is the longest.
     pub fn retry_after_ms(&self) -> Option<u64> {
-        self.details().problem.as_ref().and_then(|problem| problem.retry_after_ms)
+        let details = self.details();
+        details.problem.as_ref().and_then(|problem| problem.retry_after_ms).or(details.pause_ms)
     }
 
     /// Returns true if a condition of the call did not hold; nothing of the call took effect.
@@ -109,7 +117,24 @@ impl Error {
 
     /// Returns true if certainly nothing was committed, and another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::Retry(_) | Error::Unavailable(_))
+        match self {
+            Error::Retry(_) => true,
+            Error::Unavailable(details) => !details.permanent,
+            Error::Unknown(_)
+            | Error::InProgress(_)
+            | Error::KeyReused(_)
+            | Error::ResultGone(_)
+            | Error::Invalid(_)
+            | Error::NotFound(_)
+            | Error::Unauthorized(_)
+            | Error::Internal(_) => false,
+        }
+    }
+
+    /// Returns true if the call was turned away before it was looked at: the same call may be sent
+    /// again.
+    pub(crate) fn is_turned_away(&self) -> bool {
+        self.code() == Some(Code::Overloaded) || self.details().turned_away
     }
 
     fn details_mut(&mut self) -> &mut Details {
@@ -146,6 +171,28 @@ impl Error {
         Error::Unavailable(story(detail))
     }
 
+    /// Makes an [`Error::Unavailable`] after which another try would end like this one.
+    pub(crate) fn permanent(detail: impl Into<String>) -> Error {
+        Error::Unavailable(Box::new(Details { permanent: true, ..*story(detail) }))
+    }
+
+    /// Makes the error of a call that a proxy turned away, with the pause that it asks for in
+    /// milliseconds.
+    pub(crate) fn turned_away(detail: impl Into<String>, pause_ms: Option<u64>) -> Error {
+        Error::Unavailable(Box::new(Details { turned_away: true, pause_ms, ..*story(detail) }))
+    }
+
+    /// Adds the number of tries, if there were several: this is the error of the last one.
+    pub(crate) fn after_tries(mut self, tries: u32) -> Error {
+        if tries > 1 {
+            let detail = &mut self.details_mut().detail;
+            if !detail.ends_with(TRIES) {
+                detail.push_str(&format!(" (the last of {tries}{TRIES}"));
+            }
+        }
+        self
+    }
+
     pub(crate) fn unknown(detail: impl Into<String>) -> Error {
         Error::Unknown(story(detail))
     }
@@ -154,6 +201,12 @@ impl Error {
     /// commit of it was ever sent.
     pub(crate) fn into_retry(self) -> Error {
         Error::Retry(Box::new(self.details().clone()))
+    }
+
+    /// Converts this into an [`Error::Unavailable`] with the same details, after which another try
+    /// would end like this one.
+    pub(crate) fn into_permanent(self) -> Error {
+        Error::Unavailable(Box::new(Details { permanent: true, ..self.details().clone() }))
     }
 
     /// Converts this into [`Error::Unknown`] with the same details.
@@ -168,8 +221,8 @@ impl Error {
         let details = Box::new(Details {
             detail: problem.detail.clone(),
             transaction: problem.transaction.clone(),
-            request_id: None,
             problem: Some(problem),
+            ..Details::default()
         });
         match code {
             Code::Overloaded | Code::NotServing | Code::StoreUnavailable => Error::Unavailable(details),
@@ -186,6 +239,14 @@ impl Error {
         of_action(action, story(format!("{code}: {detail}")))
     }
 }
+
+/// Returns the advice of an [`Error::Unavailable`].
+fn later(details: &Details) -> &'static str {
+    if details.permanent { "" } else { ", try again later" }
+}
+
+/// The end of the note that names the number of tries.
+const TRIES: &str = " tries)";
 
 fn of_action(action: Action, details: Box<Details>) -> Error {
     match action {

@@ -28,6 +28,8 @@
 //!   request's ID and options. [`Ran`] – the outcome.
 //! * [`Client::begin`], [`Transaction`] – a transaction by hand.
 //! * [`Client::execute`], [`Client::get`], … – whole transactions in one call.
+//! * [`Client::stream`], [`Client::put_stream`], [`Client::get_range`] – values of any size.
+//! * [`Client::once`] – a handler of events that takes effect once for each.
 //! * [`Error`] – few kinds, one for each thing that the caller can do.
 //!
 //! # Concurrent runs
@@ -48,17 +50,25 @@ mod builder;
 mod client;
 mod commit;
 mod error;
+mod foreign;
 mod keys;
+mod once;
+mod origin;
 mod outgoing;
 mod pace;
 mod path;
+mod pool;
+mod reads;
 mod request;
 mod run;
 mod session;
 mod settings;
+mod stream;
+mod tls;
 mod transaction;
 mod transport;
 mod value;
+mod watch;
 mod whole;
 
 pub use aft_api::{Code, Isolation, Listed, Op, Problem, Request as Found};
@@ -66,8 +76,11 @@ pub use builder::Builder;
 pub use client::Client;
 pub use error::{Details, Error};
 pub use keys::Keys;
+pub use once::Once;
 pub use request::Request;
 pub use run::Ran;
+pub use stream::ValueStream;
+pub use tls::TlsFiles;
 pub use transaction::{Begun, Transaction};
 pub use value::Value;
 pub use whole::Executed;

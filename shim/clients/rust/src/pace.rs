@@ -1,10 +1,9 @@
 //! The pauses between tries: exponential back-off with jitter, within a total time.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use tokio::time::Instant;
 
 use crate::error::Error;
 
@@ -32,6 +31,28 @@ impl Pace {
     /// Returns the time that is left.
     pub(crate) fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Returns the time at which the pace ends.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Pauses after a failure, if another try may succeed and there is time for one.
+    ///
+    /// # Errors
+    /// Returns the failure otherwise, with the number of tries.
+    pub(crate) async fn again(&mut self, failure: Error) -> Result<(), Error> {
+        if failure.is_retryable() {
+            return if self.pause(&failure).await { Ok(()) } else { Err(self.last(failure)) };
+        }
+        Err(failure.after_tries(self.nth + 1))
+    }
+
+    /// Returns the failure after which [`Pace::pause`] has returned false, with the number of
+    /// tries.
+    pub(crate) fn last(&self, failure: Error) -> Error {
+        failure.after_tries(self.nth)
     }
 
     /// Pauses after a failure. Returns false at once, without a pause, if the time would be over

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use aft_api::{Begin, IfOpen, Isolation, Op};
 
+use crate::error::Error;
+use crate::path;
+
 /// A request. A text converts into a request with that ID: `client.run("order-17", …)`.
 ///
 /// A request ID identifies what the outside asked for once (a message's ID, an order's number);
@@ -20,6 +23,7 @@ pub struct Request {
     fresh: bool,
     isolation: Option<Isolation>,
     pub(crate) reads: Vec<String>,
+    run_time_max: Option<Duration>,
 }
 
 impl Request {
@@ -100,6 +104,41 @@ impl Request {
         self
     }
 
+    /// Sets the time that the client has for this run, or for another call with this request,
+    /// instead of the client's ([`Builder::run_time_max`](crate::Builder::run_time_max)).
+    pub fn run_time_max(mut self, time: Duration) -> Request {
+        self.run_time_max = Some(time);
+        self
+    }
+
+    /// Returns the same request under another ID.
+    pub(crate) fn with_id(self, id: String) -> Request {
+        Request { id: Some(id), ..self }
+    }
+
+    /// Returns the time for a run of the request; `default` is the client's.
+    pub(crate) fn run_time(&self, default: Duration) -> Duration {
+        self.run_time_max.unwrap_or(default)
+    }
+
+    /// Checks the ID and the scope.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] if one of them is blank: everybody who sends a blank ID would
+    /// share one request.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let is_blank = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
+        if is_blank(&self.id) {
+            return Err(Error::invalid(
+                "the request ID is blank, and all who send a blank ID would share one request: give each request its own, or use Request::unnamed()",
+            ));
+        }
+        if is_blank(&self.scope) {
+            return Err(Error::invalid("the request's scope is blank: name one, or leave it out"));
+        }
+        Ok(())
+    }
+
     /// Returns the opening of an attempt. `default` is the level if the request names none;
     /// `beside` is true if an earlier attempt of the same run may still be open; `conflicts` is the
     /// number of its attempts that failed with a conflict.
@@ -129,15 +168,21 @@ impl Request {
         }
     }
 
-    /// Returns the path that looks the request up, under `requests` or `results`; `None` if it has
-    /// no ID.
-    pub(crate) fn look_up_path(&self, under: &str) -> Option<String> {
-        let id = self.id.as_deref()?;
-        let mut path = format!("/v1/{under}/{}", crate::path::encode(id));
-        if let Some(scope) = &self.scope {
-            path.push_str(&format!("?scope={}", crate::path::encode(scope)));
-        }
-        Some(path)
+    /// Returns the path that looks the request up, and the one of its result.
+    ///
+    /// # Errors
+    /// Returns [`Error::Invalid`] if the request has no ID, or a blank one.
+    pub(crate) fn look_up_paths(&self) -> Result<[String; 2], Error> {
+        self.check()?;
+        let id = self
+            .id
+            .as_deref()
+            .ok_or_else(|| Error::invalid("a request without an ID cannot be looked up: give it an ID"))?;
+        let scoped = |path: String| match &self.scope {
+            None => path,
+            Some(scope) => path::with(path, "scope", scope),
+        };
+        Ok([scoped(path::request(id)), scoped(path::result(id))])
     }
 }
 
@@ -161,6 +206,18 @@ fn ms(time: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::{run, whole};
+
+    #[test]
+    fn a_blank_id_or_scope_is_rejected() {
+        for blank in ["", " ", "\t\n"] {
+            let why = Request::named(blank).check().unwrap_err();
+            assert!(matches!(&why, Error::Invalid(_)) && why.to_string().contains("blank"), "{why}");
+            assert!(matches!(Request::named("r").scope(blank).check(), Err(Error::Invalid(_))));
+        }
+        Request::named(" r ").scope("s").check().unwrap();
+        Request::unnamed().check().unwrap();
+        assert!(Request::unnamed().look_up_paths().is_err());
+    }
 
     #[test]
     fn all_clients_ask_for_the_same_levels() {

@@ -63,6 +63,7 @@ impl Client {
     /// server.
     pub async fn begin(&self, request: impl Into<Request>) -> Result<Begun, Error> {
         let request = request.into();
+        request.check()?;
         Run::new(self, &request, false).open().await
     }
 
@@ -88,6 +89,13 @@ impl Client {
     /// keys, and cannot use keys whose prefix is read atomic: the server rejects both with the
     /// reason ([`Error::Invalid`]). Ask for [`Isolation::ReadAtomic`] there.
     ///
+    /// Tasks that the function spawned may use clones of the transaction: the commit waits for
+    /// their calls in flight, and fails or runs again if one of those fails. Await such tasks in
+    /// the function all the same: a call that comes when the commit has begun is
+    /// [`Error::Invalid`].
+    ///
+    /// A run that wrote nothing and has no ID is never [`Error::Unknown`]: it runs again.
+    ///
     /// Dropping the future aborts the open transaction; if it is dropped during the commit, the
     /// commit may still take effect.
     ///
@@ -102,6 +110,7 @@ impl Client {
         E: From<Error>,
     {
         let request = request.into();
+        request.check()?;
         let mut run = Run::new(self, &request, true);
         loop {
             let transaction = match run.open().await? {
@@ -120,7 +129,7 @@ impl Client {
                     let doomed = transaction.doomed();
                     match doomed {
                         Some(_) => drop(transaction),
-                        None => transaction.abort_quietly().await,
+                        None => transaction.abort_quietly(run.pace.remaining()).await,
                     }
                     let again = match &doomed {
                         Some(doomed) => run.may_go_on() && run.pace.pause(doomed).await,
@@ -172,7 +181,7 @@ enum Doubts {
 
 impl<'a> Run<'a> {
     fn new(client: &'a Client, request: &'a Request, has_function: bool) -> Run<'a> {
-        let pace = Pace::new(client.settings.run_time_max);
+        let pace = client.pace(request);
         Run {
             client,
             request,
@@ -196,12 +205,16 @@ impl<'a> Run<'a> {
                 Err(fault) => {
                     // The call may have opened a transaction whose token is lost. Waiting for it
                     // would mean waiting for its deadline, so the next attempt runs beside it.
-                    self.beside |= matches!(fault, Fault::NoAnswer(_));
+                    self.beside |= fault.may_have_effect();
                     fault.harmless().about(self.request.id.as_deref(), None)
                 }
             };
             let may_succeed = error.is_retryable() || matches!(error, Error::InProgress(_));
-            if !may_succeed || !self.pace.pause(&error).await {
+            if !may_succeed {
+                return self.give_up(error).await.map(Begun::Replayed);
+            }
+            if !self.pace.pause(&error).await {
+                let error = self.pace.last(error);
                 return self.give_up(error).await.map(Begun::Replayed);
             }
         }
@@ -213,7 +226,7 @@ impl<'a> Run<'a> {
         let timeout = self.client.settings.transaction_timeout;
         let level = default_level(self.has_function);
         let begin = self.request.begin(level, timeout, wait, self.beside, self.conflicts, session);
-        let reply = self.client.post_begin("/v1/transactions", &begin).await?;
+        let reply = self.client.post_begin("/v1/transactions", &begin, self.pace.until()).await?;
         if reply.replayed {
             self.client.committed(reply.session.as_deref());
             return Ok(Begun::Replayed(self.replay(Ran {
@@ -224,8 +237,9 @@ impl<'a> Run<'a> {
                 attempts: 0,
             })));
         }
-        let transaction = Transaction::new(self.client.clone(), reply, self.request, self.has_function);
-        let Some(transaction) = transaction else {
+        // The calls of a run end with its time; a transaction by hand has its own.
+        let until = self.has_function.then(|| self.pace.until());
+        let Some(transaction) = Transaction::new(self.client.clone(), reply, self.request, until) else {
             return Err(Fault::NoAnswer("the answer to an opening names no transaction".into()));
         };
         self.attempts += 1;
@@ -260,6 +274,7 @@ impl<'a> Run<'a> {
         if self.may_go_on() && self.pace.pause(&error).await {
             return Ok(None);
         }
+        let error = error.after_tries(self.attempts);
         self.give_up(error).await.map(Some)
     }
 
@@ -282,7 +297,7 @@ impl<'a> Run<'a> {
     async fn clear_doubts(&mut self) -> Doubts {
         let mut left = Vec::new();
         for (transaction, why) in std::mem::take(&mut self.doubts) {
-            if transaction.send_abort().await.is_err() {
+            if transaction.send_abort(Some(self.pace.until())).await.is_err() {
                 left.push((transaction, why));
             }
         }
@@ -290,7 +305,8 @@ impl<'a> Run<'a> {
         loop {
             let Some((_, why)) = self.doubts.last() else { return Doubts::Cleared };
             let why = why.clone();
-            if let Ok(Some(found)) = self.client.look_up(self.request).await {
+            let found = self.client.look_up(self.request, self.pace.until()).await;
+            if let Ok(Some(found)) = found {
                 return Doubts::Committed(self.replay(Ran {
                     result: or_empty(found.result),
                     result_size: found.result_size,
@@ -299,8 +315,11 @@ impl<'a> Run<'a> {
                     attempts: 0,
                 }));
             }
-            if !self.pace.pause(&why).await {
-                return Doubts::Left(why);
+            // A proxy in the way, or credentials that are rejected now, will not let later look-ups
+            // through.
+            let is_final = found.is_err_and(|why| !why.is_retryable());
+            if is_final || !self.pace.pause(&why).await {
+                return Doubts::Left(self.pace.last(why));
             }
         }
     }

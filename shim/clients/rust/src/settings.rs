@@ -5,11 +5,11 @@ use std::time::Duration;
 /// The settings of a client; [`Builder`](crate::Builder) changes them.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The timeout for opening a connection. A server on the same machine or in the same region
-    /// takes milliseconds.
+    /// The timeout for opening a connection, with its TLS handshake. A server on the same machine
+    /// or in the same region takes milliseconds.
     pub(crate) connect_timeout: Duration,
-    /// The timeout of a call, its answer included. It is above the 10 s that a node gives its
-    /// store, and above [`WAIT_MAX`].
+    /// The longest time of a call without a byte in either direction. It is above the 10 s that a
+    /// node gives its store, and above [`WAIT_MAX`].
     pub(crate) call_timeout: Duration,
     /// The deadline of a transaction, from its opening; the server's default (a minute) if `None`.
     pub(crate) transaction_timeout: Option<Duration>,
@@ -55,13 +55,21 @@ pub(crate) const BUFFERED_WRITES_MAX: usize = aft_api::OPS_LEN_MAX / 2;
 /// The most bytes of buffered writes that can be set: half of the smallest body limit that servers
 /// have by default.
 pub(crate) const WRITE_BUFFER_BYTES_LIMIT: usize = 4 << 20;
-/// The longest answer, which is held in memory as a whole. Larger values and results need a client
-/// that reads ranges.
+/// The longest answer that is held in memory as a whole. Larger values and results are read as
+/// streams.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// The time that an idle connection is kept: below the 30 s after which a server closes it.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
 /// The most idle connections that are kept: as many as one program usually has calls in flight.
 pub(crate) const IDLE_CONNECTIONS_MAX: usize = 64;
+/// The longest wait for a kept connection whose last call has ended: its task only has to run once.
+pub(crate) const READY_TIME_MAX: Duration = Duration::from_millis(50);
+/// The least time that a call gets, also if the time of its run is over: the commit of a slow
+/// function, and the aborts that decide an outcome, are worth one round trip.
+pub(crate) const CALL_TIME_MIN: Duration = Duration::from_millis(250);
+/// The longest time that a commit waits for tasks that hold the transaction and have no call in
+/// flight: between two of their calls they need a moment, and a handle may be kept for ever.
+pub(crate) const HANDLES_TIME_MAX: Duration = Duration::from_millis(100);
 /// The longest time that an opening waits, on the server, for another open attempt of its request:
 /// the servers' default.
 const WAIT_MAX: Duration = Duration::from_secs(5);

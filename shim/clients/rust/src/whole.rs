@@ -4,22 +4,23 @@
 //! the client can only ask for the outcome of the transaction, if the server has sent the
 //! transaction's token.
 
-use aft_api::{Begin, Code, Format, Isolation, Op, Read, Reply, header};
+use aft_api::{Begin, Code, Format, Isolation, Op, Read, Reply};
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::CONTENT_TYPE;
 use rand::RngExt as _;
+use tokio::io::AsyncRead;
 
-use crate::answer::{self, Fault, malformed, or_empty};
+use crate::answer::{self, Fault, or_empty, with_version};
 use crate::client::Client;
 use crate::error::Error;
+use crate::outgoing::{Content, Source};
 use crate::pace::Pace;
-use crate::path::{check_key, encode};
+use crate::path::{self, check_key};
 use crate::request::Request;
 use crate::run::Ran;
-use crate::transaction::Transaction;
-use crate::transport::Call;
-use crate::value::Value;
+use crate::transaction::{Transaction, only_reads};
+use crate::transport::{Answer, Call};
+use crate::value::{Range, Value};
 
 /// The level of a whole transaction whose request names none: after a conflict it is sent again.
 pub(crate) const LEVEL: Isolation = Isolation::Serializable;
@@ -67,11 +68,12 @@ impl Client {
         result: impl Into<Bytes>,
     ) -> Result<Executed, Error> {
         let mut request: Request = request.into();
+        request.check()?;
         if request.id.is_none() && ops.iter().any(Op::is_conditional) {
             request.id = Some(format!("{:032x}", rand::rng().random::<u128>()));
         }
         let result: Bytes = result.into();
-        let pace = Pace::new(self.settings.run_time_max);
+        let pace = self.pace(&request);
         let mut sendings = Sendings { pace, doubt: None, conflicts: 0 };
         loop {
             let wait = self.settings.wait().min(sendings.pace.remaining());
@@ -107,13 +109,24 @@ impl Client {
         id: Option<&str>,
         Sendings { pace, doubt, conflicts }: &mut Sendings,
     ) -> Option<Result<Reply, Error>> {
-        let mut error = match self.post_begin("/v1/execute", begin).await {
+        let fault = match self.post_begin("/v1/execute", begin, pace.until()).await {
             Ok(reply) => {
                 self.committed(reply.session.as_deref());
                 return Some(Ok(reply));
             }
-            Err(fault) => fault.committing(),
+            Err(fault) => fault,
         };
+        // Without an ID and a write there is no outcome that anybody could miss.
+        let pure = id.is_none() && begin.ops.iter().all(only_reads);
+        // Something that is not AFT took the call, and would take the next one.
+        let is_strange = matches!(fault, Fault::Strange(_));
+        let mut error = match if pure { fault.harmless() } else { fault.committing() } {
+            error @ Error::Unknown(_) if pure => error.into_retry(),
+            error => error,
+        };
+        if is_strange {
+            return Some(Err(doubt.take().unwrap_or(error)));
+        }
         if matches!(error, Error::Unknown(_)) && id.is_none() {
             error = match self.resolve(error, pace).await {
                 // The query showed that it did not commit.
@@ -124,16 +137,17 @@ impl Client {
         if matches!(error, Error::Unknown(_)) {
             *doubt = Some(error.clone());
         } else if !error.is_retryable() && !matches!(error, Error::InProgress(_)) {
-            // Credentials that are rejected now, or a store that is damaged now, say nothing about
-            // an earlier try.
-            let definite = !matches!(error, Error::Unauthorized(_) | Error::Internal(_));
-            return Some(Err(doubt.take().filter(|_| !definite).unwrap_or(error)));
+            // Credentials that are rejected now, a store that is damaged now, or a proxy in the way
+            // say nothing about an earlier try.
+            let says_nothing =
+                matches!(error, Error::Unauthorized(_) | Error::Internal(_) | Error::Unavailable(_));
+            return Some(Err(doubt.take().filter(|_| says_nothing).unwrap_or(error)));
         }
         *conflicts += u32::from(error.code() == Some(Code::Conflict));
         if *conflicts < self.settings.attempts_max && pace.pause(&error).await {
             return None;
         }
-        Some(Err(doubt.take().unwrap_or(error)))
+        Some(Err(pace.last(doubt.take().unwrap_or(error))))
     }
 
     /// Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction
@@ -152,7 +166,8 @@ impl Client {
     /// Returns [`Error::Invalid`] if the key is empty or too long, [`Error::Unavailable`] if the
     /// server does not answer in time, or another refusal of the server.
     pub async fn get(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
-        self.read_alone(key.as_ref(), "").await
+        let call = self.alone(Method::GET, key.as_ref());
+        Ok(self.read_alone(key.as_ref(), call).await?.map(Value::of_answer))
     }
 
     /// Reads one key as [`Client::get`] does, and asks the store: returns the value of the newest
@@ -161,27 +176,42 @@ impl Client {
     /// # Errors
     /// Returns the errors of [`Client::get`].
     pub async fn get_fresh(&self, key: impl AsRef<str>) -> Result<Option<Value>, Error> {
-        self.read_alone(key.as_ref(), "?fresh=true").await
+        let mut call = self.alone(Method::GET, key.as_ref());
+        call.path = path::with(call.path, "fresh", "true");
+        Ok(self.read_alone(key.as_ref(), call).await?.map(Value::of_answer))
     }
 
-    async fn read_alone(&self, key: &str, query: &str) -> Result<Option<Value>, Error> {
+    /// Returns `len` bytes of one key's value, from byte `start` on, or as many as there are, in a
+    /// transaction of its own; `None` if the key has no value. [`Value::size`] is the size of the
+    /// whole value.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Client::get`], and [`Error::Invalid`] if the range is empty or
+    /// begins after the value's end.
+    pub async fn get_range(
+        &self,
+        key: impl AsRef<str>,
+        start: u64,
+        len: u64,
+    ) -> Result<Option<Value>, Error> {
+        let range = Range::new(start, len)?;
+        let call = Call { range: Some(range.header()), ..self.alone(Method::GET, key.as_ref()) };
+        let found = self.read_alone(key.as_ref(), call).await?;
+        found.map(|answer| Value::of_range(answer, range).map_err(Fault::harmless)).transpose()
+    }
+
+    async fn read_alone(&self, key: &str, mut call: Call) -> Result<Option<Answer>, Error> {
         check_key(key)?;
         let mut pace = Pace::new(self.settings.run_time_max);
+        call.until = Some(pace.until());
         loop {
-            let mut call = self.alone(Method::GET, key);
-            call.path.push_str(query);
-            let error = match self.send(call).await {
+            match self.send(call.clone()).await.and_then(with_version) {
                 Ok(answer) => {
                     self.committed(answer::session(&answer).as_deref());
-                    let content_type = answer::text(&answer, CONTENT_TYPE.as_str());
-                    let version = answer::text(&answer, header::VERSION);
-                    return Ok(Some(Value::new(answer.body, content_type, version)));
+                    return Ok(Some(answer));
                 }
                 Err(Fault::Refused(error)) if error.code() == Some(Code::Absent) => return Ok(None),
-                Err(fault) => fault.harmless(),
-            };
-            if !error.is_retryable() || !pace.pause(&error).await {
-                return Err(error);
+                Err(fault) => pace.again(fault.harmless()).await?,
             }
         }
     }
@@ -195,7 +225,27 @@ impl Client {
     /// request ID.
     pub async fn put(&self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Result<Ran, Error> {
         check_key(key.as_ref())?;
+        let value: Bytes = value.into();
         let call = Call { body: value.into(), ..self.alone(Method::PUT, key.as_ref()) };
+        self.write(call).await
+    }
+
+    /// Writes one key's value of any size, which is read from `source` while it is sent, in a
+    /// transaction of its own. `size` is its number of bytes, if it is known: no more are read.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Client::put`], and [`Error::Invalid`] if the source fails or ends
+    /// before `size` bytes: then nothing was written. The call is repeated only as long as nothing
+    /// was read from the source.
+    pub async fn put_stream(
+        &self,
+        key: impl AsRef<str>,
+        source: impl AsyncRead + Send + 'static,
+        size: Option<u64>,
+    ) -> Result<Ran, Error> {
+        check_key(key.as_ref())?;
+        let source = Content::Source(Source::new(source, size));
+        let call = Call { body: source, ..self.alone(Method::PUT, key.as_ref()) };
         self.write(call).await
     }
 
@@ -240,19 +290,19 @@ impl Client {
             .ok_or_else(|| Error::invalid("the server answered an add with text that is not a number"))
     }
 
-    fn alone(&self, method: Method, key: &str) -> Call {
+    pub(crate) fn alone(&self, method: Method, key: &str) -> Call {
         let session = self.session();
-        Call { session, ..Call::new(method, format!("/v1/keys/{}", encode(key))) }
+        Call { session, ..Call::new(method, path::key("/v1", key)) }
     }
 
     async fn write(&self, mut call: Call) -> Result<Ran, Error> {
         call.accept = Some(Format::Protobuf.content_type());
         let mut pace = Pace::new(self.settings.run_time_max);
+        call.until = Some(pace.until());
         loop {
-            let reply = match self.send(call.clone()).await {
-                Ok(answer) => Format::Protobuf.decode::<Reply>(&answer.body).map_err(malformed),
-                Err(fault) => Err(fault),
-            };
+            let sent = self.send(call.clone()).await;
+            let reply =
+                sent.and_then(|answer| answer::reply::<Reply>(&answer, |body| Format::Protobuf.decode(body)));
             let error = match reply {
                 Ok(reply) => {
                     self.committed(reply.session.as_deref());
@@ -264,9 +314,10 @@ impl Client {
                 let reply = self.resolve(error, &mut pace).await?;
                 return Ok(written(reply.version));
             }
-            if !error.is_retryable() || !pace.pause(&error).await {
+            if call.body.is_spent() {
                 return Err(error);
             }
+            pace.again(error).await?;
         }
     }
 }

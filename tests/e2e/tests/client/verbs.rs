@@ -19,7 +19,7 @@ async fn open(client: &Client, request: impl Into<Request>) -> Transaction {
 
 /// Keys that a careless encoding would mistake for another part of a path.
 const STRANGE_KEYS: &[&str] =
-    &["/a", "a//b", "a b", "ä/ü", "%41", "a%2Fb", "?x=1", "#", "a+b", "..", "./a", "\"", "\u{1}", "日本"];
+    &["/a", "a b", "ä/ü", "%41", "a%2Fb", "?x=1", "#", "a+b", "..", "./a", "\"", "\u{1}", "日本"];
 
 #[tokio::test]
 async fn every_verb_works_and_invalid_arguments_are_rejected() {

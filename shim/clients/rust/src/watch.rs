@@ -1,0 +1,267 @@
+//! The bytes of a connection: when the last one passed, and how many have come.
+//!
+//! ```text
+//!   hyper ─ Top (counts what comes, keeps refusals) ─ TLS or nothing ─ Timed (notes times) ─ TCP
+//! ```
+//!
+//! Time is noted below TLS, so that a slow line that is in the middle of a record is not silent.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::tls;
+
+/// The type of a record with which TLS refuses a connection, and the major version after it.
+const TLS_ALERT: [u8; 2] = [21, 3];
+
+/// The state of a connection's bytes, which the connection and its callers share.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    opened: Instant,
+    /// The time of the last byte in either direction, in microseconds since `opened`.
+    last_us: AtomicU64,
+    /// The number of bytes of HTTP that have come.
+    received: AtomicU64,
+    /// The reason why the server takes no call on this connection. It has read none.
+    refused: OnceLock<String>,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Arc<Watch> {
+        Arc::new(Watch {
+            opened: Instant::now(),
+            last_us: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            refused: OnceLock::new(),
+        })
+    }
+
+    fn note(&self) {
+        self.last_us.fetch_max(us(self.opened.elapsed()), Ordering::Relaxed);
+    }
+
+    /// Returns the number of bytes of HTTP that have come on the connection.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Returns the reason why the server has read no call on this connection, and will read none.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        self.refused.get().filter(|_| self.received() == 0).map(String::as_str)
+    }
+
+    /// Waits for `future`. Returns `None` if no byte passes in either direction for `silence`,
+    /// counted from this call on.
+    pub(crate) async fn unless_silent<T>(
+        &self,
+        silence: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        self.note();
+        let mut future = pin!(future);
+        let mut timer = pin!(tokio::time::sleep(silence));
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut future => return Some(done),
+                () = &mut timer => {}
+            }
+            let last = Duration::from_micros(self.last_us.load(Ordering::Relaxed));
+            let idle = self.opened.elapsed().saturating_sub(last);
+            let left = silence.checked_sub(idle).filter(|left| !left.is_zero())?;
+            timer.as_mut().reset(tokio::time::Instant::now() + left);
+        }
+    }
+}
+
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A TCP connection that notes when bytes pass.
+#[derive(Debug)]
+pub(crate) struct Timed {
+    tcp: TcpStream,
+    watch: Arc<Watch>,
+}
+
+impl Timed {
+    pub(crate) fn new(tcp: TcpStream, watch: Arc<Watch>) -> Timed {
+        Timed { tcp, watch }
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.tcp).poll_read(cx, into);
+        if into.filled().len() > before {
+            self.watch.note();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.watch.note();
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.watch.note();
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// The stream that HTTP is spoken on.
+#[derive(Debug)]
+pub(crate) struct Top {
+    line: Line,
+    watch: Arc<Watch>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Line {
+    Plain(Timed),
+    Secure(Box<TlsStream<Timed>>),
+}
+
+impl Top {
+    pub(crate) fn new(line: Line, watch: Arc<Watch>) -> Top {
+        Top { line, watch }
+    }
+
+    /// Keeps the reason if the server refuses the connection before it has answered anything: with
+    /// TLS 1.3 it reports a client certificate that it does not accept only after the handshake.
+    fn keep_refusal(&self, why: &io::Error) {
+        if let Some(reason) = tls::disagreement(why) {
+            let _ = self.watch.refused.set(reason);
+        }
+    }
+
+    /// Reads on after a write has failed: the reason may have come before.
+    fn read_refusal(&mut self, cx: &mut Context<'_>) {
+        if self.watch.received() > 0 || matches!(self.line, Line::Plain(_)) {
+            return;
+        }
+        let mut one = [0; 1];
+        let _ = Pin::new(self).poll_read(cx, &mut ReadBuf::new(&mut one));
+    }
+
+    fn written(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Err(why)) = &written {
+            self.keep_refusal(why);
+            self.read_refusal(cx);
+        }
+        written
+    }
+}
+
+impl AsyncRead for Top {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = match &mut self.line {
+            Line::Plain(line) => Pin::new(line).poll_read(cx, into),
+            Line::Secure(line) => Pin::new(line).poll_read(cx, into),
+        };
+        let come = &into.filled()[before..];
+        if let Poll::Ready(Err(why)) = &read {
+            self.keep_refusal(why);
+        }
+        let is_plain = matches!(self.line, Line::Plain(_));
+        if is_plain && self.watch.received() == 0 && come.starts_with(&TLS_ALERT) {
+            let _ = self.watch.refused.set("the port speaks TLS: write https://".to_owned());
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        self.watch.received.fetch_add(come.len() as u64, Ordering::Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Top {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match &mut self.line {
+            Line::Plain(line) => Pin::new(line).poll_write(cx, bytes),
+            Line::Secure(line) => Pin::new(line).poll_write(cx, bytes),
+        };
+        self.written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.line {
+            Line::Plain(line) => Pin::new(line).poll_write_vectored(cx, slices),
+            Line::Secure(line) => Pin::new(line).poll_write_vectored(cx, slices),
+        };
+        self.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.line {
+            Line::Plain(line) => line.is_write_vectored(),
+            Line::Secure(line) => line.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = match &mut self.line {
+            Line::Plain(line) => Pin::new(line).poll_flush(cx),
+            Line::Secure(line) => Pin::new(line).poll_flush(cx),
+        };
+        self.written(cx, flushed.map_ok(|()| 0)).map_ok(|_| ())
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.line {
+            Line::Plain(line) => Pin::new(line).poll_shutdown(cx),
+            Line::Secure(line) => Pin::new(line).poll_shutdown(cx),
+        }
+    }
+}
