@@ -3,6 +3,7 @@
 //! The load generator shares the machine with the server that it measures, so this client does
 //! little: no pool, no redirects, no retries. Callers decide about retries, and count them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,12 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Result};
 
@@ -23,20 +28,34 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 /// A server's address, parsed once.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
-    /// `http://HOST:PORT`, as given.
+    /// `http://HOST:PORT` or `https://HOST:PORT`, as given.
     pub(crate) url: String,
     authority: String,
     host: HeaderValue,
     authorization: Option<HeaderValue>,
+    /// TLS, and the name that the server's certificate must have, if the scheme is https.
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
 impl Server {
     /// Parses `http://HOST:PORT`.
     ///
     /// # Errors
+    /// Returns the errors of [`Server::parse_with`].
+    pub(crate) fn parse(url: &str, token: Option<&str>) -> Result<Server> {
+        Server::parse_with(url, token, None)
+    }
+
+    /// Parses `http://HOST:PORT`, or with `tls` also `https://HOST:PORT`.
+    ///
+    /// # Errors
     /// Returns [`Error::Server`] if the URL has another form, or if the token cannot be sent in a
     /// header. The message says what to correct.
-    pub(crate) fn parse(url: &str, token: Option<&str>) -> Result<Server> {
+    pub(crate) fn parse_with(
+        url: &str,
+        token: Option<&str>,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Server> {
         if url.contains('@') {
             // The message does not repeat the URL: the part before the @ is a secret.
             let problem =
@@ -45,11 +64,25 @@ impl Server {
             return Err(Error::Server { url: "http://…".to_owned(), problem });
         }
         let wrong = |problem: &str| Error::Server { url: url.to_owned(), problem: problem.to_owned() };
-        let rest = url.strip_prefix("http://").ok_or_else(|| wrong("the URL must begin with http://"))?;
+        let (rest, tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://"), tls) {
+            (Some(rest), ..) => (rest, None),
+            (None, Some(rest), Some(tls)) => (rest, Some(tls.clone())),
+            (None, Some(_), None) => return Err(wrong("this call supports only http://")),
+            (None, None, _) => return Err(wrong("the URL must begin with http:// or https://")),
+        };
         let authority = rest.trim_end_matches('/');
         if authority.is_empty() || authority.contains('/') || !authority.contains(':') {
-            return Err(wrong("the URL must be http://HOST:PORT, without a path"));
+            return Err(wrong("the URL must be http://HOST:PORT or https://HOST:PORT, without a path"));
         }
+        let tls = match tls {
+            None => None,
+            Some(config) => {
+                let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+                let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                    .map_err(|_| wrong("the host is not a name that a certificate can have"))?;
+                Some((config, name))
+            }
+        };
         let host = HeaderValue::from_str(authority)
             .map_err(|_| wrong("the host has characters that a header cannot hold"))?;
         let authorization = match token {
@@ -61,7 +94,7 @@ impl Server {
                 Some(value)
             }
         };
-        Ok(Server { url: url.to_owned(), authority: authority.to_owned(), host, authorization })
+        Ok(Server { url: url.to_owned(), authority: authority.to_owned(), host, authorization, tls })
     }
 }
 
@@ -162,15 +195,24 @@ impl Connection {
     async fn open(&self) -> std::io::Result<http1::SendRequest<Full<Bytes>>> {
         let stream = TcpStream::connect(&self.server.authority).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        // The task ends when the sender is dropped or the server closes; a failure is reported by
-        // the call in flight.
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Ok(sender)
+        match self.server.tls.clone() {
+            None => begin(stream).await,
+            Some((config, name)) => begin(TlsConnector::from(config).connect(name, stream).await?).await,
+        }
     }
+}
+
+/// Begins to speak HTTP on a stream.
+async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> std::io::Result<http1::SendRequest<Full<Bytes>>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+    // The task ends when the sender is dropped or the server closes; a failure is reported by
+    // the call in flight.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
 }
 
 fn broken(why: impl ToString) -> NoAnswer {

@@ -7,6 +7,7 @@ use aft_bench::Transactions;
 use aft_bench::demo::OpenStore;
 use aft_bench::exactly_once;
 use aft_bench::standard::{Length, Options, Pace, Prepare, StoreTarget, Target, Token, Way, Workload};
+use aft_client::TlsFiles;
 use futures::FutureExt as _;
 
 use crate::commands::{
@@ -61,10 +62,13 @@ fn way(arguments: &StandardArguments) -> Way {
 
 async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
     let way = way(&arguments);
-    if arguments.store.iter().any(|url| url.starts_with("https://")) {
-        return Err("the load supports only http://: give --store the address of a server without TLS".into());
-    }
-    let are_servers = arguments.store.iter().all(|url| url.starts_with("http://"));
+    let is_secure = arguments.store.iter().any(|url| url.starts_with("https://"));
+    let files = arguments.tls.files();
+    let tls = match is_secure || files != TlsFiles::default() {
+        true => Some(files.client_config().map_err(|why| why.details().detail.clone())?),
+        false => None,
+    };
+    let are_servers = arguments.store.iter().all(|url| is_server(url));
     let sessions = !arguments.no_sessions;
     // One store, one server, or several servers, and the options that each of them allows.
     let target = match (arguments.store.as_slice(), are_servers, arguments.latency) {
@@ -106,9 +110,15 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
         history: arguments.history,
         token: token::read(arguments.token_file.as_deref())?
             .map(|token| Token::new(token.expose().to_owned())),
+        tls,
         dataset: None,
         command: Some(typed()),
     })
+}
+
+/// Returns true if the URL is that of a server, not of a store.
+fn is_server(url: &str) -> bool {
+    url.starts_with("http://") || url.starts_with("https://")
 }
 
 /// Opens the store and its own transactions, slowed down if `latency` is given.
@@ -123,7 +133,7 @@ async fn open(url: &str, latency: Option<Latency>, seed: Option<u64>) -> Result<
 }
 
 async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Failed> {
-    if arguments.store.starts_with("http://") {
+    if is_server(&arguments.store) {
         return Err(
             "plain functions and records call a store directly, and this is a server: name the store".into(),
         );

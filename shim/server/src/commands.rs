@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aft_access::Right;
 use aft_bench::exactly_once::Options as ExactlyOnce;
+use aft_client::TlsFiles;
 use aft_core::ids::Key;
 use aft_core::message::Isolation;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -186,7 +187,7 @@ pub(crate) enum BenchWorkload {
 /// Run the paper's standard transaction: two functions, each with one write and two reads of 4 KiB,
 /// and keys by a Zipf law.
 ///
-/// A store URL runs a node in this process; an http:// URL drives a server. Given several servers
+/// A store URL runs a node in this process; an http:// or https:// URL drives a server. Given several servers
 /// of one store, each client goes on to the next server after every transaction, takes its session
 /// along, and checks that it sees what it has committed and read.
 ///
@@ -202,7 +203,7 @@ Examples:
 pub(crate) struct StandardArguments {
     /// Load this store, or one or more servers: memory:, local:DIR,
     /// s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R,
-    /// redis://HOST:PORT/PREFIX, http://HOST:PORT
+    /// redis://HOST:PORT/PREFIX, http://HOST:PORT, https://HOST:PORT
     #[arg(long, value_name = "URL", required = true)]
     pub(crate) store: Vec<String>,
     /// Drop sessions when clients go from server to server, which shows what sessions are for
@@ -269,6 +270,8 @@ pub(crate) struct StandardArguments {
     /// [default: the environment's AFT_TOKEN, if it is set]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
     /// Write the history to this file, for `aft check`
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
@@ -424,7 +427,8 @@ pub(crate) enum RequestAction {
 #[command(after_help = "\
 Examples:
   aft request show order-17
-  aft request show order-17 --scope checkout --server http://127.0.0.1:7400")]
+  aft request show order-17 --scope checkout --server http://127.0.0.1:7400
+  aft request show order-17 --server https://aft.internal:7400 --ca ca.pem")]
 pub(crate) struct ShowArguments {
     /// Look up this request ID
     pub(crate) id: String,
@@ -438,6 +442,29 @@ pub(crate) struct ShowArguments {
     /// [default: the environment's AFT_TOKEN, if it is set]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
+}
+
+/// The files for a server at an https:// URL.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArguments {
+    /// Trust the authorities in this PEM file, instead of the system's, at an https:// URL
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Present the certificate in this PEM file, at an https:// URL
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// Read the private key of --client-certificate from this PEM file
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub(crate) client_key: Option<PathBuf>,
+}
+
+impl TlsArguments {
+    /// Returns the files as the client takes them.
+    pub(crate) fn files(self) -> TlsFiles {
+        TlsFiles { ca: self.ca, certificate: self.client_certificate, key: self.client_key }
+    }
 }
 
 /// Make and check the credentials of a server's callers.

@@ -282,3 +282,48 @@ async fn tls_certificates_are_checked_on_both_sides_and_reloaded() {
     assert!(get(&shop, &tea).unwrap().contains("\"code\":\"absent\""));
     assert!(get(&shop, &here(&server, "/v1/keys/bank/a")).unwrap().contains("forbidden"));
 }
+
+/// Speaks https with the Rust client, `aft request show` and `aft bench`, each with a client
+/// certificate.
+#[tokio::test]
+async fn the_client_and_the_commands_speak_https() {
+    let files = Files::new();
+    let ours = Certificates::new(&files, "ca.pem");
+    ours.make(&files, "server.pem", "server.key", "localhost");
+    ours.make(&files, "all.pem", "all.key", "all.example");
+    let file = files.text("credentials.toml");
+    run(&["credentials", "add", "all", "--prefix", "", "--allow", "read,write,admin", &file]);
+    let text = std::fs::read_to_string(&file).expect("it was made");
+    files.write("credentials.toml", &text.replace("prefix = ", "certificate = \"all.example\"\nprefix = "));
+    let [ca, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(|name| files.text(name));
+    let tls = ["--credentials", &file, "--tls-certificate", &certificate, "--tls-key", &key];
+    let server = Server::start_with("memory:", &[&tls[..], &["--tls-client-ca", &ca]].concat());
+    let url = format!("https://localhost:{}", server.address().port());
+
+    let builder = || aft_client::Client::builder(&url).ca(&ca);
+    let client = builder().certificate(files.path("all.pem")).key(files.path("all.key")).build().unwrap();
+    let ran = client.run("r1", |t| async move {
+        t.put("k", "v").await?;
+        Ok::<_, aft_client::Error>("done")
+    });
+    assert_eq!(ran.await.unwrap().result, "done");
+    assert_eq!(client.get("k").await.unwrap().unwrap().bytes, "v");
+    // Twenty times: with TLS 1.3 the alert may come before, after and while the call is written.
+    let without = builder().build().unwrap();
+    for _ in 0..20 {
+        let refused = without.put("k", "w").await.unwrap_err();
+        assert!(matches!(refused, aft_client::Error::Unavailable(_)), "{refused:?}");
+        assert!(!refused.is_retryable() && refused.to_string().contains("client certificate"), "{refused}");
+    }
+
+    let [own, own_key] = ["all.pem", "all.key"].map(|name| files.text(name));
+    let with = ["--ca", &ca, "--client-certificate", &own, "--client-key", &own_key];
+    let show = |more: &[&str]| run(&[&["request", "show", "r1", "--server", &url], more].concat());
+    assert_eq!(show(&with).json()["result"], "ZG9uZQ==");
+    show(&[]).assert_refused(&["do not agree on TLS", "`ca`"]);
+    show(&with[..2]).assert_refused(&["client certificate"]);
+    show(&["--ca", "/nowhere/ca.pem"]).assert_refused(&["`ca`", "/nowhere/ca.pem"]);
+    let arguments = ["bench", "standard", "--store", &url, "--transactions", "20", "--json"];
+    assert_eq!(run(&[&arguments[..], &with].concat()).json()["transactions"], 20);
+    assert_ne!(run(&arguments).code, Some(0));
+}

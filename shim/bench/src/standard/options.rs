@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aft_api::OPS_LEN_MAX;
 use aft_store::Store;
+use rustls::ClientConfig;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -40,6 +41,8 @@ pub struct Options {
     pub history: Option<PathBuf>,
     /// The bearer token for the server.
     pub token: Option<Token>,
+    /// The configuration of connections to servers at `https://` URLs.
+    pub tls: Option<Arc<ClientConfig>>,
     /// The keys that several runs share. `None`: the run has its own, and deletes what it wrote
     /// without the shim.
     pub dataset: Option<Dataset>,
@@ -60,6 +63,7 @@ impl Default for Options {
             seed: None,
             history: None,
             token: None,
+            tls: None,
             dataset: None,
             command: None,
         }
@@ -147,12 +151,12 @@ pub enum Prepare {
 pub enum Target {
     /// A server's native API.
     Server {
-        /// The server's URL, `http://HOST:PORT`.
+        /// The server's URL, `http://HOST:PORT` or `https://HOST:PORT`.
         url: String,
     },
     /// Several servers of one store. A client moves to the next one after each transaction.
     Servers {
-        /// The servers' URLs, each `http://HOST:PORT`; at least two.
+        /// The servers' URLs, each as of one server; at least two.
         urls: Vec<String>,
         /// True if clients carry their session from server to server, so that each sees what it has
         /// committed and read. Otherwise they may read stale versions.

@@ -156,7 +156,7 @@ fn no_transactions(store: &dyn Store) -> Error {
 
 /// Returns the server at `url`, if it answers.
 async fn reach(url: &str, options: &Options) -> Result<Server> {
-    let server = Server::parse(url, options.token.as_ref().map(Token::as_str))?;
+    let server = Server::parse_with(url, options.token.as_ref().map(Token::as_str), options.tls.as_ref())?;
     let answer = Connection::new(server.clone()).call(Method::GET, "/healthz", None, Bytes::new()).await;
     match answer {
         Ok(answer) if answer.status.is_success() => Ok(server),

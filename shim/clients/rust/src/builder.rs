@@ -94,6 +94,13 @@ impl Builder {
         self
     }
 
+    /// Switches repeats on or off; they are on by default. Without them a call, a run or a commit
+    /// that fails is not tried again, as it suits a command that a person repeats.
+    pub fn repeats(mut self, on: bool) -> Builder {
+        self.settings.repeats = on;
+        self
+    }
+
     /// Switches the session on or off; it is on by default. With it, each transaction sees the
     /// commits that this client, or a clone of it, made before the transaction began, on any node.
     pub fn session(mut self, on: bool) -> Builder {

@@ -67,7 +67,12 @@ impl Client {
 
     /// Returns the pace of one call or run.
     pub(crate) fn pace(&self, request: &Request) -> Pace {
-        Pace::new(request.run_time(self.settings.run_time_max))
+        self.pace_within(request.run_time(self.settings.run_time_max))
+    }
+
+    /// Returns the pace of a call that has this time.
+    pub(crate) fn pace_within(&self, time_max: Duration) -> Pace {
+        Pace::new(time_max).repeats(self.settings.repeats)
     }
 
     /// Returns the session's token, which another process can pass to [`Client::join_session`]. It

@@ -21,11 +21,18 @@ const ASKED_MS_MAX: u64 = 5_000;
 pub(crate) struct Pace {
     nth: u32,
     until: Instant,
+    /// False if there is one try only.
+    repeats: bool,
 }
 
 impl Pace {
     pub(crate) fn new(time_max: Duration) -> Pace {
-        Pace { nth: 0, until: Instant::now() + time_max }
+        Pace { nth: 0, until: Instant::now() + time_max, repeats: true }
+    }
+
+    /// Sets whether there are further tries.
+    pub(crate) fn repeats(self, repeats: bool) -> Pace {
+        Pace { repeats, ..self }
     }
 
     /// Returns the time that is left.
@@ -61,7 +68,7 @@ impl Pace {
         let range = range(self.nth, matches!(after, Error::InProgress(_)), after.retry_after_ms());
         self.nth += 1;
         let pause = Duration::from_millis(rand::rng().random_range(range));
-        if pause >= self.remaining() {
+        if !self.repeats || pause >= self.remaining() {
             return false;
         }
         tokio::time::sleep(pause).await;

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     /// The time after which a run starts no new attempt. The default is what most platforms give a
     /// function that answers people.
     pub(crate) run_time_max: Duration,
+    /// False if nothing is tried again.
+    pub(crate) repeats: bool,
     /// True if the session's token is sent with each transaction.
     pub(crate) session: bool,
     /// The most bytes of writes that are buffered until the commit; 0 sends each at once.
@@ -32,6 +34,7 @@ impl Default for Settings {
             transaction_timeout: None,
             attempts_max: 10,
             run_time_max: Duration::from_secs(60),
+            repeats: true,
             session: true,
             write_buffer_bytes_max: 1 << 20,
         }

@@ -15,7 +15,6 @@ use crate::buffer::Buffer;
 use crate::client::Client;
 use crate::error::Error;
 use crate::outgoing::{Content, Source};
-use crate::pace::Pace;
 use crate::path::{self, check_key};
 use crate::request::Request;
 use crate::run::Ran;
@@ -385,7 +384,8 @@ impl Transaction {
         call.until = self.inner.until;
         let left = self.inner.until.map(|until| until.saturating_duration_since(Instant::now()));
         let call_timeout = self.inner.client.settings.call_timeout;
-        let mut pace = Pace::new(left.map_or(call_timeout, |left| left.min(call_timeout)));
+        let time_max = left.map_or(call_timeout, |left| left.min(call_timeout));
+        let mut pace = self.inner.client.pace_within(time_max);
         let mut tries = 1;
         loop {
             let fault = match send(call.clone()).await {
@@ -451,7 +451,7 @@ impl Transaction {
     /// commits by itself.
     pub async fn commit(&self, result: impl Into<Bytes>) -> Result<Ran, Error> {
         self.check_by_hand()?;
-        let mut pace = Pace::new(self.inner.run_time_max);
+        let mut pace = self.inner.client.pace_within(self.inner.run_time_max);
         self.settle(result.into(), &mut pace, u32::MAX).await
     }
 

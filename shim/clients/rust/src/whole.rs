@@ -202,7 +202,7 @@ impl Client {
 
     async fn read_alone(&self, key: &str, mut call: Call) -> Result<Option<Answer>, Error> {
         check_key(key)?;
-        let mut pace = Pace::new(self.settings.run_time_max);
+        let mut pace = self.pace_within(self.settings.run_time_max);
         call.until = Some(pace.until());
         loop {
             match self.send(call.clone()).await.and_then(with_version) {
@@ -297,7 +297,7 @@ impl Client {
 
     async fn write(&self, mut call: Call) -> Result<Ran, Error> {
         call.accept = Some(Format::Protobuf.content_type());
-        let mut pace = Pace::new(self.settings.run_time_max);
+        let mut pace = self.pace_within(self.settings.run_time_max);
         call.until = Some(pace.until());
         loop {
             let sent = self.send(call.clone()).await;

@@ -8,6 +8,7 @@ mod cancel;
 mod cuts;
 mod cutter;
 mod interposer;
+mod large;
 mod refusals;
 mod sessions;
 mod verbs;
