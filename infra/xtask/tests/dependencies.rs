@@ -102,9 +102,8 @@ const SEAM_MAY_USE: &[&str] = &["async-trait", "bytes", "futures", "percent-enco
 const HTTP: &[&str] = &["axum", "http", "http-body-util", "hyper", "hyper-util", "s3s", "tower"];
 
 /// The crates of ours that may, besides the doors and the programs in tests/: the network side of
-/// the doors, the client, and the two programs that have a client of their own for load and for one
-/// call.
-const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench", "aft"];
+/// the doors, the client, and the load generator, which has a client of its own.
+const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench"];
 
 /// A crate of the workspace, with its dependencies.
 #[derive(Debug, Clone, Default)]

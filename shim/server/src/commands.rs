@@ -187,9 +187,9 @@ pub(crate) enum BenchWorkload {
 /// Run the paper's standard transaction: two functions, each with one write and two reads of 4 KiB,
 /// and keys by a Zipf law.
 ///
-/// A store URL runs a node in this process; an http:// or https:// URL drives a server. Given several servers
-/// of one store, each client goes on to the next server after every transaction, takes its session
-/// along, and checks that it sees what it has committed and read.
+/// A store URL runs a node in this process; an http:// or https:// URL drives a server. Given
+/// several servers of one store, each client goes on to the next server after every transaction,
+/// takes its session along, and checks that it sees what it has committed and read.
 ///
 /// The exit code is 1 if a run through AFT saw an anomaly or a session fell behind, and 0
 /// otherwise.

@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
 
     async fn open_once(&mut self) -> Result<Begun, Fault> {
         let session = self.client.session();
-        let wait = self.client.settings.wait().min(self.pace.remaining());
+        let wait = self.client.settings.wait(self.pace.remaining());
         let timeout = self.client.settings.transaction_timeout;
         let level = default_level(self.has_function);
         let begin = self.request.begin(level, timeout, wait, self.beside, self.conflicts, session);

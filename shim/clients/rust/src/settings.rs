@@ -42,10 +42,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Returns the time that an opening waits on the server: short enough that the answer comes
-    /// before the call's timeout.
-    pub(crate) fn wait(&self) -> Duration {
-        WAIT_MAX.min(self.call_timeout / 2)
+    /// Returns the time that an opening waits on the server, if the run has `left`: short enough
+    /// that the answer comes before the call's timeout, and before the run's end.
+    pub(crate) fn wait(&self, left: Duration) -> Duration {
+        WAIT_MAX.min(self.call_timeout / 2).min(left.saturating_sub(CALL_TIME_MIN))
     }
 }
 

@@ -345,3 +345,19 @@ pub(crate) fn describe(why: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_of_another_process_sends_nothing() {
+        let origin = Origin::parse("http://127.0.0.1:1").unwrap();
+        let transport = Transport::new(origin, None, None, &Settings::default()).unwrap();
+        let call = || Call::new(Method::GET, "/".to_owned());
+        assert!(matches!(transport.send(call()).await, Err(NoAnswer::NotSent(_))), "nobody listens there");
+        let forked = Transport { process: transport.process + 1, ..transport };
+        let Err(NoAnswer::Invalid(why)) = forked.send(call()).await else { panic!("it was sent") };
+        assert!(why.contains("forked"), "{why}");
+    }
+}

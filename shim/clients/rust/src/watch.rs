@@ -154,6 +154,8 @@ impl AsyncWrite for Timed {
 pub(crate) struct Top {
     line: Line,
     watch: Arc<Watch>,
+    /// A byte that came while a refusal was looked for.
+    ahead: Option<u8>,
 }
 
 #[derive(Debug)]
@@ -164,7 +166,7 @@ pub(crate) enum Line {
 
 impl Top {
     pub(crate) fn new(line: Line, watch: Arc<Watch>) -> Top {
-        Top { line, watch }
+        Top { line, watch, ahead: None }
     }
 
     /// Keeps the reason if the server refuses the connection before it has answered anything: with
@@ -181,7 +183,9 @@ impl Top {
             return;
         }
         let mut one = [0; 1];
-        let _ = Pin::new(self).poll_read(cx, &mut ReadBuf::new(&mut one));
+        let mut into = ReadBuf::new(&mut one);
+        let _ = Pin::new(&mut *self).poll_read(cx, &mut into);
+        self.ahead = into.filled().first().copied();
     }
 
     fn written(
@@ -203,6 +207,11 @@ impl AsyncRead for Top {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(byte) = self.ahead.take() {
+            assert!(into.remaining() > 0, "a reader has room");
+            into.put_slice(&[byte]);
+            return Poll::Ready(Ok(()));
+        }
         let before = into.filled().len();
         let read = match &mut self.line {
             Line::Plain(line) => Pin::new(line).poll_read(cx, into),

@@ -76,7 +76,7 @@ impl Client {
         let pace = self.pace(&request);
         let mut sendings = Sendings { pace, doubt: None, conflicts: 0 };
         loop {
-            let wait = self.settings.wait().min(sendings.pace.remaining());
+            let wait = self.settings.wait(sendings.pace.remaining());
             let timeout = self.settings.transaction_timeout;
             let (beside, conflicts) = (sendings.doubt.is_some(), sendings.conflicts);
             let mut begin = request.begin(LEVEL, timeout, wait, beside, conflicts, self.session());

@@ -171,6 +171,16 @@ async fn a_refused_connection_and_an_unknown_host_are_worth_another_try() {
     }
 }
 
+#[tokio::test]
+async fn without_repeats_there_is_one_try() {
+    let fake = Fake::start(|_| Act::Close).await;
+    let client = Client::builder(&fake.url()).repeats(false).build().unwrap();
+    for (name, outcome) in every_call(&client).await {
+        outcome.expect_err(name);
+    }
+    assert_eq!(fake.take().len(), 7);
+}
+
 /// Returns a file with some authority.
 fn ca() -> std::path::PathBuf {
     let file = std::env::temp_dir().join(format!("aft-client-ca-{}.pem", std::process::id()));

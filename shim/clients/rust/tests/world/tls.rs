@@ -193,3 +193,22 @@ async fn a_self_signed_certificate_is_trusted_by_name() {
         refused("by address", &fake, &client, "write the host that the certificate names").await;
     }
 }
+
+/// Takes connections and says nothing: the handshake is a part of connecting.
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_a_connection_that_was_not_opened() {
+    let ours = Authority::new("ours");
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", mute.local_addr().unwrap().port());
+    let client = Client::builder(&url)
+        .ca(ours.ca())
+        .connect_timeout(Duration::from_millis(200))
+        .run_time_max(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    for (call, outcome) in every_call(&client).await {
+        let why = outcome.expect_err(call);
+        assert!(matches!(why, Error::Unavailable(_)) && why.is_retryable(), "{call}: {why:?}");
+        assert!(why.to_string().contains("cannot connect"), "{call}: {why}");
+    }
+}
