@@ -29,6 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let turns: usize = arguments.next().map_or(Ok(40), |text| text.parse())?;
     let client = Client::new(&url)?;
     client.put(KEY, "value").await?;
+    let session = client.session().ok_or("a commit has a session")?;
     let address = url.strip_prefix("http://").ok_or("the URL must begin with http://")?;
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -42,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let cpu = cpu_time()?;
         for _ in 0..CALLS {
             let begun = Instant::now();
-            get(&mut bare, address).await?;
+            get(&mut bare, address, &session).await?;
             bare_times.latency.push(begun.elapsed());
         }
         bare_times.cpu.push((cpu_time()? - cpu) / CALLS);
@@ -86,9 +87,15 @@ impl Times {
     }
 }
 
-async fn get(bare: &mut SendRequest<Empty<Bytes>>, host: &str) -> Result<(), Box<dyn std::error::Error>> {
+async fn get(
+    bare: &mut SendRequest<Empty<Bytes>>,
+    host: &str,
+    session: &str,
+) -> Result<(), Box<dyn std::error::Error>> {
     bare.ready().await?;
-    let request = Request::get(format!("/v1/keys/{KEY}")).header("host", host).body(Empty::new())?;
+    let request = Request::get(format!("/v1/keys/{KEY}")).header("host", host);
+    // The server reads the session's token, so both have it.
+    let request = request.header("aft-session", session).body(Empty::new())?;
     let answer = bare.send_request(request).await?;
     assert!(answer.status().is_success(), "{answer:?}");
     answer.into_body().collect().await?;

@@ -27,6 +27,8 @@
 //! A transaction without a request ID that wrote nothing is never in doubt: where the table says
 //! that it is, it runs again.
 
+use std::time::Instant;
+
 use aft_api::{Batch, Code, Commit, Format, Reply};
 use bytes::Bytes;
 
@@ -34,6 +36,7 @@ use crate::answer::{Fault, or_empty};
 use crate::error::Error;
 use crate::pace::Pace;
 use crate::run::Ran;
+use crate::settings::COMMIT_TIME_MIN;
 use crate::transaction::Transaction;
 
 /// The meaning of one answer to a commit.
@@ -130,7 +133,11 @@ impl Transaction {
         let is_batch = path.split('?').next().is_some_and(|path| path.ends_with("/batch"));
         for nth in 1.. {
             let id = self.request_id().map(str::to_owned);
-            let answer = self.client().post(path.clone(), body.clone(), id, pace.until()).await;
+            let until = match &doubt {
+                None => pace.until().max(Instant::now() + COMMIT_TIME_MIN),
+                Some(_) => pace.until(),
+            };
+            let answer = self.client().post(path.clone(), body.clone(), id, until).await;
             let last = match verdict(answer, is_batch, doubt.is_some()) {
                 // Nothing was written, so nothing is in doubt: run the reads again.
                 Verdict::Doubt(error) if pure => return Err(Asked::Not(error.into_retry())),

@@ -67,9 +67,12 @@ pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
 pub(crate) const IDLE_CONNECTIONS_MAX: usize = 64;
 /// The longest wait for a kept connection whose last call has ended: its task only has to run once.
 pub(crate) const READY_TIME_MAX: Duration = Duration::from_millis(50);
-/// The least time that a call gets, also if the time of its run is over: the commit of a slow
-/// function, and the aborts that decide an outcome, are worth one round trip.
+/// The least time that a call gets, also if the time of its run is over: the aborts that decide an
+/// outcome are worth one round trip.
 pub(crate) const CALL_TIME_MIN: Duration = Duration::from_millis(250);
+/// The least time that a commit gets: the function that came before it may have used the time of
+/// the run, and a store takes a few hundred milliseconds.
+pub(crate) const COMMIT_TIME_MIN: Duration = Duration::from_secs(1);
 /// The longest time that a commit waits for tasks that hold the transaction and have no call in
 /// flight: between two of their calls they need a moment, and a handle may be kept for ever.
 pub(crate) const HANDLES_TIME_MAX: Duration = Duration::from_millis(100);

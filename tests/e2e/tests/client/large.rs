@@ -18,7 +18,7 @@ fn bytes(len: usize) -> Vec<u8> {
 async fn all(stream: Option<ValueStream>) -> Vec<u8> {
     let mut stream = stream.expect("there is a value");
     let mut read = Vec::new();
-    while let Some(piece) = stream.next().await.unwrap() {
+    while let Some(piece) = stream.next().await.expect("no piece is missing") {
         read.extend_from_slice(&piece);
     }
     assert_eq!(stream.size(), read.len() as u64);
