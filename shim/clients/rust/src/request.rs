@@ -19,7 +19,7 @@ pub struct Request {
     fingerprint: Option<String>,
     timeout: Option<Duration>,
     retention: Option<Duration>,
-    overlap: bool,
+    wait: bool,
     fresh: bool,
     isolation: Option<Isolation>,
     pub(crate) reads: Vec<String>,
@@ -64,10 +64,11 @@ impl Request {
         self
     }
 
-    /// Runs at once beside another open attempt of the request instead of waiting for it, for
-    /// instance because that one is known to be gone. The request takes effect once in any case.
-    pub fn overlap(mut self) -> Request {
-        self.overlap = true;
+    /// Waits for another open attempt of the request instead of running at once beside it: for
+    /// requests whose work is expensive, and that arrive twice. An attempt whose process has died
+    /// is waited for until its deadline. The request takes effect once in any case.
+    pub fn wait(mut self) -> Request {
+        self.wait = true;
         self
     }
 
@@ -157,7 +158,7 @@ impl Request {
             fingerprint: self.fingerprint.clone(),
             timeout_ms: self.timeout.or(timeout).map(ms),
             wait_ms: Some(ms(wait)),
-            if_open: if self.overlap || beside { IfOpen::Run } else { IfOpen::Wait } as i32,
+            if_open: if self.wait && !beside { IfOpen::Wait } else { IfOpen::Run } as i32,
             session,
             retention_s: self.retention.map(|time| time.as_secs()),
             fresh: self.fresh,

@@ -120,7 +120,7 @@ async fn overlapping_runs_take_effect_once() {
     let calls = AtomicU64::new(0);
     for run in 0..50 {
         let attempts = clients.iter().map(|client| {
-            let request = Request::named(run.to_string()).overlap();
+            let request = Request::named(run.to_string());
             client.run(request, |t| {
                 let call = calls.fetch_add(1, Ordering::Relaxed);
                 async move { work(&t, 0, run, call).await }

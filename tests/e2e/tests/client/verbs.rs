@@ -19,7 +19,7 @@ async fn open(client: &Client, request: impl Into<Request>) -> Transaction {
 
 /// Keys that a careless encoding would mistake for another part of a path.
 const STRANGE_KEYS: &[&str] =
-    &["/a", "a b", "ä/ü", "%41", "a%2Fb", "?x=1", "#", "a+b", "..", "./a", "\"", "\u{1}", "日本"];
+    &["/a", "a//b", "a b", "ä/ü", "%41", "a%2Fb", "?x=1", "#", "a+b", "..", "./a", "\"", "\u{1}", "日本"];
 
 #[tokio::test]
 async fn every_verb_works_and_invalid_arguments_are_rejected() {
@@ -289,4 +289,51 @@ async fn repeated_conditions_and_sums_take_effect_once() {
     });
     guarded.await.unwrap();
     assert_eq!(direct.get("CutAfter").await.unwrap(), None);
+}
+
+/// Uses names that proxies rewrite in paths, with every kind of call that names a thing.
+#[tokio::test]
+async fn names_with_dots_and_empty_segments_are_those_that_were_given() {
+    let server = Server::start("memory:");
+    let url = format!("http://{}", server.address());
+    let client = Client::builder(&url).write_buffer_bytes_max(0).build().unwrap();
+    for name in ["a//b", "/a", "a/", "a/../b", "a/./b", ".", "..", "/", "//", "a/?x=1&y=+/../%2F"] {
+        client.put(name, name).await.unwrap();
+        assert_eq!(client.get(name).await.unwrap().expect(name).bytes, name);
+        assert_eq!(client.get_fresh(name).await.unwrap().expect(name).bytes, name);
+        assert_eq!(client.get_range(name, 0, 1).await.unwrap().expect(name).bytes, name[..1]);
+        let ran = client.run(Request::named(name).scope(name), |t| async move {
+            let old = t.get(name).await?.expect("it was put");
+            t.delete(name).await?;
+            t.put(name, "new").await?;
+            Ok::<_, Error>(old.bytes)
+        });
+        assert_eq!(ran.await.unwrap().result, name);
+        assert_eq!(client.get(name).await.unwrap().expect(name).bytes, "new");
+        let request = Request::named(name).scope(name);
+        assert!(client.request(request.clone()).await.unwrap().is_some(), "{name}");
+        assert_eq!(client.result(request.clone()).await.unwrap().expect(name), name);
+        assert!(client.result_stream(request).await.unwrap().is_some(), "{name}");
+        client.delete(name).await.unwrap();
+        assert_eq!(client.get(name).await.unwrap(), None);
+    }
+    for name in ["a", "b", "a/b"] {
+        assert_eq!(client.get(name).await.unwrap(), None, "{name} is another key");
+    }
+}
+
+/// Waits for an open attempt if it is asked to, and runs beside it otherwise.
+#[tokio::test]
+async fn an_open_attempt_is_waited_for_if_the_request_says_so() {
+    let server = Server::start("memory:");
+    let client = client(server.address());
+    let first = open(&client, "r").await;
+    first.put("k", "first").await.unwrap();
+    let waiting = Request::named("r").wait().run_time_max(Duration::from_millis(600));
+    let waited = client.begin(waiting).await;
+    assert!(matches!(waited, Err(Error::InProgress(_))), "{waited:?}");
+    let second = client.run("r", |t| async move { t.put("k", "second").await.map(|()| "second") });
+    assert_eq!(second.await.unwrap().result, "second");
+    let late = first.commit("first").await.unwrap();
+    assert!(late.replayed && late.result == "second", "{late:?}");
 }
