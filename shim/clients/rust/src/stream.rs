@@ -18,7 +18,7 @@ use crate::value::Value;
 #[derive(Debug)]
 pub struct ValueStream {
     rest: Rest,
-    size: u64,
+    size: Option<u64>,
     read: u64,
     content_type: String,
     version: String,
@@ -39,7 +39,7 @@ impl ValueStream {
             let value = started.head.headers.get(name).and_then(|value| value.to_str().ok());
             value.map(str::to_owned)
         };
-        let (Some(version), Some(size)) = (text(header::VERSION), started.size()) else {
+        let Some(version) = text(header::VERSION) else {
             // The body is not looked at: it may have any size.
             let answer = Answer {
                 status: started.head.status,
@@ -50,17 +50,18 @@ impl ValueStream {
             return Err(foreign(&answer));
         };
         let content_type = text(CONTENT_TYPE.as_str()).unwrap_or_default();
+        let size = started.size();
         Ok(ValueStream { rest: Rest::Coming(Box::new(started)), size, read: 0, content_type, version })
     }
 
     /// Makes the stream of a value that is there.
     pub(crate) fn of_value(value: Value) -> ValueStream {
         let Value { bytes, content_type, version, size } = value;
-        ValueStream { rest: Rest::Here(Some(bytes)), size, read: 0, content_type, version }
+        ValueStream { rest: Rest::Here(Some(bytes)), size: Some(size), read: 0, content_type, version }
     }
 
-    /// Returns the size of the whole value in bytes.
-    pub fn size(&self) -> u64 {
+    /// Returns the size of the whole value in bytes; `None` if a proxy left it out of the answer.
+    pub fn size(&self) -> Option<u64> {
         self.size
     }
 
@@ -90,7 +91,7 @@ impl ValueStream {
             Rest::Broken => return Err(self.broken("an earlier piece did not come")),
         };
         self.read += piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        if self.read > self.size || (piece.is_none() && self.read < self.size) {
+        if self.size.is_some_and(|size| self.read > size || (piece.is_none() && self.read < size)) {
             return Err(self.broken("its length is not what the server announced"));
         }
         Ok(piece)
@@ -98,7 +99,8 @@ impl ValueStream {
 
     fn broken(&mut self, why: &str) -> Error {
         self.rest = Rest::Broken;
-        Error::unavailable(format!("the value broke off after {} of {} bytes: {why}", self.read, self.size))
+        let of = self.size.map(|size| format!(" of {size}")).unwrap_or_default();
+        Error::unavailable(format!("the value broke off after {}{of} bytes: {why}", self.read))
     }
 }
 

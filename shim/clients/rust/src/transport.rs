@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue, InvalidHeaderValue, RANGE,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue,
+    InvalidHeaderValue, RANGE, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, StatusCode};
 
@@ -166,6 +167,14 @@ impl Transport {
             let mut why = match response {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
+                    if head.status.is_success() && !has_length(&head.headers) && !body.is_end_stream() {
+                        // It would end where the connection breaks, and nobody could see that.
+                        let why = "the answer has no length: a proxy left it out".to_owned();
+                        return Err(match call.only_reads() {
+                            true => NoAnswer::Refused(why),
+                            false => NoAnswer::Broken(why),
+                        });
+                    }
                     let connection = Some((connection, self.pool.clone()));
                     let only_reads = call.only_reads();
                     return Ok(Started { head, body, connection, sent, only_reads, silence_max });
@@ -324,6 +333,11 @@ impl Started {
         );
         if self.only_reads { NoAnswer::Invalid(text) } else { NoAnswer::Broken(text) }
     }
+}
+
+/// Returns true if the end of the body is known before it comes, or is marked.
+fn has_length(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
 fn silent(silence_max: Duration) -> NoAnswer {

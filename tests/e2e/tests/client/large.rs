@@ -21,7 +21,7 @@ async fn all(stream: Option<ValueStream>) -> Vec<u8> {
     while let Some(piece) = stream.next().await.expect("no piece is missing") {
         read.extend_from_slice(&piece);
     }
-    assert_eq!(stream.size(), read.len() as u64);
+    assert_eq!(stream.size(), Some(read.len() as u64));
     read
 }
 

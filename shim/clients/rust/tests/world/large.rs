@@ -73,7 +73,7 @@ async fn a_stream_that_breaks_off_is_an_error() {
     .await;
     let client = client(&fake).await;
     let mut stream = client.stream("whole").await.unwrap().expect("it has a value");
-    assert_eq!((stream.size(), stream.version(), stream.content_type()), (5, "1-a", "text/plain"));
+    assert_eq!((stream.size(), stream.version(), stream.content_type()), (Some(5), "1-a", "text/plain"));
     assert_eq!(stream.next().await.unwrap().unwrap(), "12345");
     assert_eq!(stream.next().await.unwrap(), None);
     assert_eq!(stream.next().await.unwrap(), None);
@@ -172,4 +172,27 @@ async fn a_source_that_was_not_read_is_sent_again() {
     let client = Client::new(&url).unwrap();
     client.put_stream("k", Pieces { left: 300_000, fails: false }, Some(300_000)).await.unwrap();
     assert_eq!(server.await.unwrap(), vec![7; 300_000]);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_length_is_not_taken_for_a_value() {
+    let fake = Fake::start(|asked| match asked.line.contains("chunked") {
+        true => Act::say(
+            "HTTP/1.1 200 OK\r\nAft-Version: 1-a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n123\r\n0\r\n\r\n",
+        ),
+        false => Act::SayAndClose(b"HTTP/1.1 200 OK\r\nAft-Version: 1-a\r\n\r\n123".to_vec()),
+    })
+    .await;
+    let client = client(&fake).await;
+    assert_eq!(client.get("chunked").await.unwrap().expect("it has a value").bytes, "123");
+    let mut stream = client.stream("chunked").await.unwrap().expect("it has a value");
+    assert_eq!(stream.size(), None);
+    assert_eq!(stream.next().await.unwrap().unwrap(), "123");
+    assert_eq!(stream.next().await.unwrap(), None);
+    fake.take();
+    for why in [client.get("k").await.map(|_| ()), client.stream("k").await.map(|_| ())] {
+        let why = why.unwrap_err();
+        assert!(!why.is_retryable() && why.to_string().contains("no length"), "{why}");
+    }
+    assert_eq!(fake.take().len(), 2);
 }
