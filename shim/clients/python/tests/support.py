@@ -1,0 +1,285 @@
+"""The tests' helpers: names that no other test uses, and servers that stand between client and server."""
+
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import random
+import socket
+import socketserver
+import threading
+import time
+import urllib.request
+import uuid
+from urllib.parse import urlsplit
+
+URL = os.environ.get("AFT_URL", "")
+SEED = int(os.environ.get("AFT_CLIENT_SEED", "1"))
+VECTORS = json.loads((pathlib.Path(__file__).parents[2] / "vectors.json").read_text("utf-8"))
+
+PASS, CUT_BEFORE, CUT_AFTER, BAD_GATEWAY = "pass", "cut before", "cut after", "bad gateway"
+ACTIONS = {
+    "snapshot_gone": (409, "retry"), "conflict": (409, "retry"), "lost": (409, "retry"), "overloaded": (429, "retry"), "not_serving": (503, "retry"),
+    "store_unavailable": (503, "retry"), "unknown": (503, "unknown"), "in_progress": (409, "conflict"),
+    "key_reused": (422, "conflict"), "result_gone": (410, "conflict"), "invalid": (400, "invalid"),
+    "not_found": (404, "not_found"), "no_such_path": (404, "not_found"), "unauthorized": (401, "unauthorized"),
+    "damaged": (503, "internal"), "of_next_year": (409, "retry"),
+}
+
+
+def fresh(name="r"):
+    """Returns a name that no other test uses, since all tests share one server."""
+    return f"{name}-{uuid.uuid4()}"
+
+
+def knows_queries():
+    """Returns True if the server takes names in the query too, where proxies do not rewrite them."""
+    with urllib.request.urlopen(f"{URL}/openapi.json") as answer:
+        return '"/v1/key"' in answer.read().decode()
+
+
+def number(value):
+    return int(value.bytes) if value else 0
+
+
+def increment(t, key):
+    following = number(t.get(key)) + 1
+    t.put(key, str(following))
+    return following
+
+
+def name_of(method, path):
+    parts = path.split("?")[0].split("/")[2:]
+    if parts == ["transactions"]:
+        return "begin"
+    if parts[0] == "transactions":
+        if parts[2] != "keys":
+            return parts[2]
+        return "keys" if len(parts) == 3 else "get" if method == "GET" else "put"
+    return {"execute": "execute", "requests": "request"}.get(parts[0], "alone")
+
+
+class Quiet(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass  # Connections are cut on purpose.
+
+
+class Interposer:
+    """A server between client and server that records every call, and does with each what a script says."""
+
+    def __init__(self, script):
+        upstream, lock, self.calls = urlsplit(URL), threading.Lock(), []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def handle_call(self):
+                name = name_of(self.command, self.path)
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                with lock:
+                    before = outer.calls.count(name)
+                    outer.calls.append(name)
+                act = script(name, before)
+                if act == CUT_BEFORE:
+                    self.close_connection = True
+                    return
+                if act == BAD_GATEWAY:
+                    return self.answer(502, {}, b"<h1>Bad gateway</h1>")
+                if act in ACTIONS:
+                    status, action = ACTIONS[act]
+                    problem = {"type": "x", "title": "x", "status": status, "detail": "the script says so", "code": act, "action": action}
+                    if act in ("overloaded", "in_progress"):
+                        problem["retry_after_ms"] = 20
+                    return self.answer(status, {"Content-Type": "application/problem+json"}, json.dumps(problem).encode())
+                connection = http.client.HTTPConnection(upstream.hostname, upstream.port)
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length", "connection")}
+                connection.request(self.command, self.path, body=body or None, headers=headers)
+                response = connection.getresponse()
+                answer = response.read()
+                connection.close()
+                if act == CUT_AFTER:
+                    self.close_connection = True
+                    return
+                kept = {name: value for name, value in response.headers.items() if name.lower() not in ("content-length", "date", "connection")}
+                self.answer(response.status, kept, answer)
+
+            do_GET = do_PUT = do_POST = do_DELETE = handle_call
+
+            def answer(self, status, headers, body):
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if status != 204:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def take(self):
+        calls, self.calls[:] = list(self.calls), []
+        return calls
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Cutter:
+    """A TCP proxy that cuts every connection at a byte that a seed chooses, in either direction.
+
+    Sometimes it delivers the call to the server after it has cut off the client.
+    """
+
+    def __init__(self, seed):
+        rng, lock = random.Random(seed), threading.Lock()
+        upstream = urlsplit(URL)
+        outer = self
+        self.cuts = 0
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                with lock:
+                    outer.cuts += 1
+                    most = 400 if rng.random() < 0.4 else 3000
+                    kind = rng.choices(["up", "down", "late"], [4, 4, 2])[0]
+                    limit, pause = rng.randrange(most), rng.random() * 0.06
+                self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with socket.create_connection((upstream.hostname, upstream.port)) as server:
+                    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    down = threading.Thread(target=pump, args=(server, self.request, limit if kind == "down" else None), daemon=True)
+                    down.start()
+                    rest = pump(self.request, server, None if kind == "down" else limit, kind == "late")
+                    if rest:
+                        hang_up(self.request)
+                        time.sleep(pause)
+                        try:
+                            server.sendall(rest)
+                            # Give the server time to carry the call out before it notices that the client is
+                            # gone.
+                            time.sleep(0.1)
+                        except OSError:
+                            pass
+                    hang_up(server)
+                    hang_up(self.request)
+                    down.join()
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self.server.daemon_threads = True
+        self.server.request_queue_size = 64
+        self.server.server_bind()
+        self.server.server_activate()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class CutAnswers:
+    """A server that answers every path twice.
+
+    The first time it sends only as many bytes of the answer as the path's number says, and closes the connection;
+    the second time it sends the whole answer.
+    """
+
+    def __init__(self, answer):
+        asked, lock = set(), threading.Lock()
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                path = self.rfile.readline().split()[1].decode()
+                while self.rfile.readline() not in (b"\r\n", b""):
+                    pass
+                with lock:
+                    first, _ = path not in asked, asked.add(path)
+                self.wfile.write(answer[:int(path.rpartition("/")[2])] if first else answer)
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def hang_up(sock):
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
+def pump(source, sink, limit, keep=False):
+    """Passes at most `limit` bytes on, then closes both sockets.
+
+    With `keep` it returns the chunk that exceeds the limit instead.
+    """
+    passed = 0
+    try:
+        while True:
+            chunk = source.recv(8192)
+            if not chunk:
+                break
+            if limit is not None and passed + len(chunk) > limit:
+                if keep:
+                    return chunk
+                sink.sendall(chunk[:limit - passed])
+                break
+            sink.sendall(chunk)
+            passed += len(chunk)
+    except OSError:
+        pass
+    hang_up(source)
+    hang_up(sink)
+    return None
+
+
+class Early:
+    """A server that answers when it has received `taken` bytes of a call, and closes while the rest is being sent."""
+
+    def __init__(self, answer, taken):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = self.listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    length = 0
+                    while length < taken:
+                        length += len(connection.recv(65536))
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
