@@ -10,6 +10,7 @@ import socket
 import socketserver
 import threading
 import time
+import urllib.error
 import urllib.request
 import uuid
 from urllib.parse import urlsplit
@@ -35,8 +36,11 @@ def fresh(name="r"):
 
 def knows_queries():
     """Returns True if the server takes names in the query too, where proxies do not rewrite them."""
-    with urllib.request.urlopen(f"{URL}/openapi.json") as answer:
-        return '"/v1/key"' in answer.read().decode()
+    try:
+        with urllib.request.urlopen(f"{URL}/v1/key?name=x") as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError as answer:
+        return json.load(answer)["code"] == "absent"
 
 
 def number(value):
@@ -255,6 +259,111 @@ def pump(source, sink, limit, keep=False):
     hang_up(source)
     hang_up(sink)
     return None
+
+
+class Fake:
+    """A server that records every request, and answers with the bytes that `answer(request)` returns.
+
+    A request is a dict of `line`, `headers` and `body`. With None the server closes the connection, and with an
+    iterable it sends the parts one by one; with `context` it speaks TLS.
+    """
+
+    def __init__(self, answer, context=None):
+        self.answer, self.context = answer, context
+        self.requests, self.connections = [], 0
+        self.open = set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connections += 1
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        self.open.add(connection)
+        try:
+            if self.context is not None:
+                connection = self.context.wrap_socket(connection, server_side=True)
+                self.open.add(connection)
+            file = connection.makefile("rb")
+            while True:
+                request = read_request(file)
+                if request is None:
+                    return
+                self.requests.append(request)
+                answer = self.answer(request)
+                if answer is None:
+                    return
+                for part in [answer] if isinstance(answer, bytes) else answer:
+                    connection.sendall(part)
+        except (OSError, ValueError):
+            pass
+        finally:
+            hang_up(connection)
+            connection.close()
+
+    def cut(self):
+        """Closes all connections."""
+        for connection in list(self.open):
+            hang_up(connection)
+        self.open.clear()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+        self.cut()
+
+
+def read_request(file):
+    line = file.readline().decode().strip()
+    if not line:
+        return None
+    headers = {}
+    while True:
+        name, colon, value = file.readline().decode().strip().partition(":")
+        if not colon:
+            break
+        headers[name.lower()] = value.strip()
+    body = file.read(int(headers.get("content-length", 0)))
+    if headers.get("transfer-encoding") == "chunked":
+        while True:
+            length = int(file.readline(), 16)
+            body += file.read(length)
+            file.readline()
+            if length == 0:
+                break
+    return {"line": line, "headers": headers, "body": body}
+
+
+def answer_of(status="200 OK", body=b"", *headers):
+    """Returns the bytes of an answer."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def value_answer(body=b"v"):
+    """Returns the answer to a get."""
+    return answer_of("200 OK", body, "Aft-Version: 1-1", "Content-Type: text/plain")
+
+
+def json_answer(message, status="200 OK"):
+    """Returns an answer in JSON."""
+    return answer_of(status, json.dumps(message).encode(), "Content-Type: application/json")
+
+
+def problem_answer(status, code, action, **more):
+    """Returns a refusal of AFT."""
+    problem = {"type": "x", "title": "x", "status": int(status.split()[0]), "detail": "x", "code": code, "action": action}
+    return answer_of(status, json.dumps({**problem, **more}).encode(), "Content-Type: application/problem+json")
 
 
 class Early:

@@ -90,3 +90,7 @@ class Cuts(unittest.TestCase):
                 self.assertLessEqual(len(effects), 1)
                 if call is not None:
                     self.assertEqual(effects, [call], "a run that returned has committed, with this call")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -175,3 +175,7 @@ class CutOff(unittest.TestCase):
         with Early(yes, 1) as server, Client(server.url, run_seconds_max=2) as client:
             with self.assertRaises(aft_client.Unknown):
                 client.put("k", self.LARGE)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -149,3 +149,7 @@ class Runs(unittest.TestCase):
                 return t.get(f"{entry}/0000").bytes
             self.assertEqual(client.run(fresh(), many).result, b"0")
             self.assertEqual(interposer.take(), ["begin", "batch", "get", "batch"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -178,9 +178,6 @@ class Verbs(unittest.TestCase):
         off.put(key, "x")
         self.assertIsNone(off.session)
 
-    def test_wrong_urls_and_tokens_are_rejected(self):
-        for url in ("127.0.0.1:7400", "ftp://h", "http://h/v1", "http://u@h", ""):
-            with self.assertRaises(aft_client.Invalid):
-                Client(url)
-        with self.assertRaises(aft_client.Invalid):
-            Client(URL, token="a\nb")
+
+if __name__ == "__main__":
+    unittest.main()
