@@ -94,6 +94,8 @@ class Interposer:
                     return
                 if act == BAD_GATEWAY:
                     return self.answer(502, {}, b"<h1>Bad gateway</h1>")
+                if act == "forbidden page":
+                    return self.answer(403, {}, b"<h1>Forbidden</h1>")
                 if act in ACTIONS:
                     status, action = ACTIONS[act]
                     problem = {"type": "x", "title": "x", "status": status, "detail": "the script says so", "code": act, "action": action}
