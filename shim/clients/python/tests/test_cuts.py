@@ -33,7 +33,7 @@ class Cuts(unittest.TestCase):
     Every run increments its writer's counter, and writes an entry that names the call of the function that made
     it. Afterwards, without the cutter, the counter shows how many runs took effect, and the entries show which.
     """
-    WRITERS, RUNS = 4, 75
+    WRITERS, RUNS = 20, 15
 
     def write(self, cutter, named):
         own, calls = fresh(), itertools.count()

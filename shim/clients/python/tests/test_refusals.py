@@ -13,7 +13,7 @@ from support import BAD_GATEWAY, CUT_AFTER, CUT_BEFORE, PASS, URL, Early, Interp
 
 @unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
 class Refusals(unittest.TestCase):
-    def go(self, named, script):
+    def go(self, named, script, seconds=3):
         """Runs an increment through a script.
 
         Returns the outcome, the number of calls of the function, the counter as the server has it, and the HTTP calls.
@@ -25,7 +25,7 @@ class Refusals(unittest.TestCase):
             return str(increment(t, counter))
 
         with Interposer(script) as interposer:
-            client = Client(interposer.url, run_seconds_max=3)
+            client = Client(interposer.url, run_seconds_max=seconds)
             try:
                 outcome = client.run(fresh() if named else None, function)
             except aft_client.AftError as error:
@@ -72,7 +72,7 @@ class Refusals(unittest.TestCase):
                 return PASS
             return CUT_AFTER if (name, before) == ("batch", 0) else CUT_BEFORE
         for named in (True, False):
-            outcome, _, counter, calls = self.go(named, deaf)
+            outcome, _, counter, calls = self.go(named, deaf, seconds=1)
             self.assertIsInstance(outcome, aft_client.Unknown)
             self.assertEqual((counter, "request" in calls, outcome.request_id is not None), (1, named, named))
             self.assertTrue(outcome.transaction)
@@ -114,10 +114,10 @@ class Refusals(unittest.TestCase):
             self.assertEqual((outcome is not None, Client(URL).get(key) is not None), (commits, commits))
 
     def test_attempts_and_time_are_bounded(self):
-        outcome, called, *_ = self.go(True, lambda name, _: "snapshot_gone" if name == "get" else PASS)
+        outcome, called, *_ = self.go(True, lambda name, _: "snapshot_gone" if name == "get" else PASS, seconds=1)
         self.assertIsInstance(outcome, aft_client.Retry)
         self.assertTrue(2 <= called <= 10, called)
-        outcome, *_ = self.go(True, lambda name, _: "in_progress" if name == "begin" else PASS)
+        outcome, *_ = self.go(True, lambda name, _: "in_progress" if name == "begin" else PASS, seconds=1)
         self.assertIsInstance(outcome, aft_client.InProgress)
         with self.assertRaises(aft_client.Unavailable):
             Client("http://127.0.0.1:1", run_seconds_max=0.3).run("r", lambda t: None)

@@ -17,6 +17,9 @@ PAUSE_S_MAX = 1.0
 # The longest pause that a server may ask for, in seconds: above the values that servers send, far
 # below a run's time.
 ASKED_S_MAX = 5.0
+# The shortest time in seconds for which another try is worth while: a few round trips. A try that is
+# bound to run out of time would hide the failure before it.
+TRY_S_MIN = 0.05
 # The limit of silence, in seconds, of a call that begins after the time is over: the function of a
 # run is not interrupted, and its attempt may still commit.
 LATE_S_MAX = 1.0
@@ -66,12 +69,12 @@ class Pace:
     async def pause(self, after: AftError, again: bool = True) -> bool:
         """Counts a failure, and pauses after it.
 
-        Returns False at once if there is no other try: without `again`, or if the time would be over after the
-        pause.
+        Returns False at once if there is no other try: without `again`, or if no time would be left for it after
+        the pause.
         """
         pause = random.uniform(*pause_range(self.failures, isinstance(after, InProgress), after.retry_after_ms))
         self.failures += 1
-        if not again or pause >= self.remaining():
+        if not again or pause + TRY_S_MIN >= self.remaining():
             return False
         await self.world.sleep(pause)
         return True
