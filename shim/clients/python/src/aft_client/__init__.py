@@ -26,6 +26,8 @@ Threads may share a `Client`; a `Transaction` is used by one thread at a time. V
 written as UTF-8. `aft_client.aio` has the same client for asyncio.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .client import Client
 from .errors import (AftError, ConditionFailed, Internal, Invalid, InProgress, KeyReused, NotFound, ResultGone, Retry,
                      Unauthorized, Unavailable, Unknown)
@@ -33,10 +35,21 @@ from .session import merge_sessions
 from .transaction import Stream, Transaction
 from .values import Executed, Found, Listed, Op, Ran, Read, Value
 
+if TYPE_CHECKING:
+    from . import aio
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Client", "Transaction", "Stream", "Op", "Ran", "Executed", "Value", "Read", "Listed", "Found", "merge_sessions",
     "AftError", "Retry", "Unavailable", "Unknown", "InProgress", "KeyReused", "ResultGone", "Invalid",
-    "ConditionFailed", "NotFound", "Unauthorized", "Internal", "__version__",
+    "ConditionFailed", "NotFound", "Unauthorized", "Internal", "aio", "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio takes long to load, and a blocking program does not need it.
+    if name == "aio":
+        import importlib
+        return importlib.import_module(".aio", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

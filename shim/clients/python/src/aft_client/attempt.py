@@ -135,7 +135,6 @@ class Attempt:
         self.of_run = False
         self.ended = ran is not None
         self.turn = core.world.turn()
-        self._in_turn = _InTurn(self)
         self._pid = os.getpid()
         self._path = f"/v1/transactions/{self.token}"
         self._buffer: Dict[str, Op] = {}
@@ -158,7 +157,7 @@ class Attempt:
     async def get(self, key: str, span: Span = None) -> Optional[Value]:
         """Reads a key, or a range of it."""
         checked_key(key)
-        async with self._in_turn:
+        async with _InTurn(self):
             own = self._buffer.get(key)
             if own is not None:
                 if own.value is None:
@@ -176,7 +175,7 @@ class Attempt:
 
     async def write(self, op: Op) -> None:
         """Puts or deletes a key. A small value is buffered."""
-        async with self._in_turn:
+        async with _InTurn(self):
             self._wrote = True
             most = self.core.settings.write_buffer_bytes_max
             if most > 0 and len(op.value or b"") <= BUFFERED_VALUE_BYTES_MAX:
@@ -206,7 +205,7 @@ class Attempt:
 
     async def page(self, prefix: str, after: str, page_len: int) -> Tuple[List[Listed], Optional[str]]:
         """Lists a page of keys. Returns it, and the text after which the next one begins."""
-        async with self._in_turn:
+        async with _InTurn(self):
             await self._flush([])
             query = f"?prefix={quote(prefix, safe='')}&after={quote(after, safe='')}&limit={page_len}"
             try:
@@ -218,7 +217,7 @@ class Attempt:
 
     async def batch(self, ops: List[Op]) -> List[Read]:
         """Runs several operations in one call, after the buffered writes."""
-        async with self._in_turn:
+        async with _InTurn(self):
             self._wrote = self._wrote or any(op.verb != "get" for op in ops)
             if len(ops) > BUFFERED_WRITES_MAX or sum(map(Op._weight, ops)) > BUFFERED_VALUE_BYTES_MAX:
                 # Send the buffered writes first: with them the call might be too large.
@@ -323,7 +322,7 @@ class Attempt:
     async def abort(self) -> None:
         """Aborts the transaction by hand."""
         self.check_by_hand()
-        async with self._in_turn:
+        async with _InTurn(self):
             self.ended = True
             try:
                 await self.send_abort(self._call_pace().silence())
@@ -352,7 +351,7 @@ class Attempt:
 
     async def settle(self, result: bytes, pace: Pace, times_max: Optional[int]) -> Ran:
         """Commits, with at most `times_max` calls (and one more if a batch has arrived)."""
-        async with self._in_turn:
+        async with _InTurn(self):
             if self.torn is not None:
                 await self.abort_quietly()
                 raise self.torn

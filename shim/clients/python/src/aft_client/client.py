@@ -152,7 +152,7 @@ class Client(Shared):
                 argument or the function's result is not valid.
             Exception: The function's own.
         """
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, _keys(reads), isolation,
+        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads), isolation,
                           run_seconds_max)
 
         async def call(attempt: Attempt) -> Bytes:
@@ -192,7 +192,7 @@ class Client(Shared):
             AftError: When the event comes: the errors of `run`.
         """
         once = Once(key, scope)
-        listed = _keys(reads)
+        listed = keys_of(reads)
 
         def decorate(function: Callable[..., Bytes]) -> Callable[..., bytes]:
             def handle(event: Any, *more: Any) -> bytes:
@@ -236,7 +236,7 @@ class Client(Shared):
             Unavailable: The server could not be reached, or had no room, until the time was used up.
             KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected the opening.
         """
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, _keys(reads), isolation,
+        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads), isolation,
                           run_seconds_max)
         return Transaction(drive(self._core.transaction(request)))
 
@@ -481,6 +481,6 @@ class Client(Shared):
         return None if reader is None else Stream(reader)
 
 
-def _keys(reads: Iterable[str]) -> Any:
+def keys_of(reads: Iterable[str]) -> Any:
     """Returns the keys as they are checked: a text is one mistake, not many keys."""
     return reads if isinstance(reads, str) else tuple(reads)

@@ -179,16 +179,8 @@ class Transaction(SharedTransaction):
         drive(self._attempt.abort())
 
 
-class Stream:
-    """A value of any size, which is read piece by piece: `Client.stream` and `Client.result_stream` make it.
-
-        with client.stream("films/1") as film:
-            for piece in film:
-                file.write(piece)
-
-    If the connection breaks before the value's end, reading raises Unavailable. A stream that is not read to its
-    end must be closed, by `with` or `close`.
-    """
+class SharedStream:
+    """The parts of a stream that never wait, the same for both clients."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -207,6 +199,18 @@ class Stream:
     def version(self) -> str:
         """The version's identity."""
         return self._reader.version
+
+
+class Stream(SharedStream):
+    """A value of any size, which is read piece by piece: `Client.stream` and `Client.result_stream` make it.
+
+        with client.stream("films/1") as film:
+            for piece in film:
+                file.write(piece)
+
+    If the connection breaks before the value's end, reading raises Unavailable. A stream that is not read to its
+    end must be closed, by `with` or `close`.
+    """
 
     def read(self, size: int = -1) -> bytes:
         """Reads the next bytes.
