@@ -6,11 +6,13 @@ certificates that the test makes by `openssl`.
 
 import pathlib
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 import aft_client
 from aft_client import Client, Op
@@ -105,8 +107,13 @@ class Foreign(unittest.TestCase):
             self.assertIn("SSH-2.0", self.fails(aft_client.Unavailable, True, lambda: client.get("k")).detail)
 
     def test_refused_connections_and_unknown_hosts_stay_retryable(self):
+        def resolve(host, *arguments, **more):
+            if host == "no-such-host.invalid":
+                raise socket.gaierror(-2, "Name or service not known")
+            return known(host, *arguments, **more)
+        known = socket.getaddrinfo
         for url in ("http://127.0.0.1:1", "http://no-such-host.invalid"):
-            with Client(url, run_seconds_max=0.1) as client:
+            with mock.patch("socket.getaddrinfo", resolve), Client(url, run_seconds_max=0.2) as client:
                 for call in (lambda: client.get("k"), lambda: client.put("k", "v"), lambda: client.run("r", lambda t: None)):
                     self.fails(aft_client.Unavailable, True, call, within=5)
 

@@ -115,6 +115,18 @@ class Runs(unittest.TestCase):
         self.assertEqual(client.run(request, lambda t: "2").result, b"2")
         self.assertLess(time.monotonic() - since, 4, "the next run does not wait for an aborted attempt")
 
+    def test_exceptions_of_every_kind_pass_through(self):
+        for own in (StopIteration("own"), StopAsyncIteration(), GeneratorExit(), RuntimeError("own"), TimeoutError(), SystemExit(3), aft_client.Retry("own")):
+            calls = []
+
+            def function(t):
+                calls.append(1)
+                raise own
+            with self.assertRaises(type(own)) as raised:
+                Client(URL).run(None, function)
+            self.assertIs(raised.exception, own)
+            self.assertEqual(len(calls), 1)
+
     def test_a_function_of_a_run_must_not_commit_or_abort(self):
         client, request = Client(URL), fresh()
         for function in (lambda t: t.commit(), lambda t: t.abort()):

@@ -3,15 +3,18 @@
 Method: a real server; and fake ones that break off, answer early, or ignore the range.
 """
 
+import http.client
 import io
+import posixpath
 import time
 import tracemalloc
 import unittest
 from unittest import mock
+from urllib.parse import urlsplit
 
 import aft_client
 from aft_client import Client, transport
-from support import URL, Early, Fake, answer_of, fresh, json_answer, value_answer
+from support import URL, Early, Fake, answer_of, fresh, json_answer, knows_queries, value_answer
 
 
 class Broken(io.RawIOBase):
@@ -91,7 +94,10 @@ class Large(unittest.TestCase):
         with client.stream(key) as stream:
             self.assertEqual((stream.read(), stream.read(), stream.size), (b"", b"", 0))
         self.assertIsNone(client.stream(fresh()))
-        for source in (3, None, io.StringIO("text"), ["text"]):
+
+        async def pieces():
+            yield b"x"
+        for source in (3, None, io.StringIO("text"), ["text"], pieces()):
             with self.assertRaises(aft_client.Invalid):
                 client.put_stream(fresh(), source)
         for size in (-1, True, "3", 1.5):
@@ -194,6 +200,44 @@ class Failures(unittest.TestCase):
             found = client.get_range("k", 2, 3)
             self.assertEqual((found.bytes, found.size), (b"234", 10))
             self.assertEqual(server.requests[0]["headers"]["range"], "bytes=2-4")
+
+
+class Rewriter:
+    """A proxy that resolves `.` and `..` in paths, and joins slashes, as nginx does."""
+
+    def __init__(self):
+        upstream = urlsplit(URL)
+
+        def answer(request):
+            method, target, _ = request["line"].split(" ")
+            path, mark, query = target.partition("?")
+            path = posixpath.normpath(path.replace("//", "/"))
+            connection = http.client.HTTPConnection(upstream.hostname, upstream.port)
+            headers = {name: value for name, value in request["headers"].items() if name not in ("host", "content-length")}
+            connection.request(method, path + mark + query, request["body"], headers)
+            response = connection.getresponse()
+            body = response.read()
+            connection.close()
+            kept = [f"{name}: {value}" for name, value in response.headers.items() if name.lower() not in ("content-length", "date")]
+            whole = answer_of(f"{response.status} x", body, *kept)
+            return whole.replace(b"Content-Length: 0\r\n", b"") if response.status == 204 else whole
+        self.server = Fake(answer)
+
+
+@unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
+class BehindAProxy(unittest.TestCase):
+    def test_names_arrive_unchanged(self):
+        if not knows_queries():
+            self.skipTest("the server takes no names in the query")
+        own = fresh()
+        with Rewriter().server as proxy, Client(proxy.url, write_buffer_bytes_max=0) as client:
+            for name in (f"{own}/a/../b", f"{own}//b", f"{own}/./b", f"/{own}", f"{own}/", f"../{own}"):
+                client.put(name, name)
+                self.assertEqual(client.get(name).bytes.decode(), name)
+                self.assertEqual(Client(URL).get(name).bytes.decode(), name)
+                client.run(name, lambda t: t.put(name, t.get(name).bytes + b"!") or "done")
+                self.assertEqual((client.get(name).bytes.decode(), client.request(name).result, client.result(name)), (name + "!", b"done", b"done"))
+            self.assertIsNone(client.get(f"{own}/b"))
 
 
 class Paths(unittest.TestCase):

@@ -78,6 +78,9 @@ class NoValues(unittest.TestCase):
             self.rejects(lambda: t.put(key, value), "str(value)")
             self.rejects(lambda: t.commit(value), "result")
             t.abort()
+            with self.assertRaises(aft_client.Invalid), client.transaction() as t:
+                t.result = value
+            self.rejects(lambda: t.get(key), "has ended")
 
         async def function_of_tasks(t):
             return "done"

@@ -21,6 +21,7 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Iterable, List, Opti
 
 from .attempt import Attempt
 from .client import SERIALIZABLE, Shared, keys_of
+from .errors import Invalid
 from .once import Key, Once
 from .options import Request
 from .streams import Pieces, size_of
@@ -185,7 +186,7 @@ class Client(Shared):
 
         The source may also be an async iterable of bytes, or an object whose `read` is async.
         """
-        size, pieces = size_of(source, size), Pieces(source)
+        size, pieces = size_of(source, size), Pieces(source, in_tasks=True)
         return await self._core.put_stream(key, pieces, size, content_type, run_seconds_max)
 
     async def request(self, request_id: str, scope: Optional[str] = None, *,
@@ -218,7 +219,12 @@ class Transaction(SharedTransaction):
         if self._attempt.ended or kind is GeneratorExit:
             return
         if kind is None:
-            await self.commit(self.result)
+            try:
+                await self.commit(self.result)
+            except Invalid:
+                # After a result that is no value the transaction would stay open.
+                await self._attempt.abort_quietly()
+                raise
         else:
             await self._attempt.abort_quietly(not issubclass(kind, Exception))
 

@@ -35,7 +35,7 @@ TRIES_IN_PLACE_MAX = 3
 ABORT_S_MAX = 2.0
 # The same if the caller's own exception (a time limit, Ctrl-C) interrupted a call: that exception
 # must pass at once, and the server may be what hangs.
-ABORT_AT_ONCE_S_MAX = 0.2
+ABORT_AT_ONCE_S_MAX = 0.3
 
 Span = Optional[Tuple[int, int]]
 
@@ -78,13 +78,16 @@ def is_absent(error: AftError) -> bool:
 
 
 def follows(error: Optional[BaseException], from_: BaseException) -> bool:
-    """Returns True if `from_` is `error`, its cause, or the exception that was handled when it was raised."""
+    """Returns True if `from_` is `error`, or led to it: as a cause, or being handled when it was raised."""
     seen: List[BaseException] = []
-    while error is not None and not any(error is other for other in seen):
-        if error is from_:
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is from_:
             return True
-        seen.append(error)
-        error = error.__cause__ or error.__context__
+        if one is not None and not any(one is other for other in seen):
+            seen.append(one)
+            waiting += [one.__cause__, one.__context__]
     return False
 
 

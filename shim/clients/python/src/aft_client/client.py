@@ -424,7 +424,7 @@ class Client(Shared):
             Unavailable: The server could not be reached, or had no room.
             AftError: The server rejected the call.
         """
-        size, pieces = size_of(source, size), Pieces(source)
+        size, pieces = size_of(source, size), Pieces(source, in_tasks=False)
         return drive(self._core.put_stream(key, pieces, size, content_type, run_seconds_max))
 
     # --- requests

@@ -59,7 +59,8 @@ class Reader:
 class Pieces:
     """The bytes of a source: a file object, or an iterable of bytes, in either world."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, in_tasks: bool) -> None:
+        self._in_tasks = in_tasks
         self._next: Callable[[], Any]
         self._ends: Any = StopIteration
         if hasattr(source, "read"):
@@ -70,7 +71,7 @@ class Pieces:
         if isinstance(source, (str, bytes, bytearray, memoryview)):
             whole = iter([as_bytes(source, "source")])
             self._next = lambda: next(whole)
-        elif hasattr(source, "__aiter__"):
+        elif in_tasks and hasattr(source, "__aiter__"):
             iterator = source.__aiter__()
             self._next, self._ends = iterator.__anext__, StopAsyncIteration
         elif hasattr(source, "__iter__"):
@@ -86,7 +87,7 @@ class Pieces:
     async def __anext__(self) -> bytes:
         try:
             piece = self._next()
-            if inspect.isawaitable(piece):
+            if self._in_tasks and inspect.isawaitable(piece):
                 piece = await piece
         except (StopIteration, StopAsyncIteration) as end:
             if isinstance(end, self._ends):

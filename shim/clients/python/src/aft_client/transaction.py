@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Iterable, Iterator, List, Optional
 
 from .attempt import Attempt
+from .errors import Invalid
 from .streams import PIECE_BYTES, Reader
 from .values import Bytes, Listed, Op, Ran, Read, Value, as_bytes, checked_ops, checked_range
 from .wire import drive
@@ -49,7 +50,12 @@ class Transaction(SharedTransaction):
         if self._attempt.ended:
             return
         if kind is None:
-            self.commit(self.result)
+            try:
+                self.commit(self.result)
+            except Invalid:
+                # After a result that is no value the transaction would stay open.
+                drive(self._attempt.abort_quietly())
+                raise
         else:
             drive(self._attempt.abort_quietly(not issubclass(kind, Exception) or issubclass(kind, OSError)))
 

@@ -38,6 +38,8 @@ WAIT_S_MAX = 1_000_000.0
 CERTIFICATE_ALERTS = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_UNKNOWN",
                       "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "UNSUPPORTED_CERTIFICATE", "ACCESS_DENIED",
                       "DECRYPT_ERROR", "HANDSHAKE_FAILURE")
+# OpenSSL's codes for a certificate whose authority is not known, or that has signed itself.
+AUTHORITY_UNKNOWN = (2, 18, 19, 20, 21)
 
 T = TypeVar("T")
 
@@ -177,7 +179,10 @@ class Wire:
         except UnicodeError as why:
             raise NotSent(f"cannot connect: {host!r} is no name of a host: {why}", permanent=True) from why
         last: Optional[NotSent] = None
-        for family, kind, protocol, _, address in addresses:
+        for nth, (family, kind, protocol, _, address) in enumerate(addresses):
+            # An address that does not answer must leave time for the others.
+            left = max(0.0, until - time.monotonic())
+            share = time.monotonic() + left / (len(addresses) - nth)
             try:
                 sock = socket.socket(family, kind, protocol)
             except OSError as why:
@@ -188,9 +193,9 @@ class Wire:
                 continue
             wire = cls(world, sock)
             try:
-                await wire._connect(address, until)
+                await wire._connect(address, share)
                 if context is not None:
-                    await wire._shake_hands(context, host, until)
+                    await wire._shake_hands(context, host, share)
                 return wire
             except NotSent as why:
                 wire.close()
@@ -400,5 +405,7 @@ def _of_tls(why: BaseException) -> str:
     if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason:
         return f"{reason}: the port does not speak TLS: write http://, or the port that does"
     if message:
-        return f"the server's certificate is not trusted: {message}: pass ca, the PEM file of its authority"
+        text = f"the server's certificate is not trusted: {message}"
+        is_of_authority = getattr(why, "verify_code", 0) in AUTHORITY_UNKNOWN
+        return f"{text}: pass ca, the PEM file of its authority" if is_of_authority else text
     return reason
