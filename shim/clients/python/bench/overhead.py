@@ -26,7 +26,8 @@ from aft_client import Client, aio  # noqa: E402
 CALLS = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
 WARM_UP = 200
 KEY = "bench/overhead"
-ANSWER = (b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\naft-version: 1-1\r\ncontent-length: 100\r\n\r\n" + b"x" * 100)
+ANSWER = (b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\naft-version: 1-1\r\ncontent-length: 100\r\n\r\n"
+          + b"x" * 100)
 
 
 def echo(listener):
@@ -99,7 +100,8 @@ def main():
     host, port = urlsplit(url).hostname, urlsplit(url).port or 80
     # Without a session, as the bare clients have none.
     client = Client(url, session=False)
-    calls = {"a plain socket": bare_socket(host, port), "http.client": library(host, port), "aft_client": lambda: client.get(KEY)}
+    calls = {"a plain socket": bare_socket(host, port), "http.client": library(host, port),
+             "aft_client": lambda: client.get(KEY)}
     took = {name: [] for name in calls}
     cpu = dict.fromkeys(calls, 0.0)
     for nth in range(WARM_UP + CALLS):

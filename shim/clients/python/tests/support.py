@@ -174,8 +174,8 @@ class Cutter:
                         time.sleep(pause)
                         try:
                             server.sendall(rest)
-                            # Give the server time to carry the call out before it notices that the client is
-                            # gone.
+                            # Give the server time to carry the call out before it notices that the
+                            # client is gone.
                             time.sleep(0.1)
                         except OSError:
                             pass

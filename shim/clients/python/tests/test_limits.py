@@ -12,6 +12,8 @@ from unittest import mock
 
 import aft_client
 from aft_client import Client, Op
+from aft_client.errors import NoAnswer
+from aft_client.wire import Blocking, Wire, drive
 from support import PASS, URL, Fake, Interposer, answer_of, fresh, json_answer, problem_answer, value_answer
 
 
@@ -70,6 +72,48 @@ class OwnExceptions(unittest.TestCase):
                     self.interrupted(kind, lambda: Client(server.url).run("r", lambda t: t.get("k")))
                     opened = sum(request["line"].startswith("POST /v1/transactions ") for request in server.requests)
                     self.assertEqual(opened, 1, "the run is not repeated")
+
+    def test_it_passes_through_a_run_that_was_about_to_run_again(self):
+        class Alarm(Exception):
+            """An exception that is no OSError."""
+
+        def answer(request):
+            if request["line"].startswith("POST /v1/transactions "):
+                return json_answer({"transaction": "1-1"})
+            if "/lost" in request["line"]:
+                return problem_answer("409 No", "lost", "retry")
+            time.sleep(1.5)
+
+        def function(t):
+            calls.append(1)
+            with self.assertRaises(aft_client.Retry):
+                t.get("lost")
+            t.get("slow")
+        calls = []
+        with Fake(answer) as server:
+            self.interrupted(Alarm, lambda: Client(server.url).run(None, function))
+        self.assertEqual(len(calls), 1)
+
+    def test_it_is_told_from_the_sockets_own(self):
+        def handler(*_):
+            raise own
+        here, there = socket.socketpair()
+        for own in (TimeoutError("x"), ConnectionResetError("x"), BlockingIOError("x"), Timeout("x")):
+            wire = Wire(Blocking(), mock.Mock(recv=handler, send=handler, fileno=here.fileno))
+            with self.assertRaises(type(own)) as raised:
+                wire._receive_raw()
+            self.assertIs(raised.exception, own)
+            with self.assertRaises(type(own)) as raised:
+                drive(wire.send(b"x", 0.1))
+            self.assertIs(raised.exception, own)
+        here.setblocking(False)
+        wire = Wire(Blocking(), here)
+        self.assertIsNone(wire._receive_raw(), "there is nothing to read yet")
+        there.close()
+        self.assertFalse(drive(wire.send(b"x", 0.1)), "a broken pipe is the socket's own")
+        wire.close()
+        with self.assertRaises(NoAnswer):
+            wire._receive_raw()
 
     def test_it_passes_through_a_large_write_and_a_pause(self):
         with Silent() as server:

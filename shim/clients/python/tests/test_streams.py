@@ -174,7 +174,7 @@ class Failures(unittest.TestCase):
         problem = b'{"status":413,"detail":"too long","code":"too_large","action":"invalid"}'
         answer = answer_of("413 No", problem, "Content-Type: application/problem+json")
         with Fake(lambda request: None) as server, Client(server.url, call_timeout=5) as client:
-            server.serve = lambda connection: (connection.recv(1000), connection.sendall(answer), time.sleep(4))
+            server.serve = lambda connection: (connection.recv(1000), time.sleep(0.4), connection.sendall(answer), time.sleep(4))
             since = time.monotonic()
             with self.assertRaises(aft_client.Invalid) as raised:
                 client.put("k", b"7" * (24 << 20))

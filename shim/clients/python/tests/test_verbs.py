@@ -3,6 +3,8 @@
 Method: a real server, at the URL in the environment variable AFT_URL.
 """
 
+import ast
+import asyncio
 import json
 import pathlib
 import time
@@ -98,8 +100,8 @@ class Verbs(unittest.TestCase):
         with self.assertRaises(aft_client.KeyReused):
             client.execute(request, [Op.put(key, "2")], "done")
         self.assertEqual((client.result(request), client.result(fresh())), (b"done", None))
-        # A result that is too large for a commit call is put by a call that this client does not have, and
-        # read by a call of its own.
+        # A result that is too large for a commit call is put by a call that this client does not
+        # have, and read by a call of its own.
         request, large = fresh(), b"7" * (2 << 20)
         t = client.transaction(request)
         drive(client._core.transport.call("PUT", f"/v1/transactions/{t.token}/result", large))
@@ -129,6 +131,23 @@ class Verbs(unittest.TestCase):
         self.assertEqual((results.count(b"sold"), results.count(b"sold out")), (100, 10))
         self.assertEqual(client.get("stock/tea").bytes, b"0")
         print(f"110 orders took {sum(ran.attempts for ran in told)} attempts, at most {max(ran.attempts for ran in told)}", flush=True)
+
+    def test_the_readmes_other_examples_hold(self):
+        readme = (pathlib.Path(__file__).parents[1] / "README.md").read_text("utf-8")
+        _, once, tasks, *more = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
+        self.assertEqual(more, [])
+        client = Client(URL)
+        names = {"client": client, "event": {"detail": {"order_id": fresh()}}, "context": None}
+        exec(once, names)
+        self.assertEqual(names["handle"](names["event"], None), b"sold")
+        client.put("stock/tea", "5")
+        code = compile(tasks.replace("http://127.0.0.1:7400", URL).replace("order-22", fresh()), "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        names = {}
+        asyncio.run(eval(code, names))
+        self.assertEqual((names["ran"].result, client.get("stock/tea").bytes), (b"sold", b"4"))
+
+    def test_the_version_is_said(self):
+        self.assertRegex(aft_client.__version__, r"^[0-9]+\.[0-9]+\.[0-9]+$")
 
     def test_the_client_agrees_with_the_shared_vectors(self):
         for vector in VECTORS["paths"]:

@@ -23,8 +23,8 @@ from .wire import Busy
 if TYPE_CHECKING:
     from .core import Core
 
-# The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in its
-# bytes, not in the call.
+# The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in
+# its bytes, not in the call.
 BUFFERED_VALUE_BYTES_MAX = 64 << 10
 # The most writes that are buffered: half of what one call may have.
 BUFFERED_WRITES_MAX = 500
@@ -132,7 +132,8 @@ class Attempt:
         self.token: str = opened.get("transaction", "")
         #: The outcome, once it has committed.
         self.ran = ran
-        #: The pace of the run; None for a transaction by hand, each of whose calls has a time of its own.
+        #: The pace of the run; None for a transaction by hand, each of whose calls has a time of
+        #: its own.
         self.pace = pace
         #: True if a run commits or aborts it.
         self.of_run = False
@@ -149,8 +150,8 @@ class Attempt:
                                                    for read in map(read_of, opened.get("results", []))}
         #: The first error of a call after which another attempt may succeed.
         self.doomed: Optional[AftError] = None
-        #: The first error after which writes that the caller believes done may be missing. No commit
-        #: may follow it.
+        #: The first error after which writes that the caller believes done may be missing. No
+        #: commit may follow it.
         self.torn: Optional[AftError] = None
         #: The caller's own exception that interrupted a call.
         self.interrupted: Optional[BaseException] = None
@@ -198,8 +199,8 @@ class Attempt:
                 if answer.status != 204:
                     raise answer.alien()
             except FAILURES as why:
-                # A write that was rejected had no effect. A write without an answer may have had its
-                # effect.
+                # A write that was rejected had no effect. A write without an answer may have had
+                # its effect.
                 raise self._failed(why, isinstance(why, NoAnswer)) from None
             self._reads.pop(op.key, None)
             waited = self._buffer.pop(op.key, None)
@@ -246,8 +247,8 @@ class Attempt:
         try:
             reply = (await self._send("POST", f"{self._path}/batch", body, headers, reads=reads_only)).reply()
         except FAILURES as why:
-            # The buffered writes are out of the buffer, and the caller believes them done: after any
-            # failure the transaction must not commit without them.
+            # The buffered writes are out of the buffer, and the caller believes them done: after
+            # any failure the transaction must not commit without them.
             torn = bool(waited) or (not reads_only and isinstance(why, NoAnswer))
             raise self._failed(why, torn) from None
         return [read_of(read) for read in reply.get("results", [])]
@@ -425,8 +426,8 @@ class Attempt:
             except FAILURES as why:
                 error = committing(why)
                 if isinstance(why, NotSent) and doubt is None:
-                    # The server that opened the transaction is gone, and the transaction with it; or
-                    # a proxy has not passed the commit on.
+                    # The server that opened the transaction is gone, and the transaction with it;
+                    # or a proxy has not passed the commit on.
                     raise error from None
             if isinstance(error, Unknown):
                 doubt = error
@@ -435,8 +436,8 @@ class Attempt:
             elif error.code == "ended" and rest == "/batch" and doubt is not None:
                 return BatchIsIn(doubt)
             elif isinstance(error, (NotFound, Unauthorized, Internal, Unavailable)) and doubt is not None:
-                # The server has forgotten the transaction, or the error says nothing about the first
-                # call.
+                # The server has forgotten the transaction, or the error says nothing about the
+                # first call.
                 raise doubt
             else:
                 raise error._as(Retry) if isinstance(error, NotFound) else error

@@ -68,7 +68,8 @@ class Request:
         checked_name("request_id", self.id)
         checked_name("scope", self.scope)
         checked_name("fingerprint", self.fingerprint)
-        for name, value in (("timeout", self.timeout), ("retention", self.retention), ("run_seconds_max", self.seconds)):
+        times = (("timeout", self.timeout), ("retention", self.retention), ("run_seconds_max", self.seconds))
+        for name, value in times:
             if value is not None:
                 checked_seconds(name, value)
         if isinstance(self.reads, str):

@@ -17,8 +17,8 @@ PAUSE_S_MAX = 1.0
 # The longest pause that a server may ask for, in seconds: above the values that servers send, far
 # below a run's time.
 ASKED_S_MAX = 5.0
-# The shortest time in seconds for which another try is worth while: a few round trips. A try that is
-# bound to run out of time would hide the failure before it.
+# The shortest time in seconds for which another try is worth while: a few round trips. A try that
+# is bound to run out of time would hide the failure before it.
 TRY_S_MIN = 0.05
 # The limit of silence, in seconds, of a call that begins after the time is over: the function of a
 # run is not interrupted, and its attempt may still commit.

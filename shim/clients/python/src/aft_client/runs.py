@@ -31,8 +31,8 @@ class Run:
         self.attempts = 0
         # The number of attempts that failed with a conflict.
         self.conflicts = 0
-        # True if an attempt of this run may still be open. Waiting for it would mean waiting for its
-        # deadline, so the next attempt runs beside it.
+        # True if an attempt of this run may still be open. Waiting for it would mean waiting for
+        # its deadline, so the next attempt runs beside it.
         self.beside = False
         # The attempts that may have committed, each with the error that left it in doubt.
         self.doubts: List[Tuple[Attempt, AftError]] = []
@@ -49,7 +49,8 @@ class Run:
                 reply = await self.core.post("/v1/transactions", message, silence=self.pace.silence())
                 if reply.get("replayed"):
                     self.core.committed(reply.get("session"))
-                    return self._replay(reply.get("version"), from_base64(reply.get("result")), reply.get("result_size"))
+                    result = from_base64(reply.get("result"))
+                    return self._replay(reply.get("version"), result, reply.get("result_size"))
                 if not reply.get("transaction"):
                     raise NoAnswer("the answer to an opening names no transaction")
                 self.attempts += 1
@@ -79,7 +80,8 @@ class Run:
             # A time limit of the caller, for instance.
             await opened.abort_quietly(at_once=True)
             raise own
-        # A limit of the caller may be an OSError: TimeoutError is one. A call has not failed with it.
+        # A limit of the caller may be an OSError: TimeoutError is one. A call has not failed with
+        # it.
         at_once, doomed = isinstance(own, OSError), opened.doomed
         await opened.abort_quietly(at_once)
         if doomed is not None and (not at_once or follows(own, doomed)):

@@ -19,7 +19,8 @@ from .errors import Dead, Invalid, NoAnswer, NotSent, foreign, refusal
 from .message import Response, head_of, receive
 from .wire import Wire, World
 
-# The time that an idle connection is kept, in seconds: below the 30 s after which a server closes it.
+# The time that an idle connection is kept, in seconds: below the 30 s after which a server closes
+# it.
 IDLE_S_MAX = 20.0
 # The most idle connections that are kept: as many as one program usually has calls in flight.
 IDLE_CONNECTIONS_MAX = 64
@@ -120,8 +121,8 @@ def tls_context(ca: Optional[str], certificate: Optional[str], key: Optional[str
         context = ssl.create_default_context(cafile=ca)
     except (ssl.SSLError, OSError) as why:
         raise Invalid(f"ca: the file {ca!r} has no certificate in PEM form: {why}") from None
-    # Python 3.13 rejects certificates of private authorities that lack some extensions. The same file
-    # is to work in every version, and with the other clients.
+    # Python 3.13 rejects certificates of private authorities that lack some extensions. The same
+    # file is to work in every version, and with the other clients.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -155,7 +156,8 @@ class Transport:
 
     def _start(self) -> None:
         self._lock = threading.Lock()
-        # The idle connections, each with the monotonic and the wall-clock time since when it is idle.
+        # The idle connections, each with the monotonic and the wall-clock time since when it is
+        # idle.
         self._idle: List[Tuple[Wire, float, float]] = []
         self._in_use: weakref.WeakSet[Wire] = weakref.WeakSet()
 
@@ -196,7 +198,8 @@ class Transport:
         The caller must end with `finish` or `drop`.
         """
         connect_timeout = self.connect_timeout if silence is None else min(self.connect_timeout, silence)
-        # A streamed body cannot be sent twice, so it does not meet a kept connection that may be dead.
+        # A streamed body cannot be sent twice, so it does not meet a kept connection that may be
+        # dead.
         wire = None if isinstance(body, Streamed) else self._take_idle()
         if wire is not None:
             wire.answering = False
@@ -260,7 +263,8 @@ class Transport:
                 continue
             sent += len(piece)
             if body.size is not None and sent > body.size:
-                raise Invalid(f"the source has more than the {body.size} bytes that `size` promised: nothing was written")
+                raise Invalid(f"the source has more than the {body.size} bytes that `size` promised: "
+                              "nothing was written")
             framed = piece if body.size is not None else b"%x\r\n%b\r\n" % (len(piece), piece)
             # The server may reject the body before it has all of it.
             if wire.has_answer() or not await wire.send(framed, silence):

@@ -64,26 +64,27 @@ class Ran:
     """The outcome of a run, or of another call, that has committed."""
     #: The result of the attempt that committed.
     result: bytes
-    #: True if another attempt, not one of this run's, has committed: the writes of this run had no effect.
+    #: True if another attempt, not one of this run's, has committed: the writes of this run had no
+    #: effect.
     replayed: bool
     #: The identity of the committed transaction; None if there was nothing to store.
     version: Optional[str]
-    #: The size of the result in bytes, if it is too large for `result`, which is empty then; `Client.result`
-    #: and `Client.result_stream` read it.
+    #: The size of the result in bytes, if it is too large for `result`, which is empty then;
+    #: `Client.result` and `Client.result_stream` read it.
     result_size: Optional[int] = None
-    #: The number of attempts that this call made; for a run, the number of calls of its function. 0 if the
-    #: request had committed before.
+    #: The number of attempts that this call made; for a run, the number of calls of its function. 0
+    #: if the request had committed before.
     attempts: int = 0
 
 
 @dataclass(frozen=True)
 class Executed:
     """The outcome of a whole transaction that has committed."""
-    #: The outcome of the commit. A replay may be that of an earlier try of this same call, whose answer was
-    #: lost.
+    #: The outcome of the commit. A replay may be that of an earlier try of this same call, whose
+    #: answer was lost.
     ran: Ran
-    #: One entry for every get and add, in order. Empty if the commit is known and its reads are not: after a
-    #: replay, or if an answer was lost.
+    #: One entry for every get and add, in order. Empty if the commit is known and its reads are
+    #: not: after a replay, or if an answer was lost.
     reads: List[Read]
 
 
@@ -100,8 +101,8 @@ class Found:
     #: The keys that it wrote.
     keys: List[str]
     result: bytes
-    #: The size of the result in bytes, if it is too large for `result`, which is empty then; `Client.result`
-    #: and `Client.result_stream` read it.
+    #: The size of the result in bytes, if it is too large for `result`, which is empty then;
+    #: `Client.result` and `Client.result_stream` read it.
     result_size: Optional[int] = None
 
 
