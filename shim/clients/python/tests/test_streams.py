@@ -6,6 +6,7 @@ Method: a real server; and fake ones that break off, answer early, or ignore the
 import http.client
 import io
 import posixpath
+import socket
 import time
 import tracemalloc
 import unittest
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aft_client
 from aft_client import Client, transport
+from aft_client.wire import Blocking, Wire, drive
 from support import URL, Early, Fake, answer_of, fresh, json_answer, knows_queries, value_answer
 
 
@@ -180,6 +182,18 @@ class Failures(unittest.TestCase):
                 client.put("k", b"7" * (24 << 20))
             self.assertEqual(raised.exception.code, "too_large")
             self.assertLess(time.monotonic() - since, 3)
+
+    def test_an_answer_is_noticed_while_the_line_is_full(self):
+        here, there = socket.socketpair()
+        with here, there:
+            here.setblocking(False)
+            wire = Wire(Blocking(), here)
+            there.sendall(b"answer")
+            since = time.monotonic()
+            # One piece, larger than what the line holds.
+            self.assertFalse(drive(wire.send(b"x" * (256 << 10), 5)))
+            self.assertLess(time.monotonic() - since, 1)
+            self.assertEqual(wire.buffer, b"answer")
 
     def test_an_answer_that_is_too_long_for_memory_names_the_stream(self):
         def chunked(request):
