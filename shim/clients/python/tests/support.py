@@ -96,6 +96,8 @@ class Interposer:
                     return self.answer(502, {}, b"<h1>Bad gateway</h1>")
                 if act == "forbidden page":
                     return self.answer(403, {}, b"<h1>Forbidden</h1>")
+                if act == "limit page":
+                    return self.answer(429, {"Retry-After": "0"}, b"<h1>Slow down</h1>")
                 if act in ACTIONS:
                     status, action = ACTIONS[act]
                     problem = {"type": "x", "title": "x", "status": status, "detail": "the script says so", "code": act, "action": action}

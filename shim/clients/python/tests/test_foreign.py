@@ -60,6 +60,21 @@ class Foreign(unittest.TestCase):
                 self.assertGreaterEqual(time.monotonic() - since, 1)
                 self.assertEqual(len(server.requests), 2)
 
+    @unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
+    def test_a_proxys_limit_within_a_transaction_is_waited_for_in_place(self):
+        for call in ("get", "put", "commit"):
+            def script(name, before):
+                return "limit page" if (name, before) == (call, 0) else PASS
+
+            def function(t):
+                t.get(key)
+                t.put(key, "v")
+            key = fresh()
+            with Interposer(script) as interposer, Client(interposer.url, write_buffer_bytes_max=0) as client:
+                self.assertEqual(client.run(None, function).attempts, 1)
+                self.assertEqual(interposer.take().count(call), 2)
+            self.assertEqual(Client(URL).get(key).bytes, b"v")
+
     def test_a_gateways_failure_may_have_been_passed_on(self):
         for status in ("408 Timeout", "500 Oops", "502 Bad Gateway", "503 Busy", "504 Late"):
             with Fake(lambda request: answer_of(status, PAGE)) as server, Client(server.url, run_seconds_max=0.1) as client:

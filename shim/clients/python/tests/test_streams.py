@@ -123,6 +123,10 @@ class Large(unittest.TestCase):
         with client.result_stream(request) as stream:
             self.assertEqual((stream.size, sum(map(len, stream))), (1 << 20, 1 << 20))
         self.assertIsNone(client.result_stream(fresh()))
+        other, key = Client(URL), fresh()
+        client.put(key, "v")
+        other.stream(key).close()
+        self.assertIsNotNone(other.session, "what was read belongs to the session")
 
     def test_a_stream_that_is_closed_gives_no_more(self):
         client, key = Client(URL), fresh()

@@ -271,6 +271,7 @@ class Attempt:
                 return await transport.call(method, target, body, headers, reads=reads, silence=silence)
             except FAILURES as why:
                 harmless_again = ((reads and isinstance(why, NoAnswer) and not why.permanent)
+                                  or getattr(why, "turned_away", False)
                                   or getattr(why, "code", None) == "overloaded")
                 again = harmless_again and pace.failures + 1 < TRIES_IN_PLACE_MAX
                 if not await pace.pause(harmless(why), again):
@@ -425,9 +426,9 @@ class Attempt:
                 error = Unknown("the answer to a commit reports no commit")
             except FAILURES as why:
                 error = committing(why)
-                if isinstance(why, NotSent) and doubt is None:
+                if isinstance(why, NotSent) and doubt is None and not why.turned_away:
                     # The server that opened the transaction is gone, and the transaction with it;
-                    # or a proxy has not passed the commit on.
+                    # or a proxy does not pass commits on.
                     raise error from None
             if isinstance(error, Unknown):
                 doubt = error

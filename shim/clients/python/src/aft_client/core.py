@@ -277,6 +277,7 @@ class Core:
             if "aft-version" not in response.headers:
                 self.transport.drop(response.wire)
                 raise Answer(response.status, response.headers, b"").alien()
+            self.committed(response.headers.get("aft-session"))
             return Reader(self.transport, response)
 
         reader: Optional[Reader] = await self._reading(

@@ -131,10 +131,13 @@ class Internal(AftError):
 class Failed(Exception):
     """A call without an answer of AFT."""
 
-    def __init__(self, detail: str, permanent: bool = False, retry_after_ms: Optional[int] = None) -> None:
+    def __init__(self, detail: str, permanent: bool = False, turned_away: bool = False,
+                 retry_after_ms: Optional[int] = None) -> None:
         super().__init__(detail)
         # True if another try would certainly meet the same failure.
         self.permanent = permanent
+        # True if the call was rejected for now, by something that is still there.
+        self.turned_away = turned_away
         self.retry_after_ms = retry_after_ms
 
 
@@ -196,7 +199,7 @@ def refusal(status: int, reason: str, headers: Mapping[str, str], body: bytes) -
     text = f"the server answered status {status}" + (f" {_printable(reason)}" if reason.strip() else "")
     text = foreign(text, headers, body)
     if status == 429:
-        return NotSent(text, retry_after_ms=_retry_after_ms(headers))
+        return NotSent(text, turned_away=True, retry_after_ms=_retry_after_ms(headers))
     if status == 408 or status >= 500 and status != 501:
         # The answer comes from a proxy, which may have passed the call on.
         return NoAnswer(text, retry_after_ms=_retry_after_ms(headers))
