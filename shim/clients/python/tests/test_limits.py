@@ -61,17 +61,24 @@ class OwnExceptions(unittest.TestCase):
                     self.interrupted(kind, lambda: call(Client(server.url)), 0.05)
 
     def test_it_passes_through_reads_and_commits_of_runs(self):
+        def reads(t):
+            t.get("k")
+
+        def writes(t):
+            t.get("k")
+            t.put("k", "v")
         for kind in (TimeoutError, Timeout, KeyboardInterrupt):
-            for silent in ("keys", "commit"):
+            for function, silent in ((reads, "/keys/"), (reads, "/commit"), (writes, "/batch")):
                 def answer(request):
-                    if silent in request["line"] or "abort" in request["line"]:
+                    if silent in request["line"] or "/abort" in request["line"]:
                         time.sleep(1.5)
                         return None
-                    return json_answer({"transaction": "1-1", "committed": "commit" in request["line"]})
+                    return value_answer() if "/keys/" in request["line"] else json_answer({"transaction": "1-1"})
                 with Fake(answer) as server:
-                    self.interrupted(kind, lambda: Client(server.url).run("r", lambda t: t.get("k")))
-                    opened = sum(request["line"].startswith("POST /v1/transactions ") for request in server.requests)
-                    self.assertEqual(opened, 1, "the run is not repeated")
+                    self.interrupted(kind, lambda: Client(server.url).run("r", function))
+                    calls = [request["line"].split(" ")[1].rpartition("/")[2] for request in server.requests]
+                    expected = {"/keys/": ["k", "abort"], "/commit": ["k", "commit"], "/batch": ["k", "batch"]}[silent]
+                    self.assertEqual(calls, ["transactions", *expected], "the run is not repeated, and a commit not aborted")
 
     def test_it_passes_through_a_run_that_was_about_to_run_again(self):
         class Alarm(Exception):

@@ -64,7 +64,8 @@ class Client(Shared):
         ca: The PEM file of the authorities that may have signed the server's certificate. They are trusted
             instead of the system's.
         certificate, key: The PEM files of the client's certificate and its key, if the server demands one.
-        connect_timeout: The timeout for opening a connection, its TLS handshake included, in seconds.
+        connect_timeout: The timeout for opening a connection, its TLS handshake included, in seconds. The
+            system's look-up of the host's name comes before it, and has limits of its own.
         call_timeout: The longest silence within a call, in seconds: the time in which no byte comes or goes.
             A call whose bytes keep moving may take longer.
         transaction_timeout: The deadline of transactions, in seconds from their opening, unless the call sets
