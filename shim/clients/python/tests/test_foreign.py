@@ -175,7 +175,7 @@ class Tls(unittest.TestCase):
     def refused(self, url, *words, **settings):
         """Checks that calls of all kinds fail at once, for good, and as not sent."""
         for call in (lambda client: client.put("k", "v"), lambda client: client.get("k"), lambda client: client.run("r", lambda t: None),
-                     lambda client: client.execute(None, [Op.put("k", "v")])):
+                     lambda client: client.execute(None, [Op.put("k", "v")]), lambda client: client.put("k", b"v" * (5 << 20))):
             since = time.monotonic()
             with Client(url, **settings) as client, self.assertRaises(aft_client.Unavailable) as raised:
                 call(client)

@@ -20,7 +20,7 @@ import threading
 import time
 from typing import Any, Coroutine, List, Optional, Tuple, TypeVar, Union
 
-from .errors import Dead, NoAnswer, NotSent
+from .errors import Dead, Failed, NoAnswer, NotSent
 
 try:
     import fcntl
@@ -162,6 +162,8 @@ class Wire:
         self.buffer = bytearray()
         #: True once the server has sent its last byte.
         self.ended = False
+        # The failure that was met while a call was being sent.
+        self._failure: Optional[Failed] = None
         #: True once bytes of the answer to the current call have arrived.
         self.answering = False
 
@@ -306,6 +308,7 @@ class Wire:
 
         Raises:
             NoAnswer: For `silence` seconds no byte came or went, or the connection broke.
+            NotSent: The server has rejected the client's certificate.
         """
         if self.sock.fileno() < 0:
             raise Dead("no answer: the connection was closed, since the process has forked")
@@ -319,6 +322,8 @@ class Wire:
                 queued = still
                 continue
             self._take(self._receive_raw())
+        if len(self.buffer) == before and self._failure is not None:
+            raise self._failure
         return len(self.buffer) > before
 
     def has_answer(self) -> bool:
@@ -326,8 +331,9 @@ class Wire:
         try:
             while not self.buffer and not self.ended and _poll(self.sock, True, False, 0):
                 self._take(self._receive_raw())
-        except (NoAnswer, NotSent):
-            self.ended = True
+        except (NoAnswer, NotSent) as why:
+            # An alert, for instance. The one who waits for the answer must hear of it.
+            self.ended, self._failure = True, why
         return bool(self.buffer) or self.ended
 
     def _queued(self) -> int:
