@@ -27,6 +27,7 @@ class CutAnywhere(unittest.TestCase):
                     self.assertEqual(value and value.bytes, b"120000000001", answer[:cut])
 
 
+@unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
 class Cuts(unittest.TestCase):
     """Runs over connections that are cut take effect once, and their outcomes are right.
 

@@ -4,6 +4,7 @@ Method: servers that answer as proxies, portals and other programs do, and serve
 certificates that the test makes by `openssl`.
 """
 
+import asyncio
 import pathlib
 import shutil
 import socket
@@ -15,7 +16,7 @@ import unittest
 from unittest import mock
 
 import aft_client
-from aft_client import Client, Op
+from aft_client import Client, Op, aio
 from support import PASS, URL, Fake, Interposer, answer_of, fresh, json_answer, problem_answer, value_answer
 
 PAGE = b"<html><head><style>b{c:d}</style><title>Moved</title></head><body><h1>No entry</h1>\x07</body></html>"
@@ -197,6 +198,22 @@ class Tls(unittest.TestCase):
                         client.put("k", large)
                         self.assertEqual(server.connections - before, 1)
                 self.assertEqual(server.requests[-1]["body"], large)
+
+    def test_tasks_speak_tls_too(self):
+        large = bytes(range(256)) * 8192
+
+        async def speak(url):
+            async with aio.Client(url, ca=self.path("ca.pem")) as client:
+                await client.put("k", large)
+                self.assertEqual([value.bytes for value in await asyncio.gather(client.get("a"), client.get("b"))], [large] * 2)
+            async with aio.Client(url) as client:
+                with self.assertRaises(aft_client.Unavailable) as raised:
+                    await client.put("k", "v")
+                self.assertFalse(raised.exception.retryable)
+        answer = lambda request: value_answer(large) if request["line"].startswith("GET") else json_answer({"committed": True})
+        with self.server(answer=answer) as server:
+            asyncio.run(speak(server.url))
+            self.assertEqual(server.requests[0]["body"], large)
 
     def test_a_certificate_that_is_not_trusted_ends_every_call_at_once(self):
         with self.server() as server:

@@ -51,7 +51,7 @@ class Settings:
 
 @dataclass
 class Request:
-    """What the outside asked for once, and how it is to be carried out; see `Client.run`."""
+    """A request of the outside, and the way to carry it out; see `Client.run`."""
     id: Optional[str]
     scope: Optional[str] = None
     fingerprint: Optional[str] = None
