@@ -1,11 +1,13 @@
-"""Measures the client's own cost of a call: its latency above that of a bare HTTP client, on loopback.
+"""Measures the client's own cost of a call: its latency above that of a bare HTTP client, on
+loopback.
 
-    python3 bench/overhead.py [CALLS]                                     an echo server in a process of its own
-    AFT_URL=http://127.0.0.1:7400 python3 bench/overhead.py [CALLS]       a real server
+    python3 bench/overhead.py [CALLS]                                     an echo server in a
+    process of its own AFT_URL=http://127.0.0.1:7400 python3 bench/overhead.py [CALLS]       a real
+    server
 
-Bare are `http.client` of the standard library over one kept connection, and a plain socket that sends ready bytes
-and reads one answer. All send the same GET in turns, so that they meet the same state of the machine. Prints the
-medians, and the differences.
+Bare are `http.client` of the standard library over one kept connection, and a plain socket that
+sends ready bytes and reads one answer. All send the same GET in turns, so that they meet the same
+state of the machine. Prints the medians, and the differences.
 """
 
 import asyncio

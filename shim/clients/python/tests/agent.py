@@ -1,7 +1,9 @@
-"""An agent that plays situations with the client: reads one JSON object a line, and answers one a line.
+"""An agent that plays situations with the client: reads one JSON object a line, and answers one a
+line.
 
-The list of situations is shared by the clients; each has an agent that speaks this language. Every answer has
-`ok`, or `error` with `retryable`, `detail` and `code`; and `ms`, the time that the call took.
+The list of situations is shared by the clients; each has an agent that speaks this language. Every
+answer has `ok`, or `error` with `retryable`, `detail` and `code`; and `ms`, the time that the call
+took.
 
     {"do":"client","url":…,"token"?,"ca"?,"certificate"?,"key"?,"silence_ms"?,"run_ms"?}   true
     {"do":"get","key"}                                      the value's text, or null
@@ -10,8 +12,9 @@ The list of situations is shared by the clients; each has an agent that speaks t
     {"do":"read","key","sleep_ms"?}                         the value's text, read in a run, or null
     {"do":"execute","id","key","value"}                     true, with `replayed`
     {"do":"request","id"}                                   the version, or null
-    {"do":"count","key","times","tasks"}                    the number of runs, each of which takes one away
-    {"do":"fork","key","times"}                             the number of wrong answers in four forked processes
+    {"do":"count","key","times","tasks"}                    the number of runs, each of which takes
+    one away {"do":"fork","key","times"}                             the number of wrong answers in
+    four forked processes
 """
 
 import json

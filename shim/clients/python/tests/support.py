@@ -1,4 +1,5 @@
-"""The tests' helpers: names that no other test uses, and servers that stand between client and server."""
+"""The tests' helpers: names that no other test uses, and servers that stand between client and
+server."""
 
 import http.client
 import http.server
@@ -35,7 +36,8 @@ def fresh(name="r"):
 
 
 def knows_queries():
-    """Returns True if the server takes names in the query too, where proxies do not rewrite them."""
+    """Returns True if the server takes names in the query too, where proxies do not rewrite
+    them."""
     try:
         with urllib.request.urlopen(f"{URL}/v1/key?name=x") as answer:
             return answer.status == 200
@@ -72,7 +74,8 @@ class Quiet(http.server.ThreadingHTTPServer):
 
 
 class Interposer:
-    """A server between client and server that records every call, and does with each what a script says."""
+    """A server between client and server that records every call, and does with each what a script
+    says."""
 
     def __init__(self, script):
         upstream, lock, self.calls = urlsplit(URL), threading.Lock(), []
@@ -204,8 +207,8 @@ class Cutter:
 class CutAnswers:
     """A server that answers every path twice.
 
-    The first time it sends only as many bytes of the answer as the path's number says, and closes the connection;
-    the second time it sends the whole answer.
+    The first time it sends only as many bytes of the answer as the path's number says, and closes
+    the connection; the second time it sends the whole answer.
     """
 
     def __init__(self, answer):
@@ -266,10 +269,11 @@ def pump(source, sink, limit, keep=False):
 
 
 class Fake:
-    """A server that records every request, and answers with the bytes that `answer(request)` returns.
+    """A server that records every request, and answers with the bytes that `answer(request)`
+    returns.
 
-    A request is a dict of `line`, `headers` and `body`. With None the server closes the connection, and with an
-    iterable it sends the parts one by one; with `context` it speaks TLS.
+    A request is a dict of `line`, `headers` and `body`. With None the server closes the connection,
+    and with an iterable it sends the parts one by one; with `context` it speaks TLS.
     """
 
     def __init__(self, answer, context=None):
@@ -371,7 +375,8 @@ def problem_answer(status, code, action, **more):
 
 
 class Early:
-    """A server that answers when it has received `taken` bytes of a call, and closes while the rest is being sent."""
+    """A server that answers when it has received `taken` bytes of a call, and closes while the rest
+    is being sent."""
 
     def __init__(self, answer, taken):
         self.listener = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,5 @@
-"""Goal: the client for asyncio does what the blocking one does, and heeds cancellation and calls nobody awaits.
+"""Goal: the client for asyncio does what the blocking one does, and heeds cancellation and calls
+nobody awaits.
 
 Method: a real server, an interposer, and fake servers that fall silent.
 """

@@ -31,8 +31,9 @@ class CutAnywhere(unittest.TestCase):
 class Cuts(unittest.TestCase):
     """Runs over connections that are cut take effect once, and their outcomes are right.
 
-    Every run increments its writer's counter, and writes an entry that names the call of the function that made
-    it. Afterwards, without the cutter, the counter shows how many runs took effect, and the entries show which.
+    Every run increments its writer's counter, and writes an entry that names the call of the
+    function that made it. Afterwards, without the cutter, the counter shows how many runs took
+    effect, and the entries show which.
     """
     WRITERS, RUNS = 20, 15
 

@@ -1,6 +1,8 @@
-"""Goal: what is not AFT's answer is named as such, ends at once where no try can help, and never hides a commit.
+"""Goal: what is not AFT's answer is named as such, ends at once where no try can help, and never
+hides a commit.
 
-Method: servers that answer as proxies, portals and other programs do, and servers whose TLS does not fit, with
+Method: servers that answer as proxies, portals and other programs do, and servers whose TLS does
+    not fit, with
 certificates that the test makes by `openssl`.
 """
 

@@ -1,6 +1,7 @@
 """Goal: a client that was made, and used, before a fork serves all processes.
 
-Method: a real server, and children of `os.fork` and of a pool of processes, as servers that fork their workers
+Method: a real server, and children of `os.fork` and of a pool of processes, as servers that fork
+    their workers
 have them.
 """
 

@@ -1,6 +1,7 @@
 """Goal: time limits hold: the caller's own, the limit of silence, and the limit of a run.
 
-Method: servers that fall silent, trickle, or answer late; and SIGALRM, as scripts and workers set their limits.
+Method: servers that fall silent, trickle, or answer late; and SIGALRM, as scripts and workers set
+    their limits.
 """
 
 import signal
@@ -36,7 +37,8 @@ class Timeout(OSError):
 @unittest.skipUnless(hasattr(signal, "setitimer"), "the system has no timers")
 class OwnExceptions(unittest.TestCase):
     def interrupted(self, kind, call, after=0.2):
-        """Checks that an exception of a signal handler passes through a call, untouched and at once."""
+        """Checks that an exception of a signal handler passes through a call, untouched and at
+        once."""
         own = kind("the caller's")
 
         def alarm(*_):

@@ -1,4 +1,5 @@
-"""Goal: a handler of events takes effect once for each event, by an ID that is taken from the event.
+"""Goal: a handler of events takes effect once for each event, by an ID that is taken from the
+event.
 
 Method: a real server, and events that come again, or lack their ID.
 """

@@ -16,7 +16,8 @@ class Refusals(unittest.TestCase):
     def go(self, named, script, seconds=3):
         """Runs an increment through a script.
 
-        Returns the outcome, the number of calls of the function, the counter as the server has it, and the HTTP calls.
+        Returns the outcome, the number of calls of the function, the counter as the server has it,
+        and the HTTP calls.
         """
         counter, called = fresh(), []
 

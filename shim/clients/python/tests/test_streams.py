@@ -1,4 +1,5 @@
-"""Goal: values of any size are read in ranges and streams, and written from sources, in bounded memory.
+"""Goal: values of any size are read in ranges and streams, and written from sources, in bounded
+memory.
 
 Method: a real server; and fake ones that break off, answer early, or ignore the range.
 """

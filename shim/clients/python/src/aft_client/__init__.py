@@ -14,16 +14,18 @@
     ran = client.run("order-21", order)      # takes effect once, also if it is called again
     ran.result, ran.replayed                 # b"sold", False
 
-Concurrent runs: runs are serializable. If two runs read the same stock and both take one from it, one
+Concurrent runs: runs are serializable. If two runs read the same stock and both take one from it,
+    one
 commits, and the other runs again, so that no order is lost (`Client.run`).
 
 Safe retries: a call that cannot commit is repeated freely, in a new transaction, since the old
-transaction's writes were never visible to others. A call that commits is repeated only in a form that can
-commit neither twice nor in part: the same call on the same transaction, or another attempt under the same
-request ID. Where neither is possible, the error is `Unknown`. (docs/decisions/0008-clients.md)
+transaction's writes were never visible to others. A call that commits is repeated only in a form
+that can commit neither twice nor in part: the same call on the same transaction, or another attempt
+under the same request ID. Where neither is possible, the error is `Unknown`.
+(docs/decisions/0008-clients.md)
 
-Threads may share a `Client`; a `Transaction` is used by one thread at a time. Values are bytes; text is
-written as UTF-8. `aft_client.aio` has the same client for asyncio.
+Threads may share a `Client`; a `Transaction` is used by one thread at a time. Values are bytes;
+text is written as UTF-8. `aft_client.aio` has the same client for asyncio.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -9,9 +9,10 @@
 
     ran = await client.run("order-21", order)
 
-Names, arguments, results and errors are those of `aft_client.Client`. If a task is cancelled, the call in flight
-ends at once, its transaction is aborted, and CancelledError passes on. The event loop must be able to watch
-sockets (`add_reader`), as all but Windows' default loop are; the client may be used in one loop after another.
+Names, arguments, results and errors are those of `aft_client.Client`. If a task is cancelled, the
+call in flight ends at once, its transaction is aborted, and CancelledError passes on. The event
+loop must be able to watch sockets (`add_reader`), as all but Windows' default loop are; the client
+may be used in one loop after another.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Client(Shared):
     """A client of one server for asyncio. Tasks may share it.
 
     Args:
-        url, token, ca, certificate, key, connect_timeout, call_timeout, transaction_timeout, attempts_max,
+        url, token, ca, certificate, key, connect_timeout, call_timeout, transaction_timeout,
+        attempts_max,
             run_seconds_max, session, write_buffer_bytes_max: As in `aft_client.Client`.
 
     Raises:
@@ -64,23 +66,25 @@ class Client(Shared):
                   retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
                   reads: Iterable[str] = (), isolation: Optional[str] = SERIALIZABLE,
                   run_seconds_max: Optional[float] = None) -> Ran:
-        """Calls `function(transaction)` until its request has committed once, as `aft_client.Client.run` does.
+        """Calls `function(transaction)` until its request has committed once, as
+        `aft_client.Client.run` does.
 
-        Calls of the transaction that tasks of the function have begun are awaited before the commit. If one of them
-        fails, the run fails, or runs again, as if the function had raised that error. A call that comes after the
-        commit has begun raises Invalid.
+        Calls of the transaction that tasks of the function have begun are awaited before the
+        commit. If one of them fails, the run fails, or runs again, as if the function had raised
+        that error. A call that comes after the commit has begun raises Invalid.
 
         Args:
             function: The function, async or not.
-            request_id, scope, fingerprint, timeout, retention, overlap, fresh, reads, isolation, run_seconds_max:
+            request_id, scope, fingerprint, timeout, retention, overlap, fresh, reads, isolation,
+            run_seconds_max:
                 As in `aft_client.Client.run`.
 
         Returns:
             The outcome of the attempt that committed.
 
         Raises:
-            CancelledError: The task was cancelled, and the attempt aborted. If that came while the commit was in
-                flight, it may have committed.
+            CancelledError: The task was cancelled, and the attempt aborted. If that came while the
+                commit was in flight, it may have committed.
             AftError: The errors of `aft_client.Client.run`.
         """
         request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads),
@@ -102,7 +106,8 @@ class Client(Shared):
         """Makes a function of a transaction and an event take effect once for each event.
 
         Args:
-            key, scope, fingerprint, timeout, retention, overlap, fresh, reads, isolation, run_seconds_max: As in
+            key, scope, fingerprint, timeout, retention, overlap, fresh, reads, isolation,
+            run_seconds_max: As in
                 `aft_client.Client.once`.
 
         Returns:
@@ -144,7 +149,8 @@ class Client(Shared):
                       timeout: Optional[float] = None, retention: Optional[float] = None, overlap: bool = False,
                       fresh: bool = False, isolation: Optional[str] = SERIALIZABLE,
                       run_seconds_max: Optional[float] = None) -> Executed:
-        """Runs operations as one transaction, in one call and in order: `aft_client.Client.execute`."""
+        """Runs operations as one transaction, in one call and in order:
+        `aft_client.Client.execute`."""
         request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, (), isolation,
                           run_seconds_max)
         return await self._core.execute(request, ops, result)
@@ -201,7 +207,8 @@ class Client(Shared):
 
     async def result_stream(self, request_id: str, scope: Optional[str] = None, *,
                             run_seconds_max: Optional[float] = None) -> Optional[Stream]:
-        """Reads the result of a committed request piece by piece: `aft_client.Client.result_stream`."""
+        """Reads the result of a committed request piece by piece:
+        `aft_client.Client.result_stream`."""
         reader = await self._core.result_stream(request_id, scope, run_seconds_max)
         return None if reader is None else Stream(reader)
 
@@ -245,7 +252,8 @@ class Transaction(SharedTransaction):
         await self._attempt.write(Op.delete(key))
 
     async def list(self, prefix: str = "", after: str = "", page_len: int = 1000) -> AsyncIterator[Listed]:
-        """Lists the keys that begin with a prefix: `async for listed in t.list()`; `aft_client.Transaction.list`."""
+        """Lists the keys that begin with a prefix: `async for listed in t.list()`;
+        `aft_client.Transaction.list`."""
         following: Optional[str] = after
         while following is not None:
             page, following = await self._attempt.page(prefix, following, page_len)
@@ -266,7 +274,8 @@ class Transaction(SharedTransaction):
 
 
 class Stream(SharedStream):
-    """A value of any size, which is read piece by piece: `async for piece in stream`; see `aft_client.Stream`."""
+    """A value of any size, which is read piece by piece: `async for piece in stream`; see
+    `aft_client.Stream`."""
 
     async def read(self, size: int = -1) -> bytes:
         """Reads the next bytes: `aft_client.Stream.read`."""

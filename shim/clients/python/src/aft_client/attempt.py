@@ -63,7 +63,8 @@ def value_of(answer: Answer, span: Span) -> Value:
 
 
 def sliced(value: Optional[Value], span: Span) -> Optional[Value]:
-    """Returns a range of a value that is known already. Raises Invalid if it begins beyond the value's end."""
+    """Returns a range of a value that is known already. Raises Invalid if it begins beyond the
+    value's end."""
     if value is None or span is None:
         return value
     if span[0] >= len(value.bytes):
@@ -78,7 +79,8 @@ def is_absent(error: AftError) -> bool:
 
 
 def follows(error: Optional[BaseException], from_: BaseException) -> bool:
-    """Returns True if `from_` is `error`, or led to it: as a cause, or being handled when it was raised."""
+    """Returns True if `from_` is `error`, or led to it: as a cause, or being handled when it was
+    raised."""
     seen: List[BaseException] = []
     waiting = [error]
     while waiting:
@@ -260,8 +262,9 @@ class Attempt:
     async def _send(self, method: str, target: str, body: bytes, headers: Mapping[str, str], reads: bool) -> Answer:
         """Sends a call, and sends it again where that is harmless.
 
-        That is if the server was overloaded, or if the call only reads and got no answer. A write without an answer
-        is not sent again: its first copy may still be in flight, and would then take effect after later writes.
+        That is if the server was overloaded, or if the call only reads and got no answer. A write
+        without an answer is not sent again: its first copy may still be in flight, and would then
+            take effect after later writes.
         """
         transport = self.core.transport
         silence = min(self._call_pace().silence(), transport.call_timeout)
@@ -394,7 +397,8 @@ class Attempt:
         return reply
 
     async def _end_of_reads(self, pace: Pace) -> Dict[str, Any]:
-        """Commits a transaction that has written nothing. Nothing can have taken effect, so it is never Unknown."""
+        """Commits a transaction that has written nothing. Nothing can have taken effect, so it is
+        never Unknown."""
         try:
             reply = await self.core.post(f"{self._path}/commit", {}, silence=pace.silence())
             if reply.get("committed") or reply.get("replayed"):

@@ -42,7 +42,8 @@ class Shared:
     def join_session(self, token: Optional[str]) -> None:
         """Merges the session of another process into this one.
 
-        Transactions that begin from now on see the commits of that session. If sessions are off, nothing happens.
+        Transactions that begin from now on see the commits of that session. If sessions are off,
+        nothing happens.
 
         Args:
             token: The other client's `session`; with None nothing happens.
@@ -54,34 +55,40 @@ class Shared:
 
 
 class Client(Shared):
-    """A client of one server. Threads may share it: it keeps a pool of connections, and one session.
+    """A client of one server. Threads may share it: it keeps a pool of connections, and one
+    session.
 
     Nothing is sent before the first call. After a fork the child opens connections of its own.
 
     Args:
         url: The server, `http://HOST[:PORT]` or `https://HOST[:PORT]`.
         token: The bearer token to present to the server.
-        ca: The PEM file of the authorities that may have signed the server's certificate. They are trusted
-            instead of the system's.
-        certificate, key: The PEM files of the client's certificate and its key, if the server demands one.
-        connect_timeout: The timeout for opening a connection, its TLS handshake included, in seconds. The
-            system's look-up of the host's name comes before it, and has limits of its own.
-        call_timeout: The longest silence within a call, in seconds: the time in which no byte comes or goes.
-            A call whose bytes keep moving may take longer.
-        transaction_timeout: The deadline of transactions, in seconds from their opening, unless the call sets
-            its own. With None the server chooses it, a minute by default.
+        ca: The PEM file of the authorities that may have signed the server's certificate. They are
+            trusted instead of the system's.
+        certificate, key: The PEM files of the client's certificate and its key, if the server
+            demands one.
+        connect_timeout: The timeout for opening a connection, its TLS handshake included, in
+            seconds. The system's look-up of the host's name comes before it, and has limits of its
+            own.
+        call_timeout: The longest silence within a call, in seconds: the time in which no byte comes
+            or goes. A call whose bytes keep moving may take longer.
+        transaction_timeout: The deadline of transactions, in seconds from their opening, unless the
+            call sets its own. With None the server chooses it, a minute by default.
         attempts_max: The most attempts of a run or a whole transaction; at least one.
-        run_seconds_max: The limit of a run, or of another call, in seconds, unless the call sets its own. It
-            bounds everything that the client does for the run: after it no attempt and no pause begins, and a
-            call's limit of silence is the smaller of `call_timeout` and what is left of it. It does not
-            interrupt a function that is running; the commit after it gets a second.
-        session: True if each transaction sees the commits that this client made before it began, on any node.
-        write_buffer_bytes_max: The most bytes of small writes that are buffered until the commit; at most
-            4 MiB. With 0 each write is a call of its own, and its errors are raised at once.
+        run_seconds_max: The limit of a run, or of another call, in seconds, unless the call sets
+            its own. It bounds everything that the client does for the run: after it no attempt and
+            no pause begins, and a call's limit of silence is the smaller of `call_timeout` and what
+            is left of it. It does not interrupt a function that is running; the commit after it
+            gets a second.
+        session: True if each transaction sees the commits that this client made before it began, on
+            any node.
+        write_buffer_bytes_max: The most bytes of small writes that are buffered until the commit;
+            at most 4 MiB. With 0 each write is a call of its own, and its errors are raised at
+            once.
 
     Raises:
-        Invalid: The URL has another form, the token cannot be sent in a header, a file cannot be used, or a
-            setting has another type.
+        Invalid: The URL has another form, the token cannot be sent in a header, a file cannot be
+            used, or a setting has another type.
     """
 
     def _world(self) -> World:
@@ -105,51 +112,59 @@ class Client(Shared):
             isolation: Optional[str] = SERIALIZABLE, run_seconds_max: Optional[float] = None) -> Ran:
         """Calls `function(transaction)` until its request has committed once.
 
-        The function is called once for each attempt: once as a rule, several times after failures, and not at
-        all if the request has committed before. Its effects outside the transaction may therefore be repeated.
-        If the function raises an exception, the attempt is aborted and the run raises that exception; but if a
-        call of the transaction had failed before with a retryable error, the function is called again, in a new
-        attempt. An exception that interrupts a call from outside (a signal handler's, KeyboardInterrupt) passes
-        at once.
+        The function is called once for each attempt: once as a rule, several times after failures,
+        and not at all if the request has committed before. Its effects outside the transaction may
+        therefore be repeated. If the function raises an exception, the attempt is aborted and the
+        run raises that exception; but if a call of the transaction had failed before with a
+        retryable error, the function is called again, in a new attempt. An exception that
+        interrupts a call from outside (a signal handler's, KeyboardInterrupt) passes at once.
 
         Args:
-            request_id: The ID of what the outside asked for once (a message's ID, an order's number); never use
-                one ID for two requests. With None no later call can find the outcome.
+            request_id: The ID of what the outside asked for once (a message's ID, an order's
+                number); never use one ID for two requests. With None no later call can find the
+                outcome.
             function: The function. Its result (bytes, text or None) is returned to later attempts.
             scope: A name that keeps the same IDs of different functions apart.
-            fingerprint: A fingerprint of the payload: a request with the same ID and another fingerprint is
-                rejected with KeyReused.
-            timeout: The deadline of each attempt's transaction, in seconds from its opening. The default is the
-                client's `transaction_timeout`.
-            retention: The time in whole seconds for which the commit and its result are kept; a day by default.
-            overlap: True to run at once beside another open attempt of the request instead of waiting for it,
-                for instance because that one is known to be gone. The request takes effect once in any case.
-            fresh: True to see every commit that was acknowledged before the attempt began, on any server of the
-                store.
-            reads: Keys to read in the call that opens the transaction, so that getting them needs no call.
+            fingerprint: A fingerprint of the payload: a request with the same ID and another
+                fingerprint is rejected with KeyReused.
+            timeout: The deadline of each attempt's transaction, in seconds from its opening. The
+                default is the client's `transaction_timeout`.
+            retention: The time in whole seconds for which the commit and its result are kept; a day
+                by default.
+            overlap: True to run at once beside another open attempt of the request instead of
+                waiting for it, for instance because that one is known to be gone. The request takes
+                effect once in any case.
+            fresh: True to see every commit that was acknowledged before the attempt began, on any
+                server of the store.
+            reads: Keys to read in the call that opens the transaction, so that getting them needs
+                no call.
             isolation: The isolation level.
-                "serializable" (the default): an attempt commits only if the versions that it read are still the
-                newest. An attempt that loses has no effect, and another follows after a random pause that grows
-                with each failure, until `attempts_max` or `run_seconds_max` is used up. The check may cost a run
-                that only reads a round trip to the store.
-                "read_atomic": nothing is checked; two runs that read the same version may both overwrite it.
-                None: on a shared store (s3:, dynamodb:, redis:) the level of the keys that the run writes; on a
+                "serializable" (the default): an attempt commits only if the versions that it read
+                are still the newest. An attempt that loses has no effect, and another follows after
+                a random pause that grows with each failure, until `attempts_max` or
+                `run_seconds_max` is used up. The check may cost a run that only reads a round trip
+                to the store. "read_atomic": nothing is checked; two runs that read the same version
+                may both overwrite it. None: on a shared store (s3:, dynamodb:, redis:) the level of
+                    the keys that the run writes; on a
                 store that a single process holds (memory:, local:) read atomic.
-                On a shared store a serializable run cannot list keys, and cannot use keys whose prefix is read
-                atomic: the server rejects both with the reason (Invalid). Ask for "read_atomic" there.
+                On a shared store a serializable run cannot list keys, and cannot use keys whose
+                prefix is read atomic: the server rejects both with the reason (Invalid). Ask for
+                    "read_atomic" there.
             run_seconds_max: The limit of this run in seconds, instead of the client's.
 
         Returns:
             The outcome of the attempt that committed.
 
         Raises:
-            Unknown: An attempt may have committed. After any other error none has. A run without an ID that has
-                only read is never Unknown.
-            Retry: The attempts or the time were used up; `code` is "conflict" if the last attempt lost a conflict.
-            Unavailable: The server could not be reached, or had no room, until the time was used up; or, with
-                `retryable` False, trying again does not help.
+            Unknown: An attempt may have committed. After any other error none has. A run without an
+                ID that has only read is never Unknown.
+            Retry: The attempts or the time were used up; `code` is "conflict" if the last attempt
+                lost a conflict.
+            Unavailable: The server could not be reached, or had no room, until the time was used
+                up; or, with `retryable` False, trying again does not help.
             InProgress: Another attempt of the request was open until the time was used up.
-            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected a call, or an
+            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected a
+            call, or an
                 argument or the function's result is not valid.
             Exception: The function's own.
         """
@@ -174,22 +189,25 @@ class Client(Shared):
 
             handle(event, context)  # b"sold", however often the event comes
 
-        The decorated function is called as `function(transaction, event, *more)` in a run (see `run`), and the
-        decorator's function takes `(event, *more)` and returns the result of the attempt that committed.
+        The decorated function is called as `function(transaction, event, *more)` in a run (see
+        `run`), and the decorator's function takes `(event, *more)` and returns the result of the
+        attempt that committed.
 
         Args:
-            key: The request ID: a function of the event and the other arguments, `lambda event, context:
-                event["id"]`, or a dotted path into the event, `"detail.order_id"`.
-            scope: As in `run`; by default the function's module and qualified name, `module.name`. Pass one that
-                stays, if the function may be moved or renamed while its requests are still retried.
-            fingerprint, timeout, retention, overlap, fresh, reads, isolation, run_seconds_max: As in `run`.
+            key: The request ID: a function of the event and the other arguments, `lambda event,
+                context: event["id"]`, or a dotted path into the event, `"detail.order_id"`.
+            scope: As in `run`; by default the function's module and qualified name, `module.name`.
+                Pass one that stays, if the function may be moved or renamed while its requests are
+                still retried.
+            fingerprint, timeout, retention, overlap, fresh, reads, isolation, run_seconds_max: As
+            in `run`.
 
         Returns:
             A decorator.
 
         Raises:
-            Invalid: When the event comes: it lacks a part of the path, or its ID is None, blank or no text.
-                Nothing runs then.
+            Invalid: When the event comes: it lacks a part of the path, or its ID is None, blank or
+                no text. Nothing runs then.
             AftError: When the event comes: the errors of `run`.
         """
         once = Once(key, scope)
@@ -214,28 +232,30 @@ class Client(Shared):
                     run_seconds_max: Optional[float] = None) -> Transaction:
         """Opens a transaction by hand.
 
-        As a context manager it commits at its end with `t.result`, and aborts if an exception leaves it. If the
-        request has committed already, `t.replayed` is True, `t.ran` is the outcome, and the transaction takes
-        no calls.
+        As a context manager it commits at its end with `t.result`, and aborts if an exception
+        leaves it. If the request has committed already, `t.replayed` is True, `t.ran` is the
+        outcome, and the transaction takes no calls.
 
-        A transaction by hand is not run again after a conflict: the commit of a serializable one raises Retry
-        then. Use `run` for that.
+        A transaction by hand is not run again after a conflict: the commit of a serializable one
+        raises Retry then. Use `run` for that.
 
         Args:
             request_id: The request's ID; with None no later call can find the outcome.
             scope, fingerprint, timeout, retention, overlap, fresh, reads: As in `run`.
-            isolation: The level, as in `run`. With None, the default, it is left to the store: on a store that
-                a single process holds it is read atomic.
-            run_seconds_max: The limit in seconds of the opening, and of each later call of the transaction,
-                instead of the client's.
+            isolation: The level, as in `run`. With None, the default, it is left to the store: on a
+                store that a single process holds it is read atomic.
+            run_seconds_max: The limit in seconds of the opening, and of each later call of the
+                transaction, instead of the client's.
 
         Returns:
             The transaction.
 
         Raises:
             InProgress: Another attempt of the request was open until `run_seconds_max` was used up.
-            Unavailable: The server could not be reached, or had no room, until the time was used up.
-            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected the opening.
+            Unavailable: The server could not be reached, or had no room, until the time was used
+                up.
+            KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected
+            the opening.
         """
         request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads), isolation,
                           run_seconds_max)
@@ -252,16 +272,17 @@ class Client(Shared):
         After a conflict the transaction is sent again, at most `attempts_max` times in all;
         `Executed.ran.attempts` is the number of tries.
 
-        If a condition or an `Op.add` is among the operations, a request without an ID gets a random one. So the
-        server recognises a call that is sent again because its answer was lost, and the call does not conflict
-        with its own write.
+        If a condition or an `Op.add` is among the operations, a request without an ID gets a random
+        one. So the server recognises a call that is sent again because its answer was lost, and the
+        call does not conflict with its own write.
 
         Args:
-            request_id: The request's ID. With None, and without conditions and adds, a lost answer is Unknown
-                if there are writes.
+            request_id: The request's ID. With None, and without conditions and adds, a lost answer
+                is Unknown if there are writes.
             ops: The operations.
             result: The result (bytes or text) that is returned to later attempts of the request.
-            scope, fingerprint, timeout, retention, overlap, fresh, isolation, run_seconds_max: As in `run`.
+            scope, fingerprint, timeout, retention, overlap, fresh, isolation, run_seconds_max: As
+            in `run`.
 
         Returns:
             The outcome, with the results of gets and adds.
@@ -282,8 +303,8 @@ class Client(Shared):
 
         Args:
             key: The key.
-            fresh: True to read the value of the newest commit that was acknowledged before the call, on any
-                server of the store, or a newer one.
+            fresh: True to read the value of the newest commit that was acknowledged before the
+                call, on any server of the store, or a newer one.
             run_seconds_max: The limit of this call in seconds, instead of the client's.
 
         Returns:
@@ -303,7 +324,8 @@ class Client(Shared):
         Args:
             key: The key.
             start: The position of the first byte, from 0.
-            length: The number of bytes, at least 1. The range ends at the value's end if that comes first.
+            length: The number of bytes, at least 1. The range ends at the value's end if that comes
+                first.
             fresh, run_seconds_max: As in `get`.
 
         Returns:
@@ -320,11 +342,12 @@ class Client(Shared):
             run_seconds_max: Optional[float] = None) -> Ran:
         """Writes one key in a transaction of its own.
 
-        If the answer is lost, the write is not sent again, since another client may have written a newer value
-        meanwhile. For a write that must take effect exactly once, use `run` or `execute` with a request ID.
+        If the answer is lost, the write is not sent again, since another client may have written a
+        newer value meanwhile. For a write that must take effect exactly once, use `run` or
+        `execute` with a request ID.
 
-        With a condition (see `Op`) the write takes effect once, also if the call is sent several times. The
-        value must then fit into one call.
+        With a condition (see `Op`) the write takes effect once, also if the call is sent several
+        times. The value must then fit into one call.
 
         Args:
             key: The key.
@@ -389,11 +412,12 @@ class Client(Shared):
         Args:
             key: The key.
             fresh: As in `get`.
-            run_seconds_max: The limit, in seconds, of the time until the value begins to arrive, instead of the
-                client's.
+            run_seconds_max: The limit, in seconds, of the time until the value begins to arrive,
+                instead of the client's.
 
         Returns:
-            The value as a stream, which must be read to its end or closed; None if the key has no value.
+            The value as a stream, which must be read to its end or closed; None if the key has no
+            value.
 
         Raises:
             AftError: The errors of `get`.
@@ -405,14 +429,14 @@ class Client(Shared):
                    run_seconds_max: Optional[float] = None) -> Ran:
         """Writes one key from a source of any size, in a transaction of its own and in one call.
 
-        Once the source was read from, the call is not sent again. An exception of the source passes through, and
-        nothing is written then.
+        Once the source was read from, the call is not sent again. An exception of the source passes
+        through, and nothing is written then.
 
         Args:
             key: The key.
             source: A file object that is open for reading bytes, or an iterable of bytes.
-            size: The number of bytes, if it is known. With it the server can reject a value that is too large at
-                once, and a source that ends early is noticed.
+            size: The number of bytes, if it is known. With it the server can reject a value that is
+                too large at once, and a source that ends early is noticed.
             content_type: The content type, which reads return with the value.
             run_seconds_max: The limit of this call in seconds, instead of the client's.
 
@@ -420,7 +444,8 @@ class Client(Shared):
             The outcome of the commit.
 
         Raises:
-            Invalid: The source has more or fewer bytes than `size`, or gives no bytes. Nothing was written.
+            Invalid: The source has more or fewer bytes than `size`, or gives no bytes. Nothing was
+                written.
             Unknown: The answer was lost, and the write may have taken effect.
             Unavailable: The server could not be reached, or had no room.
             AftError: The server rejected the call.
@@ -473,7 +498,8 @@ class Client(Shared):
             run_seconds_max: As in `stream`.
 
         Returns:
-            The result as a stream; None if no commit of the request is known, or if it has no result.
+            The result as a stream; None if no commit of the request is known, or if it has no
+            result.
 
         Raises:
             AftError: The errors of `request`.

@@ -87,7 +87,8 @@ class Core:
 
     async def _reading(self, pace: Pace, call: Callable[[float], Awaitable[Any]], request_id: Optional[str] = None,
                        absent: Callable[[AftError], bool] = lambda error: False) -> Any:
-        """Makes a call that only reads until it succeeds or the time is over. Returns None for `absent`."""
+        """Makes a call that only reads until it succeeds or the time is over. Returns None for
+        `absent`."""
         while True:
             try:
                 return await call(pace.silence())

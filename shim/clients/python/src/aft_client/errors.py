@@ -20,7 +20,8 @@ EXCERPT_BYTES_MAX = 64 << 10
 
 
 class AftError(Exception):
-    """The reason why a call has no result. There is one class for each thing that the caller can do."""
+    """The reason why a call has no result. There is one class for each thing that the caller can
+    do."""
 
     #: True if certainly nothing was committed, and another attempt may succeed.
     retryable: bool = False
@@ -78,9 +79,9 @@ class Retry(AftError):
 class Unavailable(AftError):
     """Nothing was committed: the server cannot be reached, starts, drains, or is at a bound.
 
-    Try again later. If `retryable` is False, trying again does not help: the server's certificate is
-    not trusted, or something that is not AFT (a proxy, for instance) rejects the calls. Then correct
-    what the text names.
+    Try again later. If `retryable` is False, trying again does not help: the server's certificate
+    is not trusted, or something that is not AFT (a proxy, for instance) rejects the calls. Then
+    correct what the text names.
     """
     retryable = True
 
@@ -88,8 +89,8 @@ class Unavailable(AftError):
 class Unknown(AftError):
     """The outcome of the transaction is not known: it may have committed.
 
-    With a request ID, run the request again under the same ID, or look it up with `Client.request`. Without
-    one, read the keys that it would have written.
+    With a request ID, run the request again under the same ID, or look it up with `Client.request`.
+    Without one, read the keys that it would have written.
     """
 
 
@@ -110,7 +111,8 @@ class Invalid(AftError):
 
 
 class ConditionFailed(Invalid):
-    """A condition of the call does not hold, and nothing took effect. Read the key, and decide again."""
+    """A condition of the call does not hold, and nothing took effect. Read the key, and decide
+    again."""
 
 
 class NotFound(AftError):

@@ -126,7 +126,8 @@ class Response:
                 raise NoAnswer("the answer is incomplete: the connection ended within a chunked body")
 
     async def whole(self, most: int, silence: float) -> Tuple[bytes, bool]:
-        """Returns the body, and False if it is longer than `most` bytes and was not read to its end."""
+        """Returns the body, and False if it is longer than `most` bytes and was not read to its
+        end."""
         first = await self.piece(most, silence)
         if self.complete:
             return first, True

@@ -84,7 +84,8 @@ class Request:
         return cls(request_id, scope)
 
     def target(self, what: str) -> str:
-        """Returns the target of the request's record (`what` is "request") or of its result ("result")."""
+        """Returns the target of the request's record (`what` is "request") or of its result
+        ("result")."""
         assert self.id is not None, "only a request with an ID has a record"
         return with_query(target_of(f"/v1/{what}s", f"/v1/{what}", "id", self.id), scope=self.scope)
 

@@ -63,14 +63,15 @@ class Pace:
         return self.remaining() or LATE_S_MAX
 
     def grace(self) -> float:
-        """Returns the limit of silence of a call that settles a doubt. It is 0 some time after the end."""
+        """Returns the limit of silence of a call that settles a doubt. It is 0 some time after the
+        end."""
         return max(0.0, self.until + GRACE_S_MAX - time.monotonic())
 
     async def pause(self, after: AftError, again: bool = True) -> bool:
         """Counts a failure, and pauses after it.
 
-        Returns False at once if there is no other try: without `again`, or if no time would be left for it after
-        the pause.
+        Returns False at once if there is no other try: without `again`, or if no time would be left
+        for it after the pause.
         """
         pause = random.uniform(*pause_range(self.failures, isinstance(after, InProgress), after.retry_after_ms))
         self.failures += 1

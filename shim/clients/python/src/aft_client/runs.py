@@ -21,8 +21,8 @@ COMMIT_AGAIN_MAX = 3
 class Run:
     """The attempts of one request, one after the other.
 
-    A named request may run again while a commit is in doubt, because one commit record decides for all attempts:
-    the next opening, or the next commit, is answered with the winner's result.
+    A named request may run again while a commit is in doubt, because one commit record decides for
+    all attempts: the next opening, or the next commit, is answered with the winner's result.
     """
 
     def __init__(self, core: Core, request: Request) -> None:
@@ -73,8 +73,9 @@ class Run:
     async def failed(self, opened: Attempt, own: Exception) -> Optional[Ran]:
         """Ends an attempt whose function raised `own`. Returns None if another attempt has to run.
 
-        If a call of the transaction failed in a way that another attempt may not, run again: the function's exception
-        is likely to follow from it. Otherwise raise it, but only if no earlier attempt has committed.
+        If a call of the transaction failed in a way that another attempt may not, run again: the
+        function's exception is likely to follow from it. Otherwise raise it, but only if no earlier
+        attempt has committed.
         """
         if opened.interrupted is not None and follows(own, opened.interrupted):
             # A time limit of the caller, for instance.
@@ -117,7 +118,8 @@ class Run:
         return await self.give_up(error)
 
     async def give_up(self, error: AftError) -> Ran:
-        """Ends the run with `error`, unless a commit in doubt has taken effect, or stays in doubt."""
+        """Ends the run with `error`, unless a commit in doubt has taken effect, or stays in
+        doubt."""
         self.pace.last(error)
         found = await self.clear_doubts()
         if isinstance(found, Ran):
@@ -129,8 +131,9 @@ class Run:
     async def clear_doubts(self) -> Union[None, Ran, AftError]:
         """Aborts the attempts in doubt, since an aborted transaction never commits.
 
-        If that fails for one, looks the request up until it is found or the time is over. Returns None if no attempt
-        has committed, the outcome if one has, and the error if that stays unknown.
+        If that fails for one, looks the request up until it is found or the time is over. Returns
+        None if no attempt has committed, the outcome if one has, and the error if that stays
+        unknown.
         """
         left = []
         for attempt, why in self.doubts:

@@ -74,8 +74,8 @@ def _merge_through(one: Session, other: Session) -> Tuple[int, int]:
 def merge_sessions(one: str, other: str) -> str:
     """Merges two session tokens of one client into one.
 
-    The result names the newest commits of both; the others are covered by making transactions fresh for a
-    while.
+    The result names the newest commits of both; the others are covered by making transactions fresh
+    for a while.
 
     Args:
         one, other: The tokens, in any order.

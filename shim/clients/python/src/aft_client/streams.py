@@ -26,7 +26,8 @@ class Reader:
         self.size: Optional[int] = response.length
 
     async def piece(self, most: int = PIECE_BYTES) -> bytes:
-        """Returns the next bytes; none at the end. Raises Unavailable if the connection breaks before it."""
+        """Returns the next bytes; none at the end. Raises Unavailable if the connection breaks
+        before it."""
         if self._response.complete:
             self._end()
             return b""

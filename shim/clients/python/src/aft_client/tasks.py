@@ -1,4 +1,5 @@
-"""The way in which tasks of an event loop wait. Only `aft_client.aio` imports it, and with it asyncio."""
+"""The way in which tasks of an event loop wait. Only `aft_client.aio` imports it, and with it
+asyncio."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ class SharedTransaction:
 
     @property
     def token(self) -> str:
-        """The transaction's token, which identifies it in logs and problems; empty if the request was replayed."""
+        """The transaction's token, which identifies it in logs and problems; empty if the request
+        was replayed."""
         return self._attempt.token
 
     @property
@@ -31,16 +32,18 @@ class SharedTransaction:
 
     @property
     def replayed(self) -> bool:
-        """True if another attempt of the request has committed: nothing is left to do, and `ran` is its outcome."""
+        """True if another attempt of the request has committed: nothing is left to do, and `ran` is
+        its outcome."""
         return self.ran is not None and self.ran.replayed
 
 
 class Transaction(SharedTransaction):
     """An open transaction. `Client.transaction` and `Client.run` make it.
 
-    It reads its own writes and a read-atomic snapshot of committed versions; others see its writes only after it
-    has committed. Small writes are buffered in it and sent with the commit. One thread uses it at a time: a call
-    beside another one raises Invalid, and the transaction does not commit.
+    It reads its own writes and a read-atomic snapshot of committed versions; others see its writes
+    only after it has committed. Small writes are buffered in it and sent with the commit. One
+    thread uses it at a time: a call beside another one raises Invalid, and the transaction does not
+        commit.
     """
 
     def __enter__(self) -> Transaction:
@@ -69,10 +72,11 @@ class Transaction(SharedTransaction):
             The value; None if the key has none.
 
         Raises:
-            Retry: No version is left that fits the earlier reads, or the server has forgotten the transaction:
-                run the request again.
+            Retry: No version is left that fits the earlier reads, or the server has forgotten the
+                transaction: run the request again.
             Unavailable: The server did not answer.
-            Invalid: The key is not valid, the value is longer than 256 MiB, or the transaction has ended.
+            Invalid: The key is not valid, the value is longer than 256 MiB, or the transaction has
+                ended.
         """
         return drive(self._attempt.get(key))
 
@@ -82,7 +86,8 @@ class Transaction(SharedTransaction):
         Args:
             key: The key.
             start: The position of the first byte, from 0.
-            length: The number of bytes, at least 1. The range ends at the value's end if that comes first.
+            length: The number of bytes, at least 1. The range ends at the value's end if that comes
+                first.
 
         Returns:
             The range, with the size of the whole value in `size`; None if the key has no value.
@@ -94,7 +99,8 @@ class Transaction(SharedTransaction):
         return drive(self._attempt.get(key, checked_range(start, length)))
 
     def put(self, key: str, value: Bytes, content_type: Optional[str] = None) -> None:
-        """Writes a value. A small value is buffered; errors of the server about it are raised by the commit.
+        """Writes a value. A small value is buffered; errors of the server about it are raised by
+        the commit.
 
         Args:
             key: The key.
@@ -102,8 +108,10 @@ class Transaction(SharedTransaction):
             content_type: The content type, which reads return with the value.
 
         Raises:
-            Invalid: The key, the value or the content type is not valid, or the transaction has ended.
-            Retry, Unavailable: The value was too large for the buffer, and its call failed: run the request again.
+            Invalid: The key, the value or the content type is not valid, or the transaction has
+                ended.
+            Retry, Unavailable: The value was too large for the buffer, and its call failed: run the
+                request again.
         """
         drive(self._attempt.write(Op.put(key, value, content_type)))
 
@@ -119,7 +127,8 @@ class Transaction(SharedTransaction):
         drive(self._attempt.write(Op.delete(key)))
 
     def list(self, prefix: str = "", after: str = "", page_len: int = 1000) -> Iterator[Listed]:
-        """Lists the keys that begin with a prefix, in the order of their bytes. Each page is one call.
+        """Lists the keys that begin with a prefix, in the order of their bytes. Each page is one
+        call.
 
         Args:
             prefix: The prefix; by default all keys are listed.
@@ -130,8 +139,8 @@ class Transaction(SharedTransaction):
             An iterator over the keys.
 
         Raises:
-            AftError: The errors of `get`, while the iterator runs. A serializable transaction cannot list keys
-                on a shared store (Invalid).
+            AftError: The errors of `get`, while the iterator runs. A serializable transaction
+                cannot list keys on a shared store (Invalid).
         """
         following: Optional[str] = after
         while following is not None:
@@ -156,30 +165,35 @@ class Transaction(SharedTransaction):
         return drive(self._attempt.batch(checked_ops(ops)))
 
     def commit(self, result: Bytes = None) -> Ran:
-        """Commits. A commit in doubt is sent again until its outcome is known, or `run_seconds_max` is used up.
+        """Commits. A commit in doubt is sent again until its outcome is known, or `run_seconds_max`
+        is used up.
 
         Args:
-            result: The result (bytes or text) that is returned to later attempts of the request. It is stored
-                only if the request has an ID.
+            result: The result (bytes or text) that is returned to later attempts of the request. It
+                is stored only if the request has an ID.
 
         Returns:
             The outcome.
 
         Raises:
-            Unknown: The transaction may have committed. After any other error it has not, and will not.
-            Retry: It lost a conflict, or its time was over: run the request again. Also if the answer was lost and
-                the transaction has only read, so that nothing can have committed.
-            Invalid: The result is not valid, the transaction has ended, or it belongs to `Client.run`, which
-                commits by itself.
+            Unknown: The transaction may have committed. After any other error it has not, and will
+                not.
+            Retry: It lost a conflict, or its time was over: run the request again. Also if the
+                answer was lost and the transaction has only read, so that nothing can have
+                committed.
+            Invalid: The result is not valid, the transaction has ended, or it belongs to
+                `Client.run`, which commits by itself.
             AftError: The server rejected the commit.
         """
         return drive(self._attempt.commit(as_bytes(result, "result")))
 
     def abort(self) -> None:
-        """Aborts the transaction and drops its writes. Without a call it would be aborted at its deadline.
+        """Aborts the transaction and drops its writes. Without a call it would be aborted at its
+        deadline.
 
         Raises:
-            Invalid: The transaction has ended, or belongs to `Client.run`, which aborts if its function raises.
+            Invalid: The transaction has ended, or belongs to `Client.run`, which aborts if its
+                function raises.
             AftError: The call failed.
         """
         drive(self._attempt.abort())
@@ -208,22 +222,23 @@ class SharedStream:
 
 
 class Stream(SharedStream):
-    """A value of any size, which is read piece by piece: `Client.stream` and `Client.result_stream` make it.
+    """A value of any size, which is read piece by piece: `Client.stream` and `Client.result_stream`
+    make it.
 
         with client.stream("films/1") as film:
             for piece in film:
                 file.write(piece)
 
-    If the connection breaks before the value's end, reading raises Unavailable. A stream that is not read to its
-    end must be closed, by `with` or `close`.
+    If the connection breaks before the value's end, reading raises Unavailable. A stream that is
+    not read to its end must be closed, by `with` or `close`.
     """
 
     def read(self, size: int = -1) -> bytes:
         """Reads the next bytes.
 
         Args:
-            size: The number of bytes; fewer are returned only at the value's end. With -1 all that are left are
-                returned.
+            size: The number of bytes; fewer are returned only at the value's end. With -1 all that
+                are left are returned.
 
         Raises:
             Unavailable: The connection broke.

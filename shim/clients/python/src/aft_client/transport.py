@@ -41,7 +41,8 @@ class Answer:
         self.status, self.headers, self.body = status, headers, body
 
     def reply(self, *fields: str) -> Dict[str, Any]:
-        """Returns the body as a JSON object. Raises NoAnswer if it is none, or lacks one of the fields."""
+        """Returns the body as a JSON object. Raises NoAnswer if it is none, or lacks one of the
+        fields."""
         try:
             reply = json.loads(self.body)
             if isinstance(reply, dict) and all(field in reply for field in fields):
@@ -51,7 +52,8 @@ class Answer:
         raise self.alien()
 
     def alien(self) -> NoAnswer:
-        """Returns the failure of a success that does not come from AFT: a captive portal's page, for instance."""
+        """Returns the failure of a success that does not come from AFT: a captive portal's page,
+        for instance."""
         text = foreign(f"the answer has status {self.status} and is no valid reply", self.headers, self.body)
         return NoAnswer(text, permanent=True)
 
@@ -193,7 +195,8 @@ class Transport:
 
     async def begin(self, method: str, target: str, body: Body = b"", headers: Optional[Mapping[str, str]] = None,
                     *, reads: bool = False, silence: Optional[float] = None) -> Response:
-        """Sends a call, as `call` does, and returns its answer as soon as the head of a success has arrived.
+        """Sends a call, as `call` does, and returns its answer as soon as the head of a success has
+        arrived.
 
         The caller must end with `finish` or `drop`.
         """
@@ -236,7 +239,8 @@ class Transport:
 
     async def _send(self, wire: Wire, method: str, target: str, body: Body, headers: Dict[str, str],
                     silence: float) -> bool:
-        """Sends a call. Returns False if the server has answered or hung up before all of it was sent."""
+        """Sends a call. Returns False if the server has answered or hung up before all of it was
+        sent."""
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         if isinstance(body, Streamed):
@@ -283,7 +287,8 @@ class Transport:
     # --- the connections
 
     def finish(self, response: Response) -> None:
-        """Ends a call whose answer was read: keeps the connection for another call if that is possible."""
+        """Ends a call whose answer was read: keeps the connection for another call if that is
+        possible."""
         assert response.complete or not response.keeps or response.status >= 300, "a part of an answer is unread"
         wire = response.wire
         self._in_use.discard(wire)
@@ -316,7 +321,8 @@ class Transport:
             wire.close()
 
     def forget(self) -> None:
-        """Drops the connections of the parent process after a fork, without a word to the server."""
+        """Drops the connections of the parent process after a fork, without a word to the
+        server."""
         inherited = [wire for wire, *_ in self._idle] + list(self._in_use)
         self._pid = os.getpid()
         self._start()

@@ -110,10 +110,11 @@ class Found:
 class Op:
     """One operation of a batch.
 
-    A put, a delete or a check may have one condition: `if_absent` (the key has no value), `if_version` (its
-    value is of this version) or `if_value` (its value has these bytes). A condition is checked against the
-    committed version, not against the transaction's own writes, and needs a serializable transaction, as
-    `Client.run` and `Client.execute` open it. If it does not hold, the call raises ConditionFailed.
+    A put, a delete or a check may have one condition: `if_absent` (the key has no value),
+    `if_version` (its value is of this version) or `if_value` (its value has these bytes). A
+    condition is checked against the committed version, not against the transaction's own writes,
+    and needs a serializable transaction, as `Client.run` and `Client.execute` open it. If it does
+    not hold, the call raises ConditionFailed.
     """
     verb: str
     key: str
@@ -346,7 +347,8 @@ def from_base64(text: Optional[str]) -> bytes:
 def result_field(result: bytes, request_id: Optional[str]) -> Dict[str, str]:
     """Returns the result's field of a commit.
 
-    Without a request ID no later attempt can ask for the result, and storing it would need the right to write.
+    Without a request ID no later attempt can ask for the result, and storing it would need the
+    right to write.
     """
     return {"result": base64.b64encode(result).decode()} if result and request_id is not None else {}
 
@@ -362,8 +364,8 @@ def read_of(read: Dict[str, Any]) -> Read:
 def target_of(many: str, one: str, parameter: str, name: str) -> str:
     """Returns the path and query that name a key or a request.
 
-    A name with a segment that is empty, `.` or `..` stands in the query: proxies rewrite such paths, and the
-    call would reach another key.
+    A name with a segment that is empty, `.` or `..` stands in the query: proxies rewrite such
+    paths, and the call would reach another key.
 
     Args:
         many: The path under which a name stands as a path, `/v1/keys` for instance.
@@ -392,8 +394,8 @@ def key_target(under: str, key: str) -> str:
 def idempotency_header(request_id: Optional[str]) -> Dict[str, str]:
     """Returns the header by which a commit repeats its request.
 
-    With it a server that has forgotten the transaction can answer from the request's record. A request ID with
-    control characters cannot be sent in a header.
+    With it a server that has forgotten the transaction can answer from the request's record. A
+    request ID with control characters cannot be sent in a header.
     """
     if request_id is None or any(ord(char) < 32 or ord(char) == 127 for char in request_id):
         return {}

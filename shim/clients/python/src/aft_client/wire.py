@@ -73,7 +73,8 @@ class Turn:
         raise NotImplementedError
 
     async def quiet(self) -> None:
-        """Waits until no call is in flight. Raises the first error of a call that nobody awaited."""
+        """Waits until no call is in flight. Raises the first error of a call that nobody
+        awaited."""
 
     def is_awaited(self) -> bool:
         """Returns False if the function of a run has returned, so that nobody awaits more calls."""
@@ -88,7 +89,8 @@ class World:
     """The way in which a client waits."""
 
     async def wait(self, sock: socket.socket, reading: bool, writing: bool, seconds: float) -> bool:
-        """Waits until the socket can be read or written. Returns False if that takes longer than `seconds`."""
+        """Waits until the socket can be read or written. Returns False if that takes longer than
+        `seconds`."""
         raise NotImplementedError
 
     async def sleep(self, seconds: float) -> None:
@@ -391,7 +393,8 @@ class Wire:
         self.sock.close()
 
     def forget(self) -> None:
-        """Closes this process's descriptor, and says nothing to the server, whose peer is the parent process."""
+        """Closes this process's descriptor, and says nothing to the server, whose peer is the
+        parent process."""
         descriptor = self.sock.detach()
         if descriptor >= 0:
             os.close(descriptor)
