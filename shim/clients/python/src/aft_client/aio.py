@@ -63,7 +63,7 @@ class Client(Shared):
 
     async def run(self, request_id: Optional[str], function: Callable[[Transaction], Result], *,
                   scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-                  retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
+                  retention: Optional[float] = None, wait: bool = False, fresh: bool = False,
                   reads: Iterable[str] = (), isolation: Optional[str] = SERIALIZABLE,
                   run_seconds_max: Optional[float] = None) -> Ran:
         """Calls `function(transaction)` until its request has committed once, as
@@ -75,7 +75,7 @@ class Client(Shared):
 
         Args:
             function: The function, async or not.
-            request_id, scope, fingerprint, timeout, retention, overlap, fresh, reads, isolation,
+            request_id, scope, fingerprint, timeout, retention, wait, fresh, reads, isolation,
             run_seconds_max:
                 As in `aft_client.Client.run`.
 
@@ -87,7 +87,7 @@ class Client(Shared):
                 commit was in flight, it may have committed.
             AftError: The errors of `aft_client.Client.run`.
         """
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads),
+        request = Request(request_id, scope, fingerprint, timeout, retention, wait, fresh, keys_of(reads),
                           isolation, run_seconds_max)
 
         async def call(attempt: Attempt) -> Bytes:
@@ -99,14 +99,14 @@ class Client(Shared):
         return await self._core.run(request, call)
 
     def once(self, key: Key, *, scope: Optional[str] = None, fingerprint: Optional[str] = None,
-             timeout: Optional[float] = None, retention: Optional[float] = None, overlap: bool = False,
+             timeout: Optional[float] = None, retention: Optional[float] = None, wait: bool = False,
              fresh: bool = False, reads: Iterable[str] = (), isolation: Optional[str] = SERIALIZABLE,
              run_seconds_max: Optional[float] = None
              ) -> Callable[[Callable[..., Result]], Callable[..., Awaitable[bytes]]]:
         """Makes a function of a transaction and an event take effect once for each event.
 
         Args:
-            key, scope, fingerprint, timeout, retention, overlap, fresh, reads, isolation,
+            key, scope, fingerprint, timeout, retention, wait, fresh, reads, isolation,
             run_seconds_max: As in
                 `aft_client.Client.once`.
 
@@ -123,7 +123,7 @@ class Client(Shared):
             async def handle(event: Any, *more: Any) -> bytes:
                 request_id, in_scope = once.request_of(function, event, more)
                 ran = await self.run(request_id, lambda t: function(t, event, *more), scope=in_scope,
-                                     fingerprint=fingerprint, timeout=timeout, retention=retention, overlap=overlap,
+                                     fingerprint=fingerprint, timeout=timeout, retention=retention, wait=wait,
                                      fresh=fresh, reads=listed, isolation=isolation, run_seconds_max=run_seconds_max)
                 if ran.result_size is None or ran.result:
                     return ran.result
@@ -133,25 +133,25 @@ class Client(Shared):
 
     async def transaction(self, request_id: Optional[str] = None, *, scope: Optional[str] = None,
                           fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-                          retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
+                          retention: Optional[float] = None, wait: bool = False, fresh: bool = False,
                           reads: Iterable[str] = (), isolation: Optional[str] = None,
                           run_seconds_max: Optional[float] = None) -> Transaction:
         """Opens a transaction by hand: `async with await client.transaction() as t`.
 
         Arguments, result and errors are those of `aft_client.Client.transaction`.
         """
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads),
+        request = Request(request_id, scope, fingerprint, timeout, retention, wait, fresh, keys_of(reads),
                           isolation, run_seconds_max)
         return Transaction(await self._core.transaction(request))
 
     async def execute(self, request_id: Optional[str], ops: Iterable[Op], result: Bytes = None, *,
                       scope: Optional[str] = None, fingerprint: Optional[str] = None,
-                      timeout: Optional[float] = None, retention: Optional[float] = None, overlap: bool = False,
+                      timeout: Optional[float] = None, retention: Optional[float] = None, wait: bool = False,
                       fresh: bool = False, isolation: Optional[str] = SERIALIZABLE,
                       run_seconds_max: Optional[float] = None) -> Executed:
         """Runs operations as one transaction, in one call and in order:
         `aft_client.Client.execute`."""
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, (), isolation,
+        request = Request(request_id, scope, fingerprint, timeout, retention, wait, fresh, (), isolation,
                           run_seconds_max)
         return await self._core.execute(request, ops, result)
 

@@ -108,7 +108,7 @@ class Client(Shared):
 
     def run(self, request_id: Optional[str], function: Callable[[Transaction], Bytes], *,
             scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-            retention: Optional[float] = None, overlap: bool = False, fresh: bool = False, reads: Iterable[str] = (),
+            retention: Optional[float] = None, wait: bool = False, fresh: bool = False, reads: Iterable[str] = (),
             isolation: Optional[str] = SERIALIZABLE, run_seconds_max: Optional[float] = None) -> Ran:
         """Calls `function(transaction)` until its request has committed once.
 
@@ -131,9 +131,10 @@ class Client(Shared):
                 default is the client's `transaction_timeout`.
             retention: The time in whole seconds for which the commit and its result are kept; a day
                 by default.
-            overlap: True to run at once beside another open attempt of the request instead of
-                waiting for it, for instance because that one is known to be gone. The request takes
-                effect once in any case.
+            wait: True to wait for another open attempt of the request instead of running at once
+                beside it: for requests whose work is expensive, and that arrive twice. An attempt
+                whose process has died is waited for until its deadline. The request takes effect
+                once in any case.
             fresh: True to see every commit that was acknowledged before the attempt began, on any
                 server of the store.
             reads: Keys to read in the call that opens the transaction, so that getting them needs
@@ -168,7 +169,7 @@ class Client(Shared):
                 argument or the function's result is not valid.
             Exception: The function's own.
         """
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads), isolation,
+        request = Request(request_id, scope, fingerprint, timeout, retention, wait, fresh, keys_of(reads), isolation,
                           run_seconds_max)
 
         async def call(attempt: Attempt) -> Bytes:
@@ -177,7 +178,7 @@ class Client(Shared):
         return drive(self._core.run(request, call))
 
     def once(self, key: Key, *, scope: Optional[str] = None, fingerprint: Optional[str] = None,
-             timeout: Optional[float] = None, retention: Optional[float] = None, overlap: bool = False,
+             timeout: Optional[float] = None, retention: Optional[float] = None, wait: bool = False,
              fresh: bool = False, reads: Iterable[str] = (), isolation: Optional[str] = SERIALIZABLE,
              run_seconds_max: Optional[float] = None) -> Callable[[Callable[..., Bytes]], Callable[..., bytes]]:
         """Makes a function of a transaction and an event take effect once for each event.
@@ -199,7 +200,7 @@ class Client(Shared):
             scope: As in `run`; by default the function's module and qualified name, `module.name`.
                 Pass one that stays, if the function may be moved or renamed while its requests are
                 still retried.
-            fingerprint, timeout, retention, overlap, fresh, reads, isolation, run_seconds_max: As
+            fingerprint, timeout, retention, wait, fresh, reads, isolation, run_seconds_max: As
             in `run`.
 
         Returns:
@@ -217,7 +218,7 @@ class Client(Shared):
             def handle(event: Any, *more: Any) -> bytes:
                 request_id, in_scope = once.request_of(function, event, more)
                 ran = self.run(request_id, lambda t: function(t, event, *more), scope=in_scope, fingerprint=fingerprint,
-                               timeout=timeout, retention=retention, overlap=overlap, fresh=fresh, reads=listed,
+                               timeout=timeout, retention=retention, wait=wait, fresh=fresh, reads=listed,
                                isolation=isolation, run_seconds_max=run_seconds_max)
                 if ran.result_size is None or ran.result:
                     return ran.result
@@ -227,7 +228,7 @@ class Client(Shared):
 
     def transaction(self, request_id: Optional[str] = None, *, scope: Optional[str] = None,
                     fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-                    retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
+                    retention: Optional[float] = None, wait: bool = False, fresh: bool = False,
                     reads: Iterable[str] = (), isolation: Optional[str] = None,
                     run_seconds_max: Optional[float] = None) -> Transaction:
         """Opens a transaction by hand.
@@ -241,7 +242,7 @@ class Client(Shared):
 
         Args:
             request_id: The request's ID; with None no later call can find the outcome.
-            scope, fingerprint, timeout, retention, overlap, fresh, reads: As in `run`.
+            scope, fingerprint, timeout, retention, wait, fresh, reads: As in `run`.
             isolation: The level, as in `run`. With None, the default, it is left to the store: on a
                 store that a single process holds it is read atomic.
             run_seconds_max: The limit in seconds of the opening, and of each later call of the
@@ -257,7 +258,7 @@ class Client(Shared):
             KeyReused, ResultGone, Invalid, NotFound, Unauthorized, Internal: The server rejected
             the opening.
         """
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, keys_of(reads), isolation,
+        request = Request(request_id, scope, fingerprint, timeout, retention, wait, fresh, keys_of(reads), isolation,
                           run_seconds_max)
         return Transaction(drive(self._core.transaction(request)))
 
@@ -265,7 +266,7 @@ class Client(Shared):
 
     def execute(self, request_id: Optional[str], ops: Iterable[Op], result: Bytes = None, *,
                 scope: Optional[str] = None, fingerprint: Optional[str] = None, timeout: Optional[float] = None,
-                retention: Optional[float] = None, overlap: bool = False, fresh: bool = False,
+                retention: Optional[float] = None, wait: bool = False, fresh: bool = False,
                 isolation: Optional[str] = SERIALIZABLE, run_seconds_max: Optional[float] = None) -> Executed:
         """Runs operations as one transaction, in one call and in order.
 
@@ -281,7 +282,7 @@ class Client(Shared):
                 is Unknown if there are writes.
             ops: The operations.
             result: The result (bytes or text) that is returned to later attempts of the request.
-            scope, fingerprint, timeout, retention, overlap, fresh, isolation, run_seconds_max: As
+            scope, fingerprint, timeout, retention, wait, fresh, isolation, run_seconds_max: As
             in `run`.
 
         Returns:
@@ -292,7 +293,7 @@ class Client(Shared):
             Unknown: The transaction may have committed. After any other error it has not.
             AftError: Otherwise the errors of `run`.
         """
-        request = Request(request_id, scope, fingerprint, timeout, retention, overlap, fresh, (), isolation,
+        request = Request(request_id, scope, fingerprint, timeout, retention, wait, fresh, (), isolation,
                           run_seconds_max)
         return drive(self._core.execute(request, ops, result))
 

@@ -57,7 +57,7 @@ class Request:
     fingerprint: Optional[str] = None
     timeout: Optional[float] = None
     retention: Optional[float] = None
-    overlap: bool = False
+    wait: bool = False
     fresh: bool = False
     reads: Tuple[str, ...] = ()
     isolation: Optional[str] = None
@@ -101,17 +101,17 @@ class Request:
         """
         timeout = self.timeout if self.timeout is not None else settings.transaction_timeout
         # The answer must come before the silence is too long.
-        wait = min(WAIT_S_MAX, settings.call_timeout / 2, pace.silence() / 2)
+        wait_s = min(WAIT_S_MAX, settings.call_timeout / 2, pace.silence() / 2)
         begin = {
             "request_id": self.id, "scope": self.scope, "fingerprint": self.fingerprint,
-            "timeout_ms": None if timeout is None else int(timeout * 1000), "wait_ms": int(wait * 1000),
+            "timeout_ms": None if timeout is None else int(timeout * 1000), "wait_ms": int(wait_s * 1000),
             "retention_s": None if self.retention is None else int(self.retention), "session": session,
             "ops": [{"get": key} for key in self.reads] or None, "isolation": self.isolation,
             "conflicts": conflicts or None,
         }
         begin = {name: value for name, value in begin.items() if value is not None}
-        if self.overlap or beside:
-            begin["if_open"] = "run"
+        # Waiting for an attempt of this run would mean waiting for its deadline.
+        begin["if_open"] = "wait" if self.wait and not beside else "run"
         if self.fresh:
             begin["fresh"] = True
         return begin
