@@ -17,7 +17,10 @@ export interface Listed { key: string, size: number, version: string }
 export interface Ran {
   /** The result of the attempt that committed. */
   result: Buffer
-  /** True if an attempt that is not this run's has committed: this run's writes had no effect. */
+  /**
+   * True if another attempt, not one of this run's, has committed: the writes of this run had no
+   * effect.
+   */
   replayed: boolean
   /** The identity of the committed transaction; null if there was nothing to store. */
   version: string | null
@@ -152,19 +155,23 @@ export interface RequestOptions {
   /**
    * The isolation level; by default `serializable` for `run` and `execute`, and null for `begin`.
    * - `serializable`: an attempt commits only if the versions that it read are still the newest;
-   *   otherwise it has no effect. The check may cost a transaction that only reads a round trip to
-   *   the store.
+   *   otherwise it
+   *   has no effect. The check may cost a transaction that only reads a round trip to the store.
    * - `read_atomic`: nothing is checked; two transactions that read the same version may both
    *   overwrite it.
    * - null: on a shared store (`s3:`, `dynamodb:`, `redis:`) the level of the keys that the
-   *   transaction writes; on a store that a single process holds (`memory:`, `local:`) read atomic.
+   *   transaction
+   *   writes; on a store that a single process holds (`memory:`, `local:`) read atomic.
    *
    * On a shared store a serializable transaction cannot list keys, and cannot use keys whose prefix
    * is read atomic: the server rejects both with the reason (`Invalid`). Ask for `read_atomic`
    * there.
    */
   isolation?: 'read_atomic' | 'serializable' | null
-  /** Keys to read in the call that opens the transaction: getting them needs no other call. */
+  /**
+   * Keys to read in the call that opens the transaction, so that getting them needs no call of its
+   * own.
+   */
   reads?: string[]
 }
 
@@ -207,7 +214,8 @@ export class Client {
    * @throws {Unknown} An attempt may have committed. After any other error none has.
    * @throws {Retry} The attempts or the time were used up; `code` is `conflict` if the last attempt
    * lost a conflict.
-   * @throws {Unavailable} The server could not be reached, or had no room, until the time was up.
+   * @throws {Unavailable} The server could not be reached, or had no room, until the time was used
+   * up.
    * @throws {InProgress} Another attempt of the request was open until the time was used up.
    * @throws {AftError} The server rejected a call; see the other classes.
    */
@@ -219,7 +227,8 @@ export class Client {
    * The level is left to the store unless `isolation` names one. A transaction by hand is not run
    * again after a conflict: the commit of a serializable one throws `Retry` then.
    * @throws {InProgress} Another attempt of the request was open until `runMsMax` was used up.
-   * @throws {Unavailable} The server could not be reached, or had no room, until the time was up.
+   * @throws {Unavailable} The server could not be reached, or had no room, until the time was used
+   * up.
    * @throws {AftError} The server rejected the opening.
    */
   begin(requestId?: string | null, options?: RequestOptions): Promise<Transaction>
@@ -356,7 +365,8 @@ export class Transaction {
    * Commits. A commit in doubt is sent again until its outcome is known, or `runMsMax` is used up.
    * @param result The result that is returned to later attempts of the request; it is stored only
    * if the request has an ID.
-   * @throws {Unknown} The transaction may have committed. After any other error it never will.
+   * @throws {Unknown} The transaction may have committed. After any other error it has not, and
+   * will not.
    * @throws {Retry} It lost a conflict, or its time was over: run the request again.
    * @throws {Invalid} The transaction has ended, or belongs to `Client.run`, which commits by
    * itself.
@@ -379,7 +389,9 @@ export class Transaction {
  */
 export function mergeSessions(one: string, other: string): string
 
-/** The reason why a call has no result. There is a class for each thing that the caller can do. */
+/**
+ * The reason why a call has no result. There is one class for each thing that the caller can do.
+ */
 export class AftError extends Error {
   /** The description of the failure. */
   readonly detail: string
