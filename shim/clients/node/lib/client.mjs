@@ -2,14 +2,22 @@
 
 import { randomUUID } from 'node:crypto'
 
-import { AftError, InProgress, Internal, NotFound, Unauthorized, Unknown, committing, harmless } from './errors.mjs'
-import { encodeName, lookUpPath } from './names.mjs'
-import { Pace } from './pace.mjs'
+import { Aborted, InProgress, Internal, Invalid, NotFound, Retry, Unauthorized, Unavailable, Unknown, committing, harmless, interrupted } from './errors.mjs'
+import { ask } from './commit.mjs'
+import { keyPath, requestPath } from './names.mjs'
+import { once } from './once.mjs'
+import { Pace, checkedMs, signalsOf } from './pace.mjs'
+import { checkedRange, rangeOf, rawValue, streamedOf } from './reading.mjs'
+import { reply } from './refusals.mjs'
 import { Run, beginOf } from './run.mjs'
 import { mergeSessions } from './session.mjs'
+import { Source } from './streams.mjs'
 import { Transaction } from './transaction.mjs'
-import { Transport, reply } from './transport.mjs'
-import { Op, bytes, checked, checkedType, isConditional, opJson, ranOf, rawValue, readOf, resultOf, unbase64 } from './values.mjs'
+import { Transport } from './transport.mjs'
+import {
+  Op, bytes, checked, checkedFindId, checkedId, checkedScope, checkedType, conditionAmong, isConditional, isGet, opJson, ranOf, readOf,
+  resultOf, typeName, unbase64
+} from './values.mjs'
 
 // The most bytes of buffered writes that can be set: in base64 they are, with some room, below the
 // 8 MiB that a body may have.
@@ -24,10 +32,10 @@ const SERIALIZABLE = 'serializable'
 export class Client {
   constructor (url, options = {}) {
     this._transport = new Transport(url, options)
-    const { attemptsMax = 10, runMsMax = 60_000, session = true, writeBufferBytesMax = 1 << 20, transactionTimeoutMs } = options
+    const { attemptsMax = 10, runMsMax, session = true, writeBufferBytesMax = 1 << 20, transactionTimeoutMs } = options
     this._options = {
       attemptsMax: Math.max(1, attemptsMax),
-      runMsMax,
+      runMsMax: checkedMs('runMsMax', runMsMax, 60_000),
       session,
       transactionTimeoutMs,
       writeBufferBytesMax: Math.min(writeBufferBytesMax, WRITE_BUFFER_BYTES_LIMIT),
@@ -36,7 +44,7 @@ export class Client {
     this._session = null
   }
 
-  close () { this._transport.agent.destroy() }
+  close () { this._transport.close() }
 
   get session () { return this._session }
 
@@ -56,71 +64,63 @@ export class Client {
 
   async run (requestId, fn, options = {}) {
     const run = new Run(this, requestId, options, SERIALIZABLE)
-    for (;;) {
-      const opened = await run.open()
-      if (!(opened instanceof Transaction)) return opened
-      opened._ofRun = true
-      let result
-      try {
-        result = bytes(await fn(opened))
-      } catch (own) {
-        // If a call of the transaction failed in a way that another attempt may not, run again: the
-        // function's error is likely to follow from it. Otherwise throw it, but only if no earlier
-        // attempt has committed.
-        const doomed = opened._doomed
-        await opened._abortQuietly()
-        if (doomed !== null && run.mayGoOn() && await run.pace.pause(doomed)) continue
-        const found = await run.clearDoubts()
-        if (found === null) throw own
-        if (found instanceof AftError) throw found
-        return found
-      }
-      const ran = await run.commit(opened, result)
-      if (ran !== null) return ran
-    }
+    if (typeof fn !== 'function') throw new Invalid(`fn must be a function, not ${typeName(fn)}: write run(requestId, async t => { … })`)
+    return run.until(async transaction => fn(transaction))
   }
 
-  async begin (requestId, options = {}) {
-    const opened = await new Run(this, requestId, options, null).open()
-    return opened instanceof Transaction ? opened : new Transaction(this, requestId, {}, opened)
+  once (options, fn) { return once(this, options, fn) }
+
+  // Called without arguments it opens a transaction without a request ID. An argument that is
+  // undefined is an ID that is missing.
+  async begin (...given) {
+    const [requestId = given.length === 0 ? null : undefined, options = {}] = given
+    const opened = await new Run(this, requestId, options, null).open(true)
+    return opened instanceof Transaction ? opened : new Transaction(this, requestId, {}, { ran: opened })
   }
 
   async execute (requestId, ops, result, options = {}) {
+    requestId = checkedId(requestId)
     // With an ID the server recognises a call that is sent again because its answer was lost, and
     // the call does not conflict with its own write.
-    if ((requestId === null || requestId === undefined) && ops.some(isConditional)) requestId = randomUUID()
+    if (requestId === null && ops.some(isConditional)) requestId = randomUUID()
     const kept = bytes(result)
-    const pace = new Pace(this._options.runMsMax)
+    // What leaves nothing behind has no outcome that matters.
+    const onlyReads = requestId === null && ops.every(isGet)
+    const pace = this._pace(options)
     let doubt = null
     let conflicts = 0
     for (;;) {
-      const waitMs = Math.min(this._options.waitMsMax, pace.remaining())
+      const waitMs = Math.min(this._options.waitMsMax, pace.remaining() / 2)
       const begin = beginOf(this, requestId, options, SERIALIZABLE, waitMs, doubt !== null, conflicts)
       begin.ops = ops.map(opJson)
       Object.assign(begin, resultOf(kept, requestId))
       let error
       try {
-        return this._executed(await this._post('/v1/execute', begin), kept, conflicts)
+        return this._executed(await this._post('/v1/execute', begin, pace), kept, conflicts)
       } catch (why) {
-        error = committing(why)._about(requestId)
+        if (why instanceof Aborted && doubt !== null) throw interrupted(why.reason)._about(requestId)
+        error = (onlyReads ? harmless : committing)(why)
+        if (onlyReads && error instanceof Unknown) error = new Retry(error.detail, error.problem)
+        error._about(requestId)
+        if (error._isAborted) throw error
       }
-      if (error instanceof Unknown && (requestId === null || requestId === undefined)) {
+      if (error instanceof Unknown && requestId === null) {
         try {
           return this._executed(await this._resolve(error, pace), kept, conflicts)
         } catch (why) {
-          if (!why.retryable) throw why
+          if (!why?.retryable) throw why
           error = why // The query showed that it did not commit.
         }
       }
       if (error instanceof Unknown) {
         doubt = error
       } else if (!error.retryable && !(error instanceof InProgress)) {
-        // Credentials that are rejected now, or a store that is damaged now, say nothing about an
-        // earlier try.
-        throw error instanceof Unauthorized || error instanceof Internal ? doubt ?? error : error
+        // Credentials that are rejected now, a store that is damaged now, or a proxy's answer say
+        // nothing about an earlier try.
+        throw [Unauthorized, Internal, Unavailable].some(kind => error instanceof kind) ? doubt ?? error : error
       }
       if (error.code === 'conflict') conflicts += 1
-      if (conflicts >= this._options.attemptsMax || !await pace.pause(error)) throw doubt ?? error
+      if (conflicts >= this._options.attemptsMax || !await pace.pause(error, doubt)) throw pace.gaveUp(doubt ?? error)
     }
   }
 
@@ -131,62 +131,134 @@ export class Client {
     return { ran: { ...ran, attempts: ran.attempts + conflicts }, reads: (reply.results ?? []).map(readOf) }
   }
 
-  // Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction can
-  // be asked; without a token this throws `doubt`.
+  // Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction can be
+  // asked; without a token this throws `doubt`.
   async _resolve (doubt, pace) {
     if (doubt.transaction === null) throw doubt
-    const reply = await new Transaction(this, null, { transaction: doubt.transaction })._ask('/commit', {}, doubt, pace, Infinity)
+    const reply = await ask(new Transaction(this, null, { transaction: doubt.transaction }), '/commit', {}, doubt, pace, Infinity)
     if (reply.batchIsIn) throw doubt
     return reply
   }
 
-  async get (key, { fresh = false } = {}) {
-    const path = `/v1/keys/${encodeName(checked(key))}${fresh ? '?fresh=true' : ''}`
-    const pace = new Pace(this._options.runMsMax)
-    for (;;) {
-      let error
-      try {
-        const answer = await this._transport.send('GET', path, undefined, this._sessionHeader())
-        this._committed(answer.headers['aft-session'])
-        return rawValue(answer)
-      } catch (why) {
-        error = harmless(why)
-      }
-      if (error.code === 'absent') return null
-      if (!error.retryable || !await pace.pause(error)) throw error
+  async get (key, options = {}) {
+    const answer = await this._readKey(key, options)
+    return answer && rawOf(rawValue, answer)
+  }
+
+  async getRange (key, start, length, options = {}) {
+    const range = checkedRange(start, length)
+    const answer = await this._readKey(key, options, { headers: range.headers })
+    return answer && rawOf(answer => rangeOf(answer, range), answer)
+  }
+
+  async stream (key, options = {}) {
+    const answer = await this._readKey(key, options, { isStreamed: true })
+    return answer && rawOf(streamedOf, answer)
+  }
+
+  async put (key, value, contentType, options) {
+    const condition = conditionAmong(options)
+    if (condition !== undefined) return (await this.execute(null, [Op.put(key, value, contentType, condition)], undefined, options)).ran
+    const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
+    return this._write('PUT', key, bytes(value), headers, options)
+  }
+
+  async putStream (key, source, options = {}) {
+    const { size, contentType } = options
+    const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
+    checked(key)
+    const body = new Source(source, size)
+    try {
+      return await this._write('PUT', key, body, headers, options)
+    } finally {
+      body.close()
     }
   }
 
-  async put (key, value, contentType, condition) {
-    if (condition !== undefined) return (await this.execute(null, [Op.put(key, value, contentType, condition)])).ran
-    const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
-    return this._write('PUT', key, bytes(value), headers)
+  async delete (key, options) {
+    const condition = conditionAmong(options)
+    if (condition !== undefined) return (await this.execute(null, [Op.delete(key, condition)], undefined, options)).ran
+    return this._write('DELETE', key, undefined, {}, options)
   }
 
-  async delete (key, condition) {
-    if (condition !== undefined) return (await this.execute(null, [Op.delete(key, condition)])).ran
-    return this._write('DELETE', key, undefined, {})
-  }
-
-  async add (key, by = 1) {
-    const { reads } = await this.execute(null, [Op.add(key, by)])
+  async add (key, by = 1, options = {}) {
+    const { reads } = await this.execute(null, [Op.add(key, by)], undefined, options)
     return reads[0]?.value ? Number(reads[0].value.bytes.toString()) : null
   }
 
-  async _write (method, key, body, headers) {
-    const path = `/v1/keys/${encodeName(checked(key))}`
-    const pace = new Pace(this._options.runMsMax)
+  async request (requestId, options = {}) {
+    const scope = checkedScope(options.scope)
+    checkedFindId(requestId)
+    const pace = this._pace(options)
+    for (;;) {
+      let error
+      try {
+        return await this._lookUp(requestId, scope, pace)
+      } catch (why) {
+        error = harmless(why)
+      }
+      if (!error.retryable || !await pace.pause(error)) throw pace.gaveUp(error)
+    }
+  }
+
+  async result (requestId, options = {}) {
+    const answer = await this._readResult(requestId, options)
+    return answer && rawOf(rawValue, answer).bytes
+  }
+
+  async resultStream (requestId, options = {}) {
+    const answer = await this._readResult(requestId, options, { isStreamed: true })
+    if (answer === null) return null
+    const { stream, size } = rawOf(streamedOf, answer)
+    return { stream, size }
+  }
+
+  _pace (options) {
+    return new Pace(checkedMs('runMsMax', options?.runMsMax, this._options.runMsMax), signalsOf(options?.signal))
+  }
+
+  async _readKey (key, options, more = {}) {
+    const path = keyPath('/v1', checked(key), { fresh: options.fresh ? true : undefined })
+    const answer = await this._read(path, { ...this._sessionHeader(), ...more.headers }, options, more, 'absent')
+    this._committed(answer?.headers['aft-session'])
+    return answer
+  }
+
+  async _readResult (requestId, options, more) {
+    const path = requestPath('result', checkedFindId(requestId), checkedScope(options.scope))
+    return this._read(path, {}, options, more, 'not_found', requestId)
+  }
+
+  // Sends a call that reads one thing until it is answered. Returns null if there is no such thing.
+  async _read (path, headers, options, more, missing, requestId = null) {
+    const pace = this._pace(options)
+    for (;;) {
+      let error
+      try {
+        return await this._transport.send('GET', path, undefined, headers, pace, { reads: true, ...more })
+      } catch (why) {
+        error = harmless(why)._about(requestId)
+      }
+      if (error.code === missing || error.code === 'absent') return null
+      if (!error.retryable || !await pace.pause(error)) throw pace.gaveUp(error)
+    }
+  }
+
+  async _write (method, key, body, headers, options) {
+    const path = keyPath('/v1', checked(key))
+    const pace = this._pace(options)
     for (;;) {
       let done
       try {
-        done = reply(await this._transport.send(method, path, body, { ...headers, ...this._sessionHeader() }))
+        done = reply(await this._transport.send(method, path, body, { ...headers, ...this._sessionHeader() }, pace))
       } catch (why) {
         const error = committing(why)
         if (error instanceof Unknown) {
+          if (error._isAborted) throw error
           done = await this._resolve(error, pace)
         } else {
-          if (error.retryable && await pace.pause(error)) continue
-          throw error
+          if (error.retryable && !body?.isRead && await pace.pause(error)) continue
+          throw pace.gaveUp(error)
         }
       }
       this._committed(done.session)
@@ -196,46 +268,25 @@ export class Client {
 
   _sessionHeader () { return this._session === null ? {} : { 'Aft-Session': this._session } }
 
-  async request (requestId, { scope } = {}) {
-    const pace = new Pace(this._options.runMsMax)
-    for (;;) {
-      try {
-        return await this._lookUp(requestId, scope)
-      } catch (error) {
-        if (!error.retryable || !await pace.pause(error)) throw error
-      }
-    }
-  }
-
-  async result (requestId, { scope } = {}) {
-    const path = lookUpPath('results', requestId, scope)
-    const pace = new Pace(this._options.runMsMax)
-    for (;;) {
-      let error
-      try {
-        return (await this._transport.send('GET', path)).body
-      } catch (why) {
-        error = harmless(why)._about(requestId)
-      }
-      if (error instanceof NotFound) return null
-      if (!error.retryable || !await pace.pause(error)) throw error
-    }
-  }
-
-  async _lookUp (requestId, scope) {
+  async _lookUp (requestId, scope, pace) {
     try {
-      const found = reply(await this._transport.send('GET', lookUpPath('requests', requestId, scope)))
+      const found = reply(await this._transport.send('GET', requestPath('request', requestId, scope), undefined, {}, pace, { reads: true }))
       const { hash, version, committed_at: committedAt, kept_until: keptUntil, keys = [] } = found
       return { hash, version, committedAt, keptUntil, keys, result: unbase64(found.result), resultSize: found.result_size ?? null }
     } catch (why) {
       const error = harmless(why)._about(requestId)
-      if (error instanceof NotFound) return null
+      if (error instanceof NotFound && error.code !== 'no_such_path') return null
       throw error
     }
   }
 
-  async _post (path, message, headers = {}) {
+  async _post (path, message, pace, headers = {}) {
     const all = { 'Content-Type': 'application/json', ...headers }
-    return reply(await this._transport.send('POST', path, Buffer.from(JSON.stringify(message)), all))
+    return reply(await this._transport.send('POST', path, Buffer.from(JSON.stringify(message)), all, pace))
   }
+}
+
+// Returns what `use` makes of an answer. Throws the error of an answer that is not AFT's.
+function rawOf (use, answer) {
+  try { return use(answer) } catch (why) { throw harmless(why) }
 }

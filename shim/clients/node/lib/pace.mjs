@@ -1,17 +1,19 @@
-// Pauses between tries.
+// The limits of a call or a run: its time, the signals of its caller, and the pauses between tries.
 
-import { InProgress } from './errors.mjs'
+import { Aborted, InProgress, Invalid, interrupted } from './errors.mjs'
+import { typeName } from './values.mjs'
 
 // The first pause between tries: a few round trips to a store.
 const PAUSE_MS_FIRST = 10
 // The longest pause that the client chooses: short enough that a person who waits does not notice a
 // stall.
 const PAUSE_MS_MAX = 1_000
-// The longest pause that a server may ask for: above the values that servers send, far below a
-// run's time.
+// The longest pause that a server may ask for: above the values that servers send, far below a run's
+// time.
 const ASKED_MS_MAX = 5_000
-
-const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
+// The least silence that a call may have although the time of its run is used up, so that a commit
+// after a long function is not in doubt from its beginning.
+const SILENCE_MS_MIN = 250
 
 /**
  * Returns the shortest and the longest pause in milliseconds after `nth` earlier failures; `asked`
@@ -28,23 +30,85 @@ export function pauseRange (nth, inProgress, asked) {
   return [Math.max(least, own / 2), least + own]
 }
 
-// The pauses between tries: exponential back-off with jitter, within a total time.
+// Returns a limit of time that the caller gave, or `otherwise` if there is none.
+export function checkedMs (name, ms, otherwise) {
+  if (ms === undefined || ms === null) return otherwise
+  if (typeof ms === 'number' && ms >= 0) return ms
+  throw new Invalid(`${name} must be a number of milliseconds from 0 up, not ${typeof ms === 'number' ? ms : typeName(ms)}`)
+}
+
+// Returns the signals of a call as a list.
+export function signalsOf (signal) {
+  if (signal === undefined || signal === null) return []
+  if (typeof signal === 'object' && typeof signal.aborted === 'boolean' && typeof signal.addEventListener === 'function') return [signal]
+  throw new Invalid(`signal must be an AbortSignal, not ${typeName(signal)}: pass controller.signal`)
+}
+
+// Calls `abort` with the signal that is aborted first. Returns a function that ends the listening.
+export function onAbort (signals, abort) {
+  const listening = signals.map(signal => [signal, () => abort(signal)])
+  for (const [signal, listener] of listening) signal.addEventListener('abort', listener, { once: true })
+  return () => { for (const [signal, listener] of listening) signal.removeEventListener('abort', listener) }
+}
+
+// Exponential back-off with jitter, within a total time, until a signal of the caller.
 export class Pace {
-  constructor (ms) {
-    this.until = performance.now() + ms
+  constructor (ms, signals = []) {
+    this.ms = ms
+    this.since = performance.now()
+    this.signals = signals
     this.nth = 0
   }
 
-  remaining () { return Math.max(0, this.until - performance.now()) }
+  // Returns the limits of one call within these: with another signal, and at most `ms`.
+  within (ms, signal) { return new Pace(Math.min(ms, this.remaining()), [...this.signals, ...signalsOf(signal)]) }
+
+  remaining () { return Math.max(0, this.since + this.ms - performance.now()) }
+
+  // Returns the longest silence of a call that starts now.
+  silenceMs (callTimeoutMs) { return Math.min(callTimeoutMs, Math.max(SILENCE_MS_MIN, this.remaining())) }
+
+  // The signal that the caller has aborted, if there is one.
+  get aborted () { return this.signals.find(signal => signal.aborted) }
+
+  check () {
+    const signal = this.aborted
+    if (signal !== undefined) throw new Aborted(signal.reason, false)
+  }
 
   // Pauses after a failure. Returns false at once, without a pause, if the time would be over after
-  // it.
-  async pause (after) {
+  // it. If a signal ends it, throws the signal's reason, or Unknown if a commit is in doubt.
+  async pause (after, doubt = null) {
     const [least, most] = pauseRange(this.nth, after instanceof InProgress, after.retryAfterMs)
     this.nth += 1
     const ms = least + Math.random() * (most - least)
-    if (ms >= this.remaining()) return false
-    await sleep(ms)
+    if (ms >= this.remaining() && this.aborted === undefined) return false
+    let timer
+    try {
+      await this.unlessAborted(new Promise(resolve => { timer = setTimeout(resolve, ms) }))
+    } catch (reason) {
+      clearTimeout(timer)
+      throw doubt === null ? reason : interrupted(reason)
+    }
     return true
   }
+
+  // Waits for a promise. Throws the reason of a signal as soon as it comes, whatever the promise
+  // does then.
+  async unlessAborted (promise) {
+    if (this.signals.length === 0) return promise
+    let end = () => {}
+    const aborted = new Promise((resolve, reject) => {
+      if (this.aborted !== undefined) return reject(this.aborted.reason)
+      end = onAbort(this.signals, signal => reject(signal.reason))
+    })
+    try {
+      return await Promise.race([aborted, promise])
+    } finally {
+      end()
+    }
+  }
+
+  // Returns the error with which the client gives up.
+  gaveUp (error) { return error._gaveUp(this.nth, performance.now() - this.since) }
 }

@@ -1,9 +1,10 @@
 // A run: the attempts of one request.
 
-import { AftError, InProgress, NoAnswer, Retry, Unknown, harmless } from './errors.mjs'
-import { Pace } from './pace.mjs'
+import { Aborted, AftError, InProgress, NoAnswer, Retry, Unknown, harmless, interrupted } from './errors.mjs'
+import { settle } from './commit.mjs'
+import { Pace, checkedMs, signalsOf } from './pace.mjs'
 import { Transaction } from './transaction.mjs'
-import { checked, ranOf } from './values.mjs'
+import { bytes, checked, checkedId, checkedScope, ranOf } from './values.mjs'
 
 // The most times that a commit is sent if the request has an ID. After that a new attempt finds out
 // as much, and makes progress.
@@ -12,9 +13,9 @@ const COMMIT_AGAIN_MAX = 3
 // Returns the message that opens an attempt. `level` is the level if the options name none; null
 // leaves it to the store.
 export function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
-  const { scope, fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation = level, reads = [] } = options
+  const { fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation = level, reads = [] } = options
   const begin = {
-    request_id: requestId ?? undefined, scope, fingerprint, timeout_ms: timeoutMs, wait_ms: Math.floor(waitMs), retention_s: retentionS,
+    request_id: requestId ?? undefined, scope: checkedScope(options.scope), fingerprint, timeout_ms: timeoutMs, wait_ms: Math.floor(waitMs), retention_s: retentionS,
     session: client.session ?? undefined
   }
   if (overlap || beside) begin.if_open = 'run'
@@ -32,10 +33,10 @@ export function beginOf (client, requestId, options, level, waitMs, beside, conf
 export class Run {
   constructor (client, requestId, options, level) {
     this.client = client
-    this.requestId = requestId ?? null
+    this.requestId = checkedId(requestId)
     this.options = options
     this.level = level
-    this.pace = new Pace(client._options.runMsMax)
+    this.pace = new Pace(checkedMs('runMsMax', options.runMsMax, client._options.runMsMax), signalsOf(options.signal))
     this.attempts = 0
     // The number of attempts that failed with a conflict.
     this.conflicts = 0
@@ -48,13 +49,16 @@ export class Run {
 
   mayGoOn () { return this.attempts < this.client._options.attemptsMax }
 
-  async open () {
+  // Opens an attempt. Returns its transaction, or the outcome of another attempt that has committed.
+  // By hand, its calls have no common limit of time.
+  async open (isByHand = false) {
     for (;;) {
-      const waitMs = Math.min(this.client._options.waitMsMax, this.pace.remaining())
+      // The server answers in time although it waits.
+      const waitMs = Math.min(this.client._options.waitMsMax, this.pace.remaining() / 2)
       let error
       try {
         const begin = beginOf(this.client, this.requestId, this.options, this.level, waitMs, this.beside, this.conflicts)
-        const reply = await this.client._post('/v1/transactions', begin)
+        const reply = await this.client._post('/v1/transactions', begin, this.pace)
         if (reply.replayed) {
           this.client._committed(reply.session)
           return this.replay(ranOf(reply, true))
@@ -62,7 +66,8 @@ export class Run {
         if (!reply.transaction) throw new NoAnswer('the answer to an opening names no transaction')
         this.attempts += 1
         this.beside = true
-        return new Transaction(this.client, this.requestId, reply, null, this.options.scope)
+        const pace = isByHand ? new Pace(Infinity, this.pace.signals) : this.pace
+        return new Transaction(this.client, this.requestId, reply, { scope: this.options.scope, pace, runMsMax: this.pace.ms, isOfRun: !isByHand })
       } catch (why) {
         this.beside ||= why instanceof NoAnswer
         error = harmless(why)._about(this.requestId)
@@ -71,19 +76,62 @@ export class Run {
     }
   }
 
+  // Calls `fn` in attempts until one has committed.
+  async until (fn) {
+    try {
+      for (;;) {
+        const opened = await this.open()
+        if (!(opened instanceof Transaction)) return opened
+        const ran = await this.attempt(opened, fn)
+        if (ran !== null) return ran
+      }
+    } catch (why) {
+      // A commit that an earlier attempt left in doubt stays in doubt if the caller aborts.
+      const { aborted } = this.pace
+      if (aborted === undefined || this.doubts.length === 0 || why instanceof Unknown) throw why
+      throw interrupted(aborted.reason)._about(this.requestId, this.doubts.at(-1).transaction.token)
+    }
+  }
+
+  // Makes one attempt. Returns null if another one has to run.
+  async attempt (opened, fn) {
+    let result
+    try {
+      result = bytes(await this.pace.unlessAborted(fn(opened)))
+      await this.pace.unlessAborted(opened._calls.settle())
+    } catch (own) {
+      if (this.pace.aborted !== undefined) {
+        await opened._abortQuietly(true)
+        throw own
+      }
+      // If a call of the transaction failed in a way that another attempt may not, run again: the
+      // function's error is likely to follow from it. Otherwise throw it, but only if no earlier
+      // attempt has committed.
+      const doomed = opened._doomed
+      await opened._abortQuietly()
+      if (doomed !== null && this.mayGoOn() && await this.pace.pause(doomed)) return null
+      const found = await this.clearDoubts()
+      if (found === null) throw own === doomed ? this.pace.gaveUp(own) : own
+      if (found instanceof AftError) throw found
+      return found
+    }
+    return this.commit(opened, result)
+  }
+
   // Returns the outcome of a commit that was found. It is a replay unless the commit is one of this
   // run's attempts in doubt.
   replay (ran) {
-    return { ...ran, attempts: this.attempts, replayed: !this.doubts.some(({ transaction }) => transaction._wrote(ran.version)) }
+    return { ...ran, attempts: this.attempts, replayed: !this.doubts.some(({ transaction }) => transaction._isOf(ran.version)) }
   }
 
   // Commits an attempt. Returns null if another attempt has to run.
   async commit (transaction, result) {
     let error
     try {
-      const ran = await transaction._settle(result, this.pace, this.requestId === null ? Infinity : COMMIT_AGAIN_MAX)
+      const ran = await settle(transaction, result, this.pace, this.requestId === null ? Infinity : COMMIT_AGAIN_MAX)
       return ran.replayed ? this.replay(ran) : { ...ran, attempts: this.attempts }
     } catch (why) {
+      if (this.pace.aborted !== undefined) throw why
       error = harmless(why)
     }
     if (error.code === 'conflict') this.conflicts += 1
@@ -105,7 +153,7 @@ export class Run {
     if (found === null && error instanceof Unknown) {
       throw new Retry('every attempt was aborted: nothing was committed')._about(this.requestId)
     }
-    throw found ?? error
+    throw found ?? this.pace.gaveUp(error)
   }
 
   // Aborts the attempts in doubt, since an aborted transaction never commits. If that fails for
@@ -115,8 +163,9 @@ export class Run {
     const left = []
     for (const doubt of this.doubts) {
       try {
-        await doubt.transaction._sendAbort()
+        await doubt.transaction._sendAbort(this.pace)
       } catch (why) {
+        if (why instanceof Aborted) throw why.reason
         harmless(why)
         left.push(doubt)
       }
@@ -125,12 +174,14 @@ export class Run {
     while (this.doubts.length > 0) {
       const { error } = this.doubts.at(-1)
       try {
-        const found = await this.client._lookUp(this.requestId, this.options.scope)
+        const found = await this.client._lookUp(this.requestId, this.options.scope, this.pace)
         if (found !== null) return this.replay({ result: found.result, version: found.version, resultSize: found.resultSize })
       } catch (why) {
-        harmless(why)
+        // A failure that another try cannot help leaves the outcome open for good.
+        const failed = harmless(why)
+        if (!failed.retryable && failed._isPermanent) return error
       }
-      if (!await this.pace.pause(error)) return error
+      if (!await this.pace.pause(error, error)) return error
     }
     return null
   }

@@ -1,10 +1,16 @@
-// A transaction: its buffered writes, its calls, and its commit.
+// A transaction: its buffered writes and its calls. Its commit is in commit.mjs.
 
-import { AftError, Internal, Invalid, NoAnswer, NotFound, NotSent, Retry, Unauthorized, Unavailable, Unknown, committing, harmless } from './errors.mjs'
-import { encodeName, repeats } from './names.mjs'
-import { Pace } from './pace.mjs'
-import { reply } from './transport.mjs'
-import { DEFAULT_CONTENT_TYPE, Op, bytes, checked, checkedType, isGet, keyOf, opJson, ranOf, rawValue, readOf, resultOf, weight } from './values.mjs'
+import { Readable } from 'node:stream'
+
+import { Calls } from './calls.mjs'
+import { settle } from './commit.mjs'
+import { Aborted, Invalid, NoAnswer, NotFound, Retry, harmless, isTurnedAway } from './errors.mjs'
+import { encodeQuery, keyPath } from './names.mjs'
+import { Pace, checkedMs } from './pace.mjs'
+import { checkedRange, rangeOf, rawValue, sliceOf, streamedOf } from './reading.mjs'
+import { notAft, reply } from './refusals.mjs'
+import { Source } from './streams.mjs'
+import { DEFAULT_CONTENT_TYPE, Op, bytes, checked, checkedType, isGet, keyOf, opJson, readOf, weight } from './values.mjs'
 
 // The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in
 // its bytes, not in the call.
@@ -13,116 +19,201 @@ const BUFFERED_VALUE_BYTES_MAX = 64 << 10
 const BUFFERED_WRITES_MAX = 500
 // The most times that a call inside a transaction is sent, if repeating it is harmless.
 const TRIES_IN_PLACE_MAX = 3
-// The time that a run waits for the answer to its abort. The abort's only use is that other
-// attempts do not wait for a dead one.
+// The time that a run waits for the answer to its abort. The abort's only use is that other attempts
+// do not wait for a dead one.
 const ABORT_MS_MAX = 2_000
+// The time that a caller who aborted waits for it.
+const ABORTED_MS_MAX = 100
+
+// Returns true if a call may have had its effect.
+const isOpen = why => why instanceof NoAnswer || (why instanceof Aborted && why.isSent)
 
 export class Transaction {
   /** @internal */
-  constructor (client, requestId, opened, ran = null, scope = null) {
+  constructor (client, requestId, opened, { ran = null, scope = null, pace = new Pace(Infinity), runMsMax, isOfRun = false } = {}) {
     this._client = client
     this._requestId = requestId ?? null
     this._scope = scope ?? null
     this.token = opened.transaction ?? ''
     this.ran = ran
-    this._ended = ran !== null
+    this._isEnded = ran !== null
+    this._isCommitting = false
     // True if a run commits or aborts it.
-    this._ofRun = false
+    this._isOfRun = isOfRun
+    // The limits of a run's calls; by hand, the signals of the opening.
+    this._pace = pace
+    this._runMsMax = runMsMax ?? client._options.runMsMax
+    this._calls = new Calls()
     this._buffer = new Map()
     this._bufferBytes = 0
     // The values that the opening call read, of keys that were not written since.
     this._reads = new Map((opened.results ?? []).map(readOf).map(read => [read.key, read.value]))
+    // True once anything was written or checked, so that a commit without an answer is in doubt.
+    this._isChanging = false
     // The first error of a call after which another attempt may succeed.
     this._doomed = null
-    // The first error after which writes that the caller believes done may be missing. No commit
-    // may follow it.
+    // The first error after which writes that the caller believes done may be missing. No commit may
+    // follow it.
     this._torn = null
+    // The error of a call that came after the commit had begun.
+    this._late = null
   }
 
   get replayed () { return this.ran?.replayed ?? false }
 
-  async get (key) {
-    this._open()
-    const own = this._buffer.get(checked(key))
-    if (own !== undefined) {
-      if (own.put === undefined) return null
-      return { bytes: Buffer.from(own.value), contentType: own.contentType ?? DEFAULT_CONTENT_TYPE, version: 'uncommitted' }
-    }
-    if (this._reads.has(key)) return this._reads.get(key)
-    try {
-      return rawValue(await this._send('GET', `/keys/${encodeName(key)}`, undefined, {}, true))
-    } catch (why) {
-      if (why.code === 'absent') return null
-      throw this._failed(why, false)
-    }
-  }
+  get (key, options) { return this._calls.track(this._get(key, options)) }
 
-  async put (key, value, contentType) {
-    return this._write(Op.put(key, value, contentType === undefined ? undefined : checkedType(contentType)))
-  }
+  getRange (key, start, length, options) { return this._calls.track(this._getRange(key, start, length, options)) }
 
-  async delete (key) { return this._write(Op.delete(key)) }
+  stream (key, options) { return this._calls.track(this._stream(key, options)) }
 
-  async * list (prefix = '', { after = '', pageLen = 1_000 } = {}) {
+  put (key, value, contentType, options) { return this._calls.track(this._put(key, value, contentType, options)) }
+
+  putStream (key, source, options) { return this._calls.track(this._putStream(key, source, options)) }
+
+  delete (key, options) { return this._calls.track(this._delete(key, options)) }
+
+  batch (ops, options) { return this._calls.track(this._batch(ops, options)) }
+
+  async * list (prefix = '', { after = '', pageLen = 1_000, signal } = {}) {
     let next = after
     while (next !== undefined && next !== null) {
-      this._open()
-      await this._flush([])
-      const query = `?prefix=${encodeURIComponent(prefix)}&after=${encodeURIComponent(next)}&limit=${pageLen}`
-      let page
-      try {
-        page = reply(await this._send('GET', `/keys${query}`, undefined, {}, true))
-      } catch (why) {
-        throw this._failed(why, false)
-      }
+      const page = await this._calls.track(this._page(prefix, next, pageLen, signal))
       yield * page.keys
       next = page.next
     }
   }
 
-  async batch (ops) {
-    this._open()
-    if (ops.length > BUFFERED_WRITES_MAX || ops.reduce((sum, op) => sum + weight(op), 0) > BUFFERED_VALUE_BYTES_MAX) {
-      // Send the buffered writes first: with them the call might be too large.
-      await this._flush([])
-    }
-    return this._flush(ops)
-  }
-
-  async commit (result) {
+  async commit (result, { signal, runMsMax } = {}) {
     this._byHand()
-    return this._settle(bytes(result), new Pace(this._client._options.runMsMax), Infinity)
-  }
-
-  async abort () {
-    this._byHand()
-    this._open()
-    this._ended = true
+    const kept = bytes(result)
+    const pace = new Pace(checkedMs('runMsMax', runMsMax, this._runMsMax)).within(Infinity, signal)
+    pace.signals.push(...this._pace.signals)
+    await this._calls.settle()
     try {
-      await this._sendAbort()
+      return await settle(this, kept, pace, Infinity)
+    } finally {
+      this._isCommitting = false
+    }
+  }
+
+  async abort ({ signal } = {}) {
+    this._byHand()
+    this._open()
+    this._isEnded = true
+    try {
+      await this._sendAbort(this._limits(signal))
     } catch (why) {
       throw this._about(harmless(why))
     }
   }
 
   _byHand () {
-    if (this._ofRun) throw this._about(new Invalid(
+    if (this._isOfRun) throw this._about(new Invalid(
       'the function of a run must not commit or abort: return a result to commit, or throw an error to abort'
     ))
   }
 
   _open () {
-    if (this._ended) throw this._about(new Invalid(
-      'the transaction has ended and takes no more calls: begin a new one'
+    if (!this._isEnded) return
+    if (!this._isCommitting) throw this._about(new Invalid('the transaction has ended and takes no more calls: begin a new one'))
+    this._late ??= this._about(new Invalid(
+      'a call of this transaction was not awaited: it came after the commit had begun, and had no effect; await every call before ' +
+      (this._isOfRun ? 'the function returns' : 'the commit')
     ))
+    throw this._late
   }
 
   _about (error) { return error._about(this._requestId, this.token) }
 
   // Returns true if this transaction committed `version`.
-  _wrote (version) { return version?.split('-')[1] === this.token.split('-')[1] }
+  _isOf (version) { return version?.split('-')[1] === this.token.split('-')[1] }
 
-  async _write (op) {
+  get _path () { return `/v1/transactions/${this.token}` }
+
+  // Returns the limits of one call.
+  _limits (signal) { return this._pace.within(this._client._transport.callTimeoutMs, signal) }
+
+  _own (key) {
+    const own = this._buffer.get(checked(key))
+    if (own === undefined) return undefined
+    if (own.put === undefined) return null
+    return { bytes: Buffer.from(own.value), contentType: own.contentType ?? DEFAULT_CONTENT_TYPE, version: 'uncommitted' }
+  }
+
+  async _get (key, { signal } = {}) {
+    this._open()
+    const own = this._own(key)
+    if (own !== undefined) return own
+    if (this._reads.has(key)) return this._reads.get(key)
+    return this._reading(key, signal, {}, rawValue)
+  }
+
+  async _getRange (key, start, length, { signal } = {}) {
+    const range = checkedRange(start, length)
+    this._open()
+    const own = this._own(key)
+    if (own !== undefined) return own && sliceOf(own, range)
+    return this._reading(key, signal, { headers: range.headers }, answer => rangeOf(answer, range))
+  }
+
+  async _stream (key, { signal } = {}) {
+    this._open()
+    const own = this._own(key)
+    if (own === null) return null
+    if (own !== undefined) {
+      const { bytes, contentType, version } = own
+      return { stream: Readable.from([bytes], { objectMode: false }), contentType, version, size: bytes.length }
+    }
+    return this._reading(key, signal, { isStreamed: true }, streamedOf)
+  }
+
+  async _reading (key, signal, { headers = {}, isStreamed = false }, use) {
+    try {
+      return use(await this._send('GET', keyPath(this._path, key), undefined, headers, signal, { reads: true, isStreamed }))
+    } catch (why) {
+      if (why?.code === 'absent') return null
+      throw this._failed(why, false)
+    }
+  }
+
+  async _put (key, value, contentType, { signal } = {}) { return this._write(Op.put(key, value, contentType), signal) }
+
+  async _delete (key, { signal } = {}) { return this._write(Op.delete(key), signal) }
+
+  async _putStream (key, source, { size, contentType, signal } = {}) {
+    this._open()
+    checked(key)
+    const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
+    const body = new Source(source, size)
+    try {
+      await this._writeAtOnce('PUT', key, body, headers, signal)
+    } finally {
+      body.close()
+    }
+  }
+
+  async _page (prefix, after, pageLen, signal) {
+    this._open()
+    await this._flush([], signal)
+    const query = `?prefix=${encodeQuery(prefix)}&after=${encodeQuery(after)}&limit=${pageLen}`
+    try {
+      return reply(await this._send('GET', `${this._path}/keys${query}`, undefined, {}, signal, { reads: true }))
+    } catch (why) {
+      throw this._failed(why, false)
+    }
+  }
+
+  async _batch (ops, { signal } = {}) {
+    this._open()
+    if (ops.length > BUFFERED_WRITES_MAX || ops.reduce((sum, op) => sum + weight(op), 0) > BUFFERED_VALUE_BYTES_MAX) {
+      // Send the buffered writes first: with them the call might be too large.
+      await this._flush([], signal)
+    }
+    return this._flush(ops, signal)
+  }
+
+  async _write (op, signal) {
     this._open()
     const key = keyOf(op)
     const most = this._client._options.writeBufferBytesMax
@@ -130,7 +221,7 @@ export class Transaction {
       const replaced = this._buffer.get(key)
       const more = weight(op) - (replaced === undefined ? 0 : weight(replaced))
       if (this._bufferBytes + more > most || this._buffer.size + (replaced === undefined ? 1 : 0) > BUFFERED_WRITES_MAX) {
-        await this._flush([])
+        await this._flush([], signal)
         this._open()
       }
       this._unbuffer(key)
@@ -140,11 +231,17 @@ export class Transaction {
       return
     }
     const headers = op.contentType === undefined ? {} : { 'Content-Type': op.contentType }
+    await this._writeAtOnce(op.put === undefined ? 'DELETE' : 'PUT', key, op.value, headers, signal)
+  }
+
+  async _writeAtOnce (method, key, body, headers, signal) {
+    this._isChanging = true
     try {
-      await this._send(op.put === undefined ? 'DELETE' : 'PUT', `/keys/${encodeName(key)}`, op.value, headers, false)
+      const answer = await this._send(method, keyPath(this._path, key), body, headers, signal)
+      if (answer.status !== 204) throw notAft(answer)
     } catch (why) {
       // A write that was rejected had no effect. A write without an answer may have had its effect.
-      throw this._failed(why, why instanceof NoAnswer)
+      throw this._failed(why, isOpen(why))
     }
     this._reads.delete(key)
     this._unbuffer(key)
@@ -165,36 +262,36 @@ export class Transaction {
   }
 
   // Sends the buffered writes, and `ops` after them.
-  async _flush (ops) {
+  async _flush (ops, signal) {
     for (const op of ops) if (!isGet(op)) this._reads.delete(keyOf(op))
     const waited = this._take()
     const all = [...waited, ...ops]
     if (all.length === 0) return []
-    const readsOnly = all.every(isGet)
+    const reads = all.every(isGet)
+    if (!reads) this._isChanging = true
     const body = Buffer.from(JSON.stringify({ ops: all.map(opJson) }))
     try {
-      const answer = await this._send('POST', '/batch', body, { 'Content-Type': 'application/json' }, readsOnly)
+      const answer = await this._send('POST', `${this._path}/batch`, body, { 'Content-Type': 'application/json' }, signal, { reads })
       return (reply(answer).results ?? []).map(readOf)
     } catch (why) {
       // The buffered writes are out of the buffer, and the caller believes them done: after any
       // failure the transaction must not commit without them.
-      throw this._failed(why, waited.length > 0 || (!readsOnly && why instanceof NoAnswer))
+      throw this._failed(why, waited.length > 0 || (!reads && isOpen(why)))
     }
   }
 
-  // Sends a call, and sends it again where that is harmless: if the server was overloaded, or if
-  // the call only reads and got no answer.
+  // Sends a call, and sends it again where that is harmless: if the server was overloaded, or if the
+  // call only reads and got no answer.
   //
   // A write without an answer is not sent again: its first copy may still be in flight, and would
   // then take effect after later writes.
-  async _send (method, rest, body, headers, reads) {
-    const transport = this._client._transport
-    const pace = new Pace(transport.callTimeoutMs)
+  async _send (method, path, body, headers, signal, more = {}) {
+    const pace = this._limits(signal)
     for (let tries = 1; ; tries += 1) {
       try {
-        return await transport.send(method, `/v1/transactions/${this.token}${rest}`, body, headers)
+        return await this._client._transport.send(method, path, body, headers, pace, more)
       } catch (why) {
-        const again = (reads && why instanceof NoAnswer) || why.code === 'overloaded'
+        const again = !body?.isRead && ((more.reads && why instanceof NoAnswer && !why.isPermanent) || isTurnedAway(why))
         if (!again || tries === TRIES_IN_PLACE_MAX || !await pace.pause(harmless(why))) throw why
       }
     }
@@ -202,7 +299,11 @@ export class Transaction {
 
   // Records what a failed call means for the transaction, and returns its error.
   _failed (why, torn) {
-    let error = harmless(why)
+    let error
+    try { error = harmless(why) } catch (reason) {
+      if (torn) this._torn ??= this._about(new Retry('a call of the transaction was aborted: run the request again'))
+      throw reason
+    }
     // The node has forgotten the transaction, and no commit was sent: run the request again.
     if (error instanceof NotFound && error.code !== 'no_such_path') error = new Retry(error.detail, error.problem)
     this._about(error)
@@ -211,78 +312,17 @@ export class Transaction {
     return error
   }
 
-  async _sendAbort (timeoutMs) {
-    await this._client._transport.send('POST', `/v1/transactions/${this.token}/abort`, undefined, {}, timeoutMs)
-  }
+  async _sendAbort (pace) { await this._client._transport.send('POST', `${this._path}/abort`, undefined, {}, pace) }
 
-  async _abortQuietly () {
-    if (this._ended) return
-    this._ended = true
-    try {
-      await this._sendAbort(ABORT_MS_MAX)
-    } catch (why) {
-      harmless(why) // Without an abort the transaction ends at its deadline.
-    }
-  }
-
-  // Commits. The table of answers is in shim/clients/rust/src/commit.rs.
-  async _settle (result, pace, timesMax) {
-    this._open()
-    if (this._torn !== null) {
-      await this._abortQuietly()
-      throw this._torn
-    }
-    this._ended = true
-    const alone = resultOf(result, this._requestId)
-    const ops = this._take().map(opJson)
-    let reply
-    try {
-      // The whole call is repeated: if it never arrived, a bare commit would commit the transaction
-      // without these writes.
-      if (ops.length > 0) reply = await this._ask('/batch', { ops, commit: true, ...alone }, null, pace, timesMax)
-      else reply = await this._ask('/commit', alone, null, pace, timesMax)
-      if (reply.batchIsIn) reply = await this._ask('/commit', alone, reply.batchIsIn, pace, timesMax)
-    } catch (error) {
-      if (!(error instanceof Unknown)) {
-        this._ended = false
-        await this._abortQuietly()
-      }
-      throw error instanceof AftError ? this._about(error) : error
-    }
-    this._client._committed(reply.session)
-    const replayed = reply.replayed ?? false
-    this.ran = ranOf(reply, replayed, result)
-    return this.ran
-  }
-
-  // Sends a commit until its outcome is known. Throws Unknown, or the reason why it did not commit.
-  // Returns `{batchIsIn: doubt}` if the batch has arrived, and its commit is in flight or done.
-  async _ask (rest, message, doubt, pace, timesMax) {
-    const headers = repeats(this._requestId)
-    const query = headers !== null && this._scope ? `?scope=${encodeURIComponent(this._scope)}` : ''
-    for (let nth = 1; ; nth += 1) {
-      let error
-      try {
-        const reply = await this._client._post(`/v1/transactions/${this.token}${rest}${query}`, message, headers ?? {})
-        if (reply.committed || reply.replayed) return reply
-        error = new Unknown('the answer to a commit reports no commit')
-      } catch (why) {
-        error = committing(why)
-        // The server that opened the transaction is gone, and the transaction with it.
-        if (why instanceof NotSent && doubt === null) throw error
-      }
-      if (error instanceof Unknown) {
-        doubt = error
-      } else if (error instanceof Unavailable || error.code === 'body_timeout') {
-        // The server rejected this call for now, which says nothing about an earlier one.
-      } else if (error.code === 'ended' && rest === '/batch' && doubt !== null) {
-        return { batchIsIn: doubt }
-      } else if ((error instanceof NotFound || error instanceof Unauthorized || error instanceof Internal) && doubt !== null) {
-        throw doubt // The server has forgotten the transaction, or its error says nothing about the first call.
-      } else {
-        throw error instanceof NotFound ? new Retry(error.detail, error.problem) : error
-      }
-      if (nth >= timesMax || !await pace.pause(error)) throw doubt ?? error
-    }
+  // Aborts without an error. If the caller has aborted, hardly waits for the answer.
+  async _abortQuietly (isAborted = false) {
+    if (this._isEnded) return
+    this._isEnded = true
+    // Without an abort the transaction ends at its deadline.
+    const sent = this._sendAbort(new Pace(ABORT_MS_MAX)).catch(why => { harmless(why) })
+    if (!isAborted) return sent
+    let timer
+    await Promise.race([sent, new Promise(resolve => { timer = setTimeout(resolve, ABORTED_MS_MAX) })])
+    clearTimeout(timer)
   }
 }

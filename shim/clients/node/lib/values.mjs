@@ -10,7 +10,7 @@ export const Op = Object.freeze({
   get: key => ({ get: checked(key) }),
   put: (key, value, contentType, condition) => {
     const op = { put: checked(key), value: bytes(value), ...conditionOf(condition) }
-    return contentType === undefined || contentType === null ? op : { ...op, contentType }
+    return contentType === undefined || contentType === null ? op : { ...op, contentType: checkedType(contentType) }
   },
   delete: (key, condition) => ({ delete: checked(key), ...conditionOf(condition) }),
   check: (key, condition) => {
@@ -22,22 +22,43 @@ export const Op = Object.freeze({
   },
   add: (key, by) => {
     if (!Number.isSafeInteger(by)) throw new Invalid(
-      `an add needs a whole number between -(2^53 - 1) and 2^53 - 1, not ${by}`
+      `by must be a whole number between -(2^53 - 1) and 2^53 - 1, not ${typeof by === 'number' ? by : typeName(by)}`
     )
     return { add: checked(key), by }
   }
 })
 
-// Returns a condition's field of an operation, as the server reads it.
-function conditionOf ({ ifAbsent = false, ifVersion, ifValue } = {}) {
+const CONDITIONS = ['ifAbsent', 'ifVersion', 'ifValue']
+const CALL_OPTIONS = ['signal', 'runMsMax']
+
+// Returns a condition's field of an operation, as the server reads it. `others` are further options
+// that the call has.
+export function conditionOf (condition, others = []) {
+  if (condition === undefined || condition === null) return {}
+  if (typeof condition !== 'object') throw new Invalid(`a condition must be an object like { ifAbsent: true }, not ${typeName(condition)}`)
+  // A misspelt condition would otherwise be a write without one.
+  const unknown = Object.keys(condition).find(name => !CONDITIONS.includes(name) && !others.includes(name))
+  if (unknown !== undefined) throw new Invalid(`${JSON.stringify(unknown)} is no condition: write ${CONDITIONS.join(', ')}`)
+  const { ifAbsent = false, ifVersion, ifValue } = condition
   const given = {}
+  if (typeof ifAbsent !== 'boolean') throw new Invalid(`ifAbsent must be true or false, not ${typeName(ifAbsent)}`)
   if (ifAbsent) given.if_absent = true
-  if (ifVersion !== undefined) given.if_version = ifVersion
+  if (ifVersion !== undefined) {
+    if (typeof ifVersion !== 'string') throw new Invalid(`ifVersion must be a version's text, not ${typeName(ifVersion)}`)
+    given.if_version = ifVersion
+  }
   if (ifValue !== undefined) given.if_value = bytes(ifValue).toString('base64')
   if (Object.keys(given).length > 1) throw new Invalid(
     'an operation can have only one condition: ifAbsent, ifVersion or ifValue'
   )
   return given
+}
+
+// Returns the condition among the options of a single write; undefined if there is none.
+export function conditionAmong (options) {
+  return Object.keys(conditionOf(options, CALL_OPTIONS)).length === 0
+    ? undefined
+    : Object.fromEntries(Object.entries(options).filter(([name]) => CONDITIONS.includes(name)))
 }
 
 export const keyOf = op => op.get ?? op.put ?? op.delete ?? op.check ?? op.add
@@ -52,25 +73,67 @@ export function opJson (op) {
   return contentType === undefined ? json : { ...json, content_type: contentType }
 }
 
+// Returns the type of a value for messages: `number`, `null`, `Array`, `Promise`.
+export function typeName (value) {
+  if (value === null || typeof value !== 'object') return value === null ? 'null' : typeof value
+  return value.constructor?.name || 'object'
+}
+
+// Half of a surrogate pair, which UTF-8 cannot hold.
+const HALF = /\p{Surrogate}/u
+
+// Returns the bytes of a value. They are copied: a buffered write must not change with the caller's
+// buffer.
 export function bytes (value) {
   if (value === undefined || value === null) return Buffer.alloc(0)
-  if (typeof value === 'string') return Buffer.from(value)
-  // Copy the bytes: a buffered write must not change with the caller's buffer.
+  if (typeof value === 'string') {
+    if (HALF.test(value)) throw new Invalid('a value of text must be valid UTF-8: this one has half of a surrogate pair')
+    return Buffer.from(value)
+  }
   if (value instanceof Uint8Array) return Buffer.from(value)
-  throw new Invalid(`a value must be a string or a Uint8Array, not ${typeof value}`)
+  if (value instanceof ArrayBuffer) return Buffer.from(value.slice(0))
+  const hint = typeof value.then === 'function' ? 'await it' : 'write String(value), JSON.stringify(value) or Buffer.from(value)'
+  throw new Invalid(`a value must be a string, a Buffer, a Uint8Array or an ArrayBuffer, not ${typeName(value)}: ${hint}`)
 }
 
 export function checked (key) {
-  if (typeof key !== 'string') throw new Invalid(`a key must be a string, not ${typeof key}`)
-  const encoded = Buffer.from(key)
-  if (encoded.toString() !== key) throw new Invalid('a key must be valid UTF-8: this one has half of a surrogate pair')
-  if (encoded.length < 1 || encoded.length > KEY_BYTES_MAX) {
-    throw new Invalid(`a key has 1 to ${KEY_BYTES_MAX} bytes; this one has ${encoded.length}`)
-  }
+  if (typeof key !== 'string') throw new Invalid(`a key must be a string, not ${typeName(key)}: write String(key)`)
+  if (HALF.test(key)) throw new Invalid('a key must be valid UTF-8: this one has half of a surrogate pair')
+  const len = Buffer.byteLength(key)
+  if (len < 1 || len > KEY_BYTES_MAX) throw new Invalid(`a key has 1 to ${KEY_BYTES_MAX} bytes; this one has ${len}`)
   return key
 }
 
+// Returns a request's ID, or null for a request without one.
+export function checkedId (requestId) {
+  if (requestId === null) return null
+  if (requestId === undefined) throw new Invalid('requestId is undefined: pass null if the request has no ID')
+  return checkedText('requestId', requestId, 'pass null if the request has no ID')
+}
+
+// Returns the ID of a request that is looked up.
+export function checkedFindId (requestId) {
+  if (requestId === null || requestId === undefined) throw new Invalid(
+    `requestId is ${requestId}: pass the ID of the request to look up`
+  )
+  return checkedText('requestId', requestId, 'pass the ID of the request to look up')
+}
+
+// Returns a scope; undefined if there is none.
+export function checkedScope (scope) {
+  return scope === undefined || scope === null ? undefined : checkedText('scope', scope, 'leave it out if there is none')
+}
+
+// A blank name would be shared by all who send it by mistake.
+function checkedText (name, text, otherwise) {
+  if (typeof text !== 'string') throw new Invalid(`${name} must be a string, not ${typeName(text)}: write String(id), or ${otherwise}`)
+  if (text.trim() === '') throw new Invalid(`${name} is ${text === '' ? 'empty' : 'blank'}: ${otherwise}`)
+  if (HALF.test(text)) throw new Invalid(`${name} must be valid UTF-8: this one has half of a surrogate pair`)
+  return text
+}
+
 export function checkedType (text) {
+  if (typeof text !== 'string') throw new Invalid(`a content type must be a string, not ${typeName(text)}`)
   if (!/^[ -~]*$/.test(text)) throw new Invalid(`a content type must be printable ASCII, not ${JSON.stringify(text)}`)
   return text
 }
@@ -89,9 +152,11 @@ export function ranOf (reply, replayed, result) {
   return { result: replayed ? unbase64(reply.result) : result, replayed, version, resultSize, attempts: replayed ? 0 : 1 }
 }
 
-export function rawValue (answer) {
-  const { 'content-type': contentType = DEFAULT_CONTENT_TYPE, 'aft-version': version = '' } = answer.headers
-  return { bytes: answer.body, contentType, version }
+// Returns the content type and the version of an answer with a value. Every answer of AFT's with a
+// value names its version; another page with status 200 does not.
+export function headOf (answer) {
+  const { 'content-type': contentType = DEFAULT_CONTENT_TYPE, 'aft-version': version } = answer.headers
+  return version === undefined ? null : { contentType, version }
 }
 
 // Returns the result's field of a commit. Without a request ID no later attempt can ask for the

@@ -5,12 +5,15 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client } from '../index.mjs'
-import { encodeName } from '../lib/names.mjs'
+import { keyPath, requestPath } from '../lib/names.mjs'
 import { pauseRange } from '../lib/pace.mjs'
 import { VECTORS } from './support/index.mjs'
 
 test('the client agrees with the shared vectors', async () => {
-  for (const { key, path } of VECTORS.paths) assert.equal(encodeName(key), path)
+  for (const { key, path, query } of VECTORS.paths) {
+    assert.equal(keyPath('/v1', key), path === undefined ? `/v1/key?name=${query}` : `/v1/keys/${path}`)
+    assert.equal(requestPath('result', key, 'a/b'), path === undefined ? `/v1/result?id=${query}&scope=a%2Fb` : `/v1/results/${path}?scope=a%2Fb`)
+  }
   for (const { one, other, merged } of VECTORS.sessions) {
     assert.equal(aft.mergeSessions(one, other), merged)
     assert.equal(aft.mergeSessions(other, one), merged)

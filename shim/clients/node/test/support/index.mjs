@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import http from 'node:http'
 
 export const URL_OF_SERVER = process.env.AFT_URL
 assert.ok(URL_OF_SERVER, 'set AFT_URL to the URL of a running server')
@@ -29,3 +30,29 @@ export async function all (listing) {
 }
 
 export const listen = server => new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}`)))
+
+// Returns true if the server takes a key's name in the query as well as in the path.
+export async function serverKnowsQueries () {
+  const answer = await fetch(`${URL_OF_SERVER}/v1/key?name=${fresh('never/written')}`)
+  return (await answer.json()).code === 'absent'
+}
+
+// Serves calls with `handler` while `use` runs, at the URL that `use` gets.
+export async function answering (handler, use) {
+  const server = http.createServer(handler)
+  const url = await listen(server)
+  try {
+    return await use(url)
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
+}
+
+// Returns the time in milliseconds that a call takes, and its error or result.
+export async function timed (call) {
+  const since = performance.now()
+  let outcome
+  try { outcome = await call() } catch (why) { outcome = why }
+  return { ms: performance.now() - since, outcome }
+}

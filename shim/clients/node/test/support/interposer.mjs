@@ -17,6 +17,9 @@ const ACTIONS = {
   unauthorized: [401, 'unauthorized'], damaged: [503, 'internal'], of_next_year: [409, 'retry']
 }
 
+// Answers of proxies and portals.
+const PAGES = { page: 200, moved: 308, 'forbidden page': 403, 'too many': 429 }
+
 function nameOf (method, path) {
   const parts = path.split('?')[0].split('/').slice(2)
   if (parts[0] === 'transactions') {
@@ -39,6 +42,7 @@ export async function interpose (script, use) {
     calls.push(name)
     if (act === CUT_BEFORE) return request.socket.destroy()
     if (act === BAD_GATEWAY) return response.writeHead(502).end('<h1>Bad gateway</h1>')
+    if (act in PAGES) return response.writeHead(PAGES[act], { Location: 'https://elsewhere.example/' }).end('<h1>A proxy</h1>')
     if (act in ACTIONS) {
       const [status, action] = ACTIONS[act]
       const problem = { type: 'x', title: 'x', status, detail: 'the script says so', code: act, action }

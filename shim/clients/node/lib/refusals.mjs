@@ -1,0 +1,82 @@
+// Answers that report no success: AFT's problem documents, and the answers of others (a proxy, a
+// gateway, another kind of server).
+
+import { STATUS_CODES } from 'node:http'
+
+import {
+  ConditionFailed, InProgress, Internal, Invalid, KeyReused, NoAnswer, NotFound, ResultGone, Retry, Unauthorized, Unavailable,
+  Unknown, permanent
+} from './errors.mjs'
+
+// The most characters of a foreign answer that an error quotes.
+const QUOTED_LEN_MAX = 200
+// The most bytes of a foreign answer that are searched for text: enough to pass a page's styles.
+const QUOTED_BYTES_MAX = 16 << 10
+
+const OF_CODE = new Map(Object.entries({
+  overloaded: Unavailable, not_serving: Unavailable, store_unavailable: Unavailable, in_progress: InProgress,
+  key_reused: KeyReused, result_gone: ResultGone, condition_failed: ConditionFailed
+}))
+const OF_ACTION = new Map(Object.entries({
+  retry: Retry, unknown: Unknown, conflict: Invalid, invalid: Invalid, not_found: NotFound, unauthorized: Unauthorized,
+  internal: Internal
+}))
+
+// Statuses of others with which a call may have been passed on to AFT: 409 can be an answer of
+// AFT's whose body a proxy replaced.
+const isPassedOn = status => status === 408 || status === 409 || (status >= 500 && status !== 501)
+
+// Returns the error of an answer whose status is not a success.
+export function refusal (answer) {
+  try {
+    const problem = JSON.parse(answer.body.toString())
+    const Kind = OF_CODE.get(problem.code) ?? OF_ACTION.get(problem.action)
+    if (Kind) return new Kind(String(problem.detail ?? problem.code), problem)
+  } catch { /* The body is not a problem document. */ }
+  const text = foreign(answer)
+  const askedMs = retryAfterMs(answer.headers['retry-after'])
+  if (answer.status === 429) {
+    const error = new Unavailable(`${text}; it limits the rate of calls`)
+    error._isTurnedAway = true
+    error._askedMs = askedMs
+    return error
+  }
+  if (isPassedOn(answer.status)) return new NoAnswer(text)
+  return permanent(`${text}; check the URL, and what is between the client and the server`)
+}
+
+// Returns the description of an answer that is not AFT's.
+export function foreign ({ status, headers, body }) {
+  const said = ['location', 'server', 'via'].filter(name => headers[name]).map(name => {
+    return `${name[0].toUpperCase()}${name.slice(1)}: ${excerpt(headers[name])}`
+  })
+  const quoted = excerpt(withoutMarkup(body.subarray(0, QUOTED_BYTES_MAX).toString()))
+  if (quoted) said.push(`body: ${JSON.stringify(quoted)}`)
+  const reason = STATUS_CODES[status]
+  return `the answer has status ${status}${reason ? ` (${reason})` : ''} and is not AFT's answer: a proxy's?` +
+    (said.length > 0 ? ` It says ${said.join(', ')}` : '')
+}
+
+const withoutMarkup = text => text.replace(/<(script|style|head)\b[\s\S]*?<\/\1>/gi, ' ').replace(/<[^>]*>/g, ' ')
+
+const excerpt = text => text.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]+/gu, ' ').replace(/ +/g, ' ').trim().slice(0, QUOTED_LEN_MAX)
+
+// Returns the pause that a Retry-After header asks for in seconds or by a date; null without one.
+function retryAfterMs (text) {
+  if (text === undefined) return null
+  if (/^\d+$/.test(text)) return Number(text) * 1_000
+  const at = Date.parse(text)
+  return Number.isNaN(at) ? null : Math.max(0, at - Date.now())
+}
+
+// Returns the error of a success that is not AFT's, for instance a captive portal's page.
+export function notAft (answer) { return new NoAnswer(foreign(answer), { isPermanent: true }) }
+
+// Returns the object that a reply's body holds.
+export function reply (answer) {
+  try {
+    const reply = JSON.parse(answer.body.toString())
+    if (reply !== null && typeof reply === 'object') return reply
+  } catch { /* The body is not JSON. */ }
+  throw notAft(answer)
+}

@@ -1,0 +1,102 @@
+// Values of any size: bodies that are read from a source, and answers that are read by the caller.
+
+import { Readable } from 'node:stream'
+
+import { Aborted, Invalid, Unavailable } from './errors.mjs'
+import { onAbort } from './pace.mjs'
+import { bytes, typeName } from './values.mjs'
+
+// The body of a call that is read from a source piece by piece, and read once.
+export class Source {
+  constructor (source, size) {
+    const iterate = source?.[Symbol.asyncIterator] ?? source?.[Symbol.iterator]
+    if (typeof source === 'string' || ArrayBuffer.isView(source) || typeof iterate !== 'function') throw new Invalid(
+      `a source must be a Readable, a ReadableStream or another iterable of bytes, not ${typeName(source)}` +
+      (typeof source === 'string' || ArrayBuffer.isView(source) ? ': write a value in memory with put' : '')
+    )
+    if (size !== undefined && size !== null && !(Number.isSafeInteger(size) && size >= 0)) throw new Invalid(
+      `size must be a number of bytes from 0 up, not ${typeof size === 'number' ? size : typeName(size)}`
+    )
+    this.source = source
+    this.size = size ?? undefined
+    // True once bytes may have been taken from the source, so that it cannot be sent again.
+    this.isRead = false
+    // A stream may fail before it is read; without a listener that would end the process.
+    if (typeof source.on === 'function') source.on('error', why => { this.broken ??= why })
+  }
+
+  // Gives all pieces to `write` in order, until it returns false. The last piece is given only once
+  // the source has ended with the size that was announced: so a source of another size never becomes
+  // a whole body.
+  async send (write) {
+    this.isRead = true
+    if (this.broken) throw this.broken
+    let len = 0
+    let held = Buffer.alloc(0)
+    for await (const piece of this.source) {
+      const more = bytes(piece)
+      if (more.length === 0) continue
+      len += more.length
+      if (len > this.size) throw new Invalid(`the source has more than the ${this.size} bytes that its size says`)
+      // The iteration ends here, which closes a stream.
+      if (held.length > 0 && !await write(held)) return
+      held = more
+    }
+    if (this.size !== undefined && len !== this.size) throw new Invalid(`the source has ${len} bytes, and its size says ${this.size}`)
+    if (held.length > 0) await write(held)
+  }
+
+  // Closes a source that is not needed any more.
+  close () { if (!this.isRead || !this.source.destroyed) this.source.destroy?.() }
+}
+
+// The body of an answer, as a stream that fails unless all of it came.
+export class Download extends Readable {
+  constructor (exchange, response, len) {
+    super({ highWaterMark: 256 << 10 })
+    this.exchange = exchange
+    this.response = response
+    this.left = len
+    response.pause()
+    response.on('data', chunk => {
+      if (this.left !== null) this.left -= chunk.length
+      this.#rest()
+      if (!this.push(chunk)) response.pause()
+      else this.#wait()
+    })
+    response.on('end', () => {
+      this.#rest()
+      if (!response.complete || (this.left !== null && this.left !== 0)) return this.#cut()
+      this.push(null)
+    })
+    response.on('error', why => this.#cut(why))
+    response.on('close', () => { if (!response.complete) this.#cut() })
+    this.endSignals = onAbort(exchange.call.pace.signals, signal => this.destroy(new Aborted(signal.reason, true)))
+  }
+
+  _read () {
+    this.#wait()
+    this.response.resume()
+  }
+
+  // The time that the reader takes is not the server's silence.
+  #wait () {
+    this.#rest()
+    const ms = this.exchange.silenceMs
+    this.timer = setTimeout(() => this.#cut(new Error(`nothing was received for ${Math.ceil(ms)} ms`)), ms)
+  }
+
+  #rest () { clearTimeout(this.timer) }
+
+  #cut (why) {
+    this.destroy(new Unavailable(`the answer broke off in the middle: ${why?.message || 'the connection was closed'}; read it again from its beginning`))
+  }
+
+  _destroy (why, callback) {
+    this.#rest()
+    this.endSignals()
+    // A connection with an answer that was not read to its end cannot be used again.
+    if (!this.response.complete) this.exchange.request.destroy()
+    callback(why instanceof Aborted ? why.reason : why)
+  }
+}

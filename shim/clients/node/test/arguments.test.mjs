@@ -1,0 +1,108 @@
+// Goal: a wrong argument is rejected by the client, with its name, its type and a remedy, and nothing
+// is sent. Method: a server that counts the calls that reach it.
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+
+import * as aft from '../index.mjs'
+import { Client, Op } from '../index.mjs'
+import { URL_OF_SERVER, answering, fresh, text } from './support/index.mjs'
+
+const invalid = (...words) => error => {
+  assert.ok(error instanceof aft.Invalid, `${error}`)
+  for (const word of words) assert.match(error.message, new RegExp(word), error.message)
+  return true
+}
+
+test('only text and bytes are values', async () => {
+  let calls = 0
+  await answering((request, response) => { calls += 1; response.writeHead(500).end() }, async url => {
+    const client = new Client(url)
+    for (const [value, type] of [[3, 'number'], [true, 'boolean'], [[1], 'Array'], [{}, 'Object'], [new Date(), 'Date'], [1n, 'bigint'],
+      [Symbol('x'), 'symbol'], [new Float64Array(1), 'Float64Array'], [() => '', 'function']]) {
+      await assert.rejects(client.put('k', value), invalid('value', type, 'String\\(value\\)'))
+      await assert.rejects(client.put('k', 'v', null, { ifValue: value }), invalid(type))
+      await assert.rejects(client.execute('r', [], value), invalid(type))
+      assert.throws(() => Op.put('k', value), invalid(type))
+    }
+    await assert.rejects(client.put('k', Promise.resolve('v')), invalid('Promise', 'await it'))
+    await assert.rejects(client.put('k', '\ud800'), invalid('surrogate'))
+    await assert.rejects(client.put('k', 'v', null, { ifabsent: true }), invalid('ifabsent', 'ifAbsent'))
+    await assert.rejects(client.put('k', 'v', null, { ifVersion: 7 }), invalid('ifVersion', 'number'))
+    await assert.rejects(client.add('k', '1'), invalid('by', 'string'))
+    assert.equal(calls, 0, 'nothing was sent')
+    client.close()
+  })
+  const [client, key, request] = [new Client(URL_OF_SERVER), fresh(), fresh()]
+  await assert.rejects(client.run(request, async t => { await t.put(key, 'v'); return 200 }), invalid('number', 'String\\(value\\)'))
+  assert.deepEqual([await client.get(key), await client.request(request)], [null, null], 'the attempt was aborted')
+  for (const [value, written] of [['ä', 'ä'], [Buffer.from('b'), 'b'], [new Uint8Array([99]), 'c'], [new Uint8Array([100]).buffer, 'd']]) {
+    await client.put(key, value)
+    assert.equal(text(await client.get(key)), written)
+  }
+  client.close()
+})
+
+test('a request ID is text or null', async () => {
+  let calls = 0
+  await answering((request, response) => { calls += 1; response.writeHead(500).end() }, async url => {
+    const client = new Client(url)
+    const each = id => [
+      () => client.run(id, () => {}), () => client.begin(id), () => client.execute(id, []), () => client.request(id), () => client.result(id),
+      () => client.resultStream(id)
+    ]
+    for (const [id, ...words] of [[undefined, 'requestId is undefined'], [17, 'requestId', 'number', 'String\\(id\\)'], ['', 'empty'], [' \n', 'blank'],
+      [Buffer.from('x'), 'Buffer'], [{}, 'Object'], [true, 'boolean'], ['\udc00', 'surrogate']]) {
+      for (const call of each(id)) await assert.rejects(call, invalid('requestId', ...words))
+    }
+    await assert.rejects(client.run(undefined, () => {}), invalid('pass null if the request has no ID'))
+    for (const scope of ['', ' ', 7]) {
+      await assert.rejects(client.run('r', () => {}, { scope }), invalid('scope'))
+      await assert.rejects(client.request('r', { scope }), invalid('scope'))
+    }
+    await assert.rejects(client.run('r'), invalid('fn must be a function'))
+    await assert.rejects(client.get('k', { signal: {} }), invalid('signal', 'AbortSignal'))
+    await assert.rejects(client.get('k', { runMsMax: '5' }), invalid('runMsMax', 'string'))
+    assert.equal(calls, 0, 'nothing was sent')
+    client.close()
+  })
+  const client = new Client(URL_OF_SERVER)
+  await (await client.begin()).abort()
+  assert.equal((await client.run(null, () => 'x')).result.toString(), 'x')
+  client.close()
+})
+
+test('a wrong URL is rejected without its secrets', () => {
+  for (const [url, ...words] of [
+    ['http://user:s3cret@host', 'give the token by `token`'], ['http://s3cret@host:80', '`token`'], ['https://u:s3c/r@s3cret@host/', '`token`'],
+    ['user:s3cret@host', '`token`'], ['http://host:abc', 'port "abc"'], ['http://host:99999', 'port "99999"'], ['http://host:0', 'port "0"'],
+    ['http://host:', 'port ""'], ['http://host/v1', 'without a path'], ['http://host?token=s3cret', 'query'], ['http://host/#s3cret', 'fragment'],
+    ['ftp://host', 'http://HOST:PORT'], ['http://', 'host'], ['http://a b', 'host'], ['', 'not the URL'], [7, 'number'], [undefined, 'undefined']
+  ]) {
+    assert.throws(() => new Client(url), error => {
+      assert.ok(!error.message.includes('s3cret') && !error.stack.includes('s3cret'), error.message)
+      return invalid(...words)(error)
+    }, `${url}`)
+  }
+  for (const url of ['http://host', 'HTTP://host:7400/', 'https://[::1]:7400', 'http://127.0.0.1']) new Client(url).close()
+})
+
+test('files of certificates are checked when the client is made', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'aft-'))
+  const none = join(folder, 'none.pem')
+  const empty = join(folder, 'empty.pem')
+  writeFileSync(empty, 'nothing')
+  const damaged = join(folder, 'damaged.pem')
+  writeFileSync(damaged, '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n')
+  const url = 'https://127.0.0.1:1'
+  assert.throws(() => new Client(url, { ca: none }), invalid('ca', 'none.pem', 'ENOENT'))
+  assert.throws(() => new Client(url, { ca: empty }), invalid('ca', 'empty.pem'))
+  assert.throws(() => new Client(url, { ca: damaged }), invalid('ca', 'damaged.pem'))
+  assert.throws(() => new Client(url, { ca: 7 }), invalid('ca', 'number'))
+  assert.throws(() => new Client(url, { certificate: none }), invalid('certificate', 'key'))
+  assert.throws(() => new Client(url, { key: none }), invalid('key', 'certificate'))
+  assert.throws(() => new Client(url, { certificate: damaged, key: none }), invalid('certificate', 'damaged.pem'))
+})
