@@ -35,8 +35,8 @@ export class Calls {
     const unseen = this.failed.find(({ call }) => !call.isAwaited)
     if (unseen !== undefined) throw unseen.why
     const before = this.failed.length
-    // A call that ends may be followed by another one, which a function that nobody waits for makes.
-    // Such functions go on within a turn of the event loop.
+    // A call that ends may be followed by another one, which a function that nobody waits for
+    // makes. Such functions go on within a turn of the event loop.
     do {
       await Promise.allSettled([...this.open])
       await new Promise(resolve => setImmediate(resolve))

@@ -131,8 +131,8 @@ export class Client {
     return { ran: { ...ran, attempts: ran.attempts + conflicts }, reads: (reply.results ?? []).map(readOf) }
   }
 
-  // Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction can be
-  // asked; without a token this throws `doubt`.
+  // Asks for the outcome of a commit in doubt of a request without an ID. Only its transaction can
+  // be asked; without a token this throws `doubt`.
   async _resolve (doubt, pace) {
     if (doubt.transaction === null) throw doubt
     const reply = await ask(new Transaction(this, null, { transaction: doubt.transaction }), '/commit', {}, doubt, pace, Infinity)

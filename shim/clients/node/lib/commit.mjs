@@ -16,8 +16,8 @@ export async function settle (transaction, result, pace, timesMax) {
   transaction._isCommitting = true
   const alone = resultOf(result, transaction._requestId)
   const ops = transaction._take().map(opJson)
-  // Without a request ID a transaction that only read leaves nothing behind, so its outcome does not
-  // matter: a commit without an answer is run again.
+  // Without a request ID a transaction that only read leaves nothing behind, so its outcome does
+  // not matter: a commit without an answer is run again.
   const onlyReads = transaction._requestId === null && !transaction._isChanging && ops.length === 0
   const times = onlyReads ? 1 : timesMax
   let reply

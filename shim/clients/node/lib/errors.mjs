@@ -25,7 +25,8 @@ export class AftError extends Error {
     return this
   }
 
-  // Adds to the text that the client tried `tries` times within `ms`, and that this was the last failure.
+  // Adds to the text that the client tried `tries` times within `ms`, and that this was the last
+  // failure.
   /** @internal */
   _gaveUp (tries, ms) {
     if (tries < 2 || this._hasGivenUp) return this
@@ -84,9 +85,9 @@ export function permanent (detail) {
 
 const isOurs = why => why instanceof AftError || why instanceof NotSent || why instanceof NoAnswer
 
-// Returns the error of a call that cannot commit. Throws the reason of a signal that ended the call.
-// An exception that is neither the server's error nor a lost answer is a bug in the client, and is
-// thrown.
+// Returns the error of a call that cannot commit. Throws the reason of a signal that ended the
+// call. An exception that is neither the server's error nor a lost answer is a bug in the client,
+// and is thrown.
 export function harmless (why) {
   if (why instanceof Aborted) throw why.reason
   if (!isOurs(why)) throw why

@@ -8,14 +8,19 @@ import { Download, Source } from './streams.mjs'
 const ANSWER_BYTES_MAX = 256 << 20
 // The largest body that is sent without an announcement. A larger one is announced (Expect:
 // 100-continue), and sent when the server asks for it, or after ANNOUNCED_MS_MAX without an answer.
-// So a call that is rejected by its head is rejected before its body is sent. If a server closes the
-// connection while it receives a body, its answer is usually lost: Node reads nothing after a write
-// that failed.
+// So a call that is rejected by its head is rejected before its body is sent. If a server closes
+// the connection while it receives a body, its answer is usually lost: Node reads nothing after a
+// write that failed.
 const UNANNOUNCED_BYTES_MAX = 256 << 10
 const ANNOUNCED_MS_MAX = 1_000
 // The size of the pieces in which a large body is sent, so that its progress is seen, and an answer
 // that comes meanwhile is read first.
 const PIECE_BYTES = 64 << 10
+// The most bytes of a body that the system holds when all of it is handed over, and the rate at
+// which they are taken to leave: the client does not see them go, so the silence after a large body
+// may be longer by the time that they need.
+const HELD_BYTES_MAX = 8 << 20
+const HELD_BYTES_PER_MS = 128
 
 // The sockets that have a listener for late errors.
 const heard = new WeakSet()
@@ -64,7 +69,7 @@ export class Exchange {
     const isSource = body instanceof Source
     const len = isSource ? body.size : body?.length
     if (len !== undefined) all['Content-Length'] = len
-    const isAnnounced = isSource || len > UNANNOUNCED_BYTES_MAX
+    const isAnnounced = len === undefined ? isSource : len > (isSource ? 0 : UNANNOUNCED_BYTES_MAX)
     if (isAnnounced) all.Expect = '100-continue'
     if (token !== undefined) all.Authorization = `Bearer ${token}`
     this.request = server.module.request({
@@ -74,6 +79,7 @@ export class Exchange {
     this.request.on('error', why => this.#onError(why))
     this.request.on('response', response => this.#onResponse(response))
     if (!isAnnounced) {
+      if (isSource) return this.#sendSource(body)
       if (len > PIECE_BYTES) return this.#sendPiece(0)
       return this.request.end(body)
     }
@@ -114,13 +120,24 @@ export class Exchange {
 
   #connected () {
     this.isConnected = true
-    const ms = this.silenceMs
-    this.silence = setTimeout(() => this.request.destroy(new Error(`nothing was sent or received for ${Math.ceil(ms)} ms`)), ms)
+    this.#watch(this.silenceMs)
     if (this.sendBody) this.timers.push(setTimeout(this.sendBody, ANNOUNCED_MS_MAX))
   }
 
   // Notes that bytes went in one of the directions.
   #touch () { this.silence?.refresh() }
+
+  #watch (ms) {
+    clearTimeout(this.silence)
+    this.silence = setTimeout(() => this.request.destroy(new Error(`nothing was sent or received for ${Math.ceil(ms)} ms`)), ms)
+  }
+
+  // Notes that all `len` bytes of a body are handed over to the system.
+  #handedOver (len) {
+    if (len <= PIECE_BYTES || this.isOver()) return this.#touch()
+    const ms = this.silenceMs + Math.min(len, HELD_BYTES_MAX) / HELD_BYTES_PER_MS
+    this.#watch(Math.max(this.silenceMs, Math.min(ms, this.call.pace.remaining())))
+  }
 
   #onError (why) {
     this.broken ??= why
@@ -155,7 +172,7 @@ export class Exchange {
       'the answer states no length, so a broken connection could not be detected'
     ))
     this.isAnswering = true
-    this.#touch()
+    this.#watch(this.silenceMs)
     if (this.call.isStreamed && status < 300) {
       this.resolve({ status, headers, stream: new Download(this, response, length === undefined ? null : Number(length)) })
       return
@@ -197,7 +214,7 @@ export class Exchange {
     if (this.isOver()) return
     const end = Math.min(at + PIECE_BYTES, body.length)
     const piece = body.subarray(at, end)
-    if (end === body.length) return this.request.end(piece, () => this.#touch())
+    if (end === body.length) return this.request.end(piece, () => this.#handedOver(body.length))
     this.request.write(piece, why => {
       // The request gets the same error.
       if (why) return
@@ -221,7 +238,7 @@ export class Exchange {
         for (let at = 0; at < piece.length && !this.isOver(); at += PIECE_BYTES) await write(piece.subarray(at, at + PIECE_BYTES))
         return !this.isOver()
       })
-      if (!this.isOver()) this.request.end(() => this.#touch())
+      if (!this.isOver()) this.request.end(() => this.#handedOver(source.len))
     } catch (why) {
       // The body stays incomplete, so the server drops the call.
       this.reject(new Aborted(why, false))
@@ -230,8 +247,8 @@ export class Exchange {
   }
 }
 
-// Returns the text of an error: OpenSSL's reason without the place in its source, and the texts of all
-// addresses that were tried.
+// Returns the text of an error: OpenSSL's reason without the place in its source, and the texts of
+// all addresses that were tried.
 function textOf (why) {
   const text = why.reason || why.message || why.errors?.map(each => each.message).join('; ') || why.code || 'the connection was closed'
   const opened = /:SSL routines:[^:]*:([^:]+):/.exec(text)
@@ -244,8 +261,9 @@ const BROKEN = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED'])
 // The alerts with which a server rejects a client's certificate.
 const ALERT = /^ERR_SSL_.*ALERT_(CERTIFICATE_|BAD_CERTIFICATE|NO_CERTIFICATE|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)/
 
-// Returns true if TLS failed, rather than the connection below it: errors of sockets have codes like
-// ECONNRESET, and those of TLS have codes like CERT_HAS_EXPIRED or ERR_SSL_WRONG_VERSION_NUMBER.
+// Returns true if TLS failed, rather than the connection below it: errors of sockets have codes
+// like ECONNRESET, and those of TLS have codes like CERT_HAS_EXPIRED or
+// ERR_SSL_WRONG_VERSION_NUMBER.
 const isOfTls = why => why.code === 'EPROTO' || (why.code !== undefined && !/^E[A-Z]+$/.test(why.code))
 
 // Returns true if bytes begin like a record of TLS that holds an alert.

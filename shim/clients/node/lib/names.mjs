@@ -23,8 +23,8 @@ function queryOf (parameters) {
   return given.length === 0 ? '' : `?${given.map(([name, value]) => `${name}=${encodeQuery(String(value))}`).join('&')}`
 }
 
-// Returns the path of a key below `base`, which is `/v1` or a transaction's path. A key that a proxy
-// could rewrite is sent in the query.
+// Returns the path of a key below `base`, which is `/v1` or a transaction's path. A key that a
+// proxy could rewrite is sent in the query.
 export function keyPath (base, key, parameters = {}) {
   if (isPlain(key)) return `${base}/keys/${encodeName(key)}${queryOf(parameters)}`
   return `${base}/key${queryOf({ name: key, ...parameters })}`

@@ -8,8 +8,8 @@ const PAUSE_MS_FIRST = 10
 // The longest pause that the client chooses: short enough that a person who waits does not notice a
 // stall.
 const PAUSE_MS_MAX = 1_000
-// The longest pause that a server may ask for: above the values that servers send, far below a run's
-// time.
+// The longest pause that a server may ask for: above the values that servers send, far below a
+// run's time.
 const ASKED_MS_MAX = 5_000
 // The least silence that a call may have although the time of its run is used up, so that a commit
 // after a long function is not in doubt from its beginning.
@@ -44,11 +44,27 @@ export function signalsOf (signal) {
   throw new Invalid(`signal must be an AbortSignal, not ${typeName(signal)}: pass controller.signal`)
 }
 
-// Calls `abort` with the signal that is aborted first. Returns a function that ends the listening.
+// The functions that wait for a signal. Each signal gets one listener, because Node warns of more
+// than ten.
+const waiting = new WeakMap()
+
+function listen (signal, abort) {
+  let all = waiting.get(signal)
+  if (all === undefined) {
+    all = { aborts: new Set(), heard: () => { for (const each of [...all.aborts]) each(signal) } }
+    waiting.set(signal, all)
+  }
+  if (all.aborts.size === 0) signal.addEventListener('abort', all.heard)
+  all.aborts.add(abort)
+  return () => {
+    if (all.aborts.delete(abort) && all.aborts.size === 0) signal.removeEventListener('abort', all.heard)
+  }
+}
+
+// Calls `abort` with a signal that is aborted. Returns a function that ends the waiting.
 export function onAbort (signals, abort) {
-  const listening = signals.map(signal => [signal, () => abort(signal)])
-  for (const [signal, listener] of listening) signal.addEventListener('abort', listener, { once: true })
-  return () => { for (const [signal, listener] of listening) signal.removeEventListener('abort', listener) }
+  const ends = signals.map(signal => listen(signal, signal => abort(signal)))
+  return () => ends.forEach(end => end())
 }
 
 // Exponential back-off with jitter, within a total time, until a signal of the caller.

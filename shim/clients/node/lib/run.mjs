@@ -49,8 +49,8 @@ export class Run {
 
   mayGoOn () { return this.attempts < this.client._options.attemptsMax }
 
-  // Opens an attempt. Returns its transaction, or the outcome of another attempt that has committed.
-  // By hand, its calls have no common limit of time.
+  // Opens an attempt. Returns its transaction, or the outcome of another attempt that has
+  // committed. By hand, its calls have no common limit of time.
   async open (isByHand = false) {
     for (;;) {
       // The server answers in time although it waits.

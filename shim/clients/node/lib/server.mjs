@@ -62,8 +62,8 @@ function holdsCertificates (text) {
   return found.length > 0
 }
 
-// Returns the options of TLS: the roots that are trusted instead of the usual ones, and the client's
-// certificate.
+// Returns the options of TLS: the roots that are trusted instead of the usual ones, and the
+// client's certificate.
 export function readCertificates ({ ca, certificate, key }) {
   const given = name => name !== undefined && name !== null
   if (given(certificate) !== given(key)) throw new Invalid(
@@ -98,8 +98,8 @@ export class Pool {
   }
 
   // Returns the agent, after closing the connections that were idle for too long. The age is the
-  // larger of both clocks': the monotonic one may stand still during a freeze. A wall clock that was
-  // set back says nothing, so its connections count as old.
+  // larger of both clocks': the monotonic one may stand still during a freeze. A wall clock that
+  // was set back says nothing, so its connections count as old.
   fresh () {
     const now = this.now()
     this.#closeIdle(socket => {

@@ -19,6 +19,7 @@ export class Source {
     )
     this.source = source
     this.size = size ?? undefined
+    this.len = 0
     // True once bytes may have been taken from the source, so that it cannot be sent again.
     this.isRead = false
     // A stream may fail before it is read; without a listener that would end the process.
@@ -26,23 +27,22 @@ export class Source {
   }
 
   // Gives all pieces to `write` in order, until it returns false. The last piece is given only once
-  // the source has ended with the size that was announced: so a source of another size never becomes
-  // a whole body.
+  // the source has ended with the size that was announced: so a source of another size never
+  // becomes a whole body.
   async send (write) {
     this.isRead = true
     if (this.broken) throw this.broken
-    let len = 0
     let held = Buffer.alloc(0)
     for await (const piece of this.source) {
       const more = bytes(piece)
       if (more.length === 0) continue
-      len += more.length
-      if (len > this.size) throw new Invalid(`the source has more than the ${this.size} bytes that its size says`)
+      this.len += more.length
+      if (this.len > this.size) throw new Invalid(`the source has more than the ${this.size} bytes that its size says`)
       // The iteration ends here, which closes a stream.
       if (held.length > 0 && !await write(held)) return
       held = more
     }
-    if (this.size !== undefined && len !== this.size) throw new Invalid(`the source has ${len} bytes, and its size says ${this.size}`)
+    if (this.size !== undefined && this.len !== this.size) throw new Invalid(`the source has ${this.len} bytes, and its size says ${this.size}`)
     if (held.length > 0) await write(held)
   }
 

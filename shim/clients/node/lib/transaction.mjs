@@ -19,8 +19,8 @@ const BUFFERED_VALUE_BYTES_MAX = 64 << 10
 const BUFFERED_WRITES_MAX = 500
 // The most times that a call inside a transaction is sent, if repeating it is harmless.
 const TRIES_IN_PLACE_MAX = 3
-// The time that a run waits for the answer to its abort. The abort's only use is that other attempts
-// do not wait for a dead one.
+// The time that a run waits for the answer to its abort. The abort's only use is that other
+// attempts do not wait for a dead one.
 const ABORT_MS_MAX = 2_000
 // The time that a caller who aborted waits for it.
 const ABORTED_MS_MAX = 100
@@ -52,8 +52,8 @@ export class Transaction {
     this._isChanging = false
     // The first error of a call after which another attempt may succeed.
     this._doomed = null
-    // The first error after which writes that the caller believes done may be missing. No commit may
-    // follow it.
+    // The first error after which writes that the caller believes done may be missing. No commit
+    // may follow it.
     this._torn = null
     // The error of a call that came after the commit had begun.
     this._late = null
@@ -132,7 +132,7 @@ export class Transaction {
   get _path () { return `/v1/transactions/${this.token}` }
 
   // Returns the limits of one call.
-  _limits (signal) { return this._pace.within(this._client._transport.callTimeoutMs, signal) }
+  _limits (signal) { return this._pace.within(Infinity, signal) }
 
   _own (key) {
     const own = this._buffer.get(checked(key))
@@ -280,19 +280,20 @@ export class Transaction {
     }
   }
 
-  // Sends a call, and sends it again where that is harmless: if the server was overloaded, or if the
-  // call only reads and got no answer.
+  // Sends a call, and sends it again where that is harmless: if the server was overloaded, or if
+  // the call only reads and got no answer.
   //
   // A write without an answer is not sent again: its first copy may still be in flight, and would
   // then take effect after later writes.
   async _send (method, path, body, headers, signal, more = {}) {
     const pace = this._limits(signal)
+    const until = performance.now() + this._client._transport.callTimeoutMs
     for (let tries = 1; ; tries += 1) {
       try {
         return await this._client._transport.send(method, path, body, headers, pace, more)
       } catch (why) {
         const again = !body?.isRead && ((more.reads && why instanceof NoAnswer && !why.isPermanent) || isTurnedAway(why))
-        if (!again || tries === TRIES_IN_PLACE_MAX || !await pace.pause(harmless(why))) throw why
+        if (!again || tries === TRIES_IN_PLACE_MAX || performance.now() >= until || !await pace.pause(harmless(why))) throw why
       }
     }
   }

@@ -20,8 +20,8 @@ export class Transport {
     this.callTimeoutMs = checkedMs('callTimeoutMs', callTimeoutMs, 30_000)
   }
 
-  // Sends a call and returns its answer, a success. Throws the server's error, NotSent, NoAnswer, or
-  // Aborted. `pace` has the limits of the call. `more.reads` says that the call only reads, and
+  // Sends a call and returns its answer, a success. Throws the server's error, NotSent, NoAnswer,
+  // or Aborted. `pace` has the limits of the call. `more.reads` says that the call only reads, and
   // `more.isStreamed` that the caller reads the body of the answer.
   async send (method, path, body, headers, pace, { reads = false, isStreamed = false } = {}) {
     let answer

@@ -1,5 +1,5 @@
-// Goal: a wrong argument is rejected by the client, with its name, its type and a remedy, and nothing
-// is sent. Method: a server that counts the calls that reach it.
+// Goal: a wrong argument is rejected by the client, with its name, its type and a remedy, and
+// nothing is sent. Method: a server that counts the calls that reach it.
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, writeFileSync } from 'node:fs'

@@ -1,5 +1,5 @@
-// Goal: an answer that is not AFT's is reported as what it is, at once where another try cannot help.
-// Method: servers that answer as proxies and portals do.
+// Goal: an answer that is not AFT's is reported as what it is, at once where another try cannot
+// help. Method: servers that answer as proxies and portals do.
 
 import assert from 'node:assert/strict'
 import net from 'node:net'

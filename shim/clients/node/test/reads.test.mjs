@@ -1,5 +1,5 @@
-// Goal: a transaction that only read is never in doubt. Method: an interposer that loses the answer of
-// its commit, or answers as a server does that was started again.
+// Goal: a transaction that only read is never in doubt. Method: an interposer that loses the answer
+// of its commit, or answers as a server does that was started again.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -21,7 +21,8 @@ const server = makeCertificate(root, 'server')
 const own = makeCertificate(root, 'client')
 const stranger = makeCertificate(other, 'stranger')
 
-// Starts a TLS server in front of the real one. Returns the URL and the number of bytes that it read.
+// Starts a TLS server in front of the real one. Returns the URL and the number of bytes that it
+// read.
 async function secure ({ certificate, key }, options, use) {
   const read = { len: 0 }
   const door = tls.createServer({ cert: readFileSync(certificate), key: readFileSync(key), ...options }, socket => {
