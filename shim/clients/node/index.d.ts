@@ -1,186 +1,20 @@
-/** A value of a key. */
-export interface Value {
-  bytes: Buffer,
-  /** The content type with which it was written; `application/octet-stream` if there was none. */
-  contentType: string,
-  /** The version's identity; `uncommitted` for the transaction's own write. */
-  version: string
-}
-/** The result of a get or an add of a batch; `value` is null if the key has none. */
-export interface Read { key: string, value: Value | null }
-/**
- * A key of a listing. `size` is the size of its value in bytes; `version` is `uncommitted` for the
- * transaction's own write.
- */
-export interface Listed { key: string, size: number, version: string }
-/** The outcome of a run, or of another call, that has committed. */
-export interface Ran {
-  /** The result of the attempt that committed. */
-  result: Buffer
-  /**
-   * True if another attempt, not one of this run's, has committed: the writes of this run had no
-   * effect.
-   */
-  replayed: boolean
-  /** The identity of the committed transaction; null if there was nothing to store. */
-  version: string | null
-  /**
-   * The size of the result in bytes, if it is too large for `result`, which is empty then; else
-   * null. `Client.result` reads it.
-   */
-  resultSize: number | null
-  /**
-   * The number of attempts that this call made; for a run, the number of calls of its function. 0
-   * if the request had committed before.
-   */
-  attempts: number
-}
-/**
- * The outcome of a whole transaction that has committed. `reads` has one entry for every get and
- * add, in order; it is empty if the commit is known and its reads are not (after a replay, perhaps
- * of an earlier try of this same call, or if an answer was lost).
- */
-export interface Executed { ran: Ran, reads: Read[] }
-/** A committed request. */
-export interface Found {
-  /** The hash of the request's ID, by which the store names its record. */
-  hash: string
-  /** The identity of the committed transaction. */
-  version: string
-  /** The time of the commit (RFC 3339). */
-  committedAt: string
-  /** The time until which the commit is kept at least (RFC 3339). */
-  keptUntil: string
-  /** The keys that it wrote. */
-  keys: string[]
-  result: Buffer
-  /**
-   * The size of the result in bytes, if it is too large for `result`, which is empty then; else
-   * null. `Client.result` reads it.
-   */
-  resultSize: number | null
-}
-/** Bytes, or text that is written as UTF-8. */
-export type Bytes = string | Uint8Array
-/**
- * A condition on the committed version of a key: it has no value, its value is of this version, or
- * its value has these bytes. Give one of them. The transaction's own writes are not considered. A
- * condition needs a serializable transaction, as `run` and `execute` open it. If it does not hold,
- * the call throws `ConditionFailed`.
- */
-export interface Condition { ifAbsent?: boolean, ifVersion?: string, ifValue?: Bytes }
-interface Given { if_absent?: boolean, if_version?: string, if_value?: string }
-/** One operation of a batch, made by `Op`. */
-export type Operation = { get: string } | ({ put: string, value: Buffer, contentType?: string } & Given) | ({ delete: string } & Given) |
-  ({ check: string } & Given) | { add: string, by: number }
-/**
- * Makes operations. Each method throws `Invalid` if the key is not valid: it must have 1 to 1,088
- * bytes of UTF-8.
- */
-export const Op: {
-  /** Reads a key. The value is among the results. */
-  get(key: string): Operation
-  /**
-   * Writes a value, with an optional content type, which reads return with it, and an optional
-   * condition.
-   */
-  put(key: string, value: Bytes, contentType?: string | null, condition?: Condition): Operation
-  /** Deletes a key, with an optional condition. */
-  delete(key: string, condition?: Condition): Operation
-  /** Checks a condition, and does nothing else. */
-  check(key: string, condition: Condition): Operation
-  /**
-   * Adds to the number that a key holds as decimal text; a key without a value counts as 0. The sum
-   * is among the results. The operation is only possible in a call that commits, and not together
-   * with a get.
-   */
-  add(key: string, by: number): Operation
-}
+/// <reference types="node" />
+import type { CallOptions, ClientOptions, OnceOptions, ReadOptions, RequestOptions, StreamOptions, TransactionCallOptions } from './types/options.js'
+import type {
+  Bytes, ByteSource, Condition, Executed, Found, Listed, Operation, Ran, RangeValue, Read, StreamedResult, StreamedValue, Value
+} from './types/values.js'
 
-export interface ClientOptions {
-  /** The bearer token to present to the server. */
-  token?: string
-  /** The timeout for opening a connection, in milliseconds; 5,000 by default. */
-  connectTimeoutMs?: number
-  /** The timeout of one call, its answer included, in milliseconds; 30,000 by default. */
-  callTimeoutMs?: number
-  /**
-   * The deadline of transactions, in milliseconds from their opening, unless the call sets its own.
-   * By default the server chooses it: a minute unless the server is set otherwise.
-   */
-  transactionTimeoutMs?: number
-  /** The most attempts of a run or a whole transaction; 10 by default, and at least one. */
-  attemptsMax?: number
-  /**
-   * The time in milliseconds after which a run, or another call, starts no new attempt; 60,000 by
-   * default. It does not interrupt a function that is running.
-   */
-  runMsMax?: number
-  /**
-   * True, the default, if each transaction sees the commits that this client made before it began,
-   * on any node.
-   */
-  session?: boolean
-  /**
-   * The most bytes of small writes that are buffered until the commit; 1 MiB by default, and at
-   * most 4 MiB. With 0 each write is a call of its own, and its errors are thrown at once.
-   */
-  writeBufferBytesMax?: number
-}
-export interface RequestOptions {
-  /** A name that keeps the same IDs of different functions apart. */
-  scope?: string
-  /**
-   * A fingerprint of the payload: a request with the same ID and another fingerprint is rejected
-   * (`KeyReused`).
-   */
-  fingerprint?: string
-  /**
-   * The deadline of each attempt's transaction, in milliseconds from its opening. The default is
-   * the client's `transactionTimeoutMs`.
-   */
-  timeoutMs?: number
-  /** The time in whole seconds for which the commit and its result are kept; a day by default. */
-  retentionS?: number
-  /**
-   * True to run at once beside another open attempt of the request instead of waiting for it, for
-   * instance because that one is known to be gone. The request takes effect once in any case.
-   */
-  overlap?: boolean
-  /**
-   * True to see every commit that was acknowledged before the attempt began, on any server of the
-   * store.
-   */
-  fresh?: boolean
-  /**
-   * The isolation level; by default `serializable` for `run` and `execute`, and null for `begin`.
-   * - `serializable`: an attempt commits only if the versions that it read are still the newest;
-   *   otherwise it
-   *   has no effect. The check may cost a transaction that only reads a round trip to the store.
-   * - `read_atomic`: nothing is checked; two transactions that read the same version may both
-   *   overwrite it.
-   * - null: on a shared store (`s3:`, `dynamodb:`, `redis:`) the level of the keys that the
-   *   transaction
-   *   writes; on a store that a single process holds (`memory:`, `local:`) read atomic.
-   *
-   * On a shared store a serializable transaction cannot list keys, and cannot use keys whose prefix
-   * is read atomic: the server rejects both with the reason (`Invalid`). Ask for `read_atomic`
-   * there.
-   */
-  isolation?: 'read_atomic' | 'serializable' | null
-  /**
-   * Keys to read in the call that opens the transaction, so that getting them needs no call of its
-   * own.
-   */
-  reads?: string[]
-}
+export * from './types/errors.js'
+export * from './types/options.js'
+export * from './types/values.js'
 
 /** A client of one server: a pool of connections, and one session. */
 export class Client {
   /**
-   * Makes a client. Nothing is sent yet.
+   * Makes a client. Nothing is sent yet, but the files of `ca`, `certificate` and `key` are read.
    * @param url The server, `http://HOST[:PORT]` or `https://HOST[:PORT]`.
-   * @throws {Invalid} The URL has another form, or the token cannot be sent in a header.
+   * @throws {Invalid} The URL has another form, a file cannot be read, or the token cannot be sent
+   * in a header. No message repeats a password or a query of the URL.
    */
   constructor(url: string, options?: ClientOptions)
   /** Closes the connections. */
@@ -207,6 +41,11 @@ export class Client {
    * A run is serializable unless `isolation` names another level. An attempt that loses a conflict
    * has no effect, and another follows after a random pause that grows with each failure, until
    * `attemptsMax` or `runMsMax` is used up.
+   *
+   * Calls of the transaction that are in flight when `fn` returns are waited for, and are part of
+   * the commit; if one fails, the run fails as if `fn` had thrown its error. A call that comes
+   * later is rejected (`Invalid`). A run that wrote nothing, and has no request ID, is never
+   * unknown: it runs again.
    * @param requestId The ID of what the outside asked for once (a message's ID, an order's number);
    * never use one ID for two requests. With null no later call can find the outcome.
    * @param fn The function. Its result is returned to later attempts.
@@ -217,21 +56,27 @@ export class Client {
    * @throws {Unavailable} The server could not be reached, or had no room, until the time was used
    * up.
    * @throws {InProgress} Another attempt of the request was open until the time was used up.
+   * @throws {Invalid} The ID is not a string or null, or is blank, or the result is not text or
+   * bytes.
    * @throws {AftError} The server rejected a call; see the other classes.
    */
-  run(requestId: string | null, fn: (t: Transaction) => Promise<Bytes | void> | Bytes | void, options?: RequestOptions): Promise<Ran>
+  run(requestId: string | null, fn: (t: Transaction) => Promise<Bytes | null | void> | Bytes | null | void, options?: RequestOptions): Promise<Ran>
   /**
    * Opens a transaction by hand. If the request has committed already, `t.replayed` is true,
    * `t.ran` is the outcome, and the transaction takes no calls.
    *
    * The level is left to the store unless `isolation` names one. A transaction by hand is not run
    * again after a conflict: the commit of a serializable one throws `Retry` then.
+   *
+   * Its calls have the signal of the opening. `runMsMax` bounds the opening, and then the commit.
    * @throws {InProgress} Another attempt of the request was open until `runMsMax` was used up.
    * @throws {Unavailable} The server could not be reached, or had no room, until the time was used
    * up.
    * @throws {AftError} The server rejected the opening.
    */
-  begin(requestId?: string | null, options?: RequestOptions): Promise<Transaction>
+  begin(requestId: string | null, options?: RequestOptions): Promise<Transaction>
+  /** Opens a transaction by hand for a request without an ID. */
+  begin(): Promise<Transaction>
   /**
    * Runs operations as one transaction, in one call and in order. After a conflict it is sent
    * again, as a run is; `ran.attempts` is the number of tries.
@@ -246,16 +91,31 @@ export class Client {
    * ID got no answer.
    * @throws {AftError} Otherwise the errors of `run`.
    */
-  execute(requestId: string | null, ops: Operation[], result?: Bytes, options?: RequestOptions): Promise<Executed>
+  execute(requestId: string | null, ops: Operation[], result?: Bytes | null, options?: RequestOptions): Promise<Executed>
   /**
    * Reads one key in a transaction of its own.
-   * @param options `fresh`: true to read the value of the newest commit that was acknowledged
-   * before the call, on any server of the store, or a newer one.
    * @returns The value; null if the key has none.
-   * @throws {Invalid} The key is not valid.
-   * @throws {Unavailable} The server did not answer until `runMsMax` was used up.
+   * @throws {Invalid} The key is not valid, or the value is larger than 256 MiB: use `stream`.
+   * @throws {Unavailable} The server did not answer until `runMsMax` was used up; or, at once and
+   * not retryable, TLS or a proxy refused the call.
    */
-  get(key: string, options?: { fresh?: boolean }): Promise<Value | null>
+  get(key: string, options?: ReadOptions): Promise<Value | null>
+  /**
+   * Reads a range of one key's bytes in a transaction of its own.
+   * @param start The first byte, from 0 up.
+   * @param length The number of bytes, from 1 up; less come if the value ends before.
+   * @returns The range, with the size of the whole value; null if the key has no value.
+   * @throws {Invalid} The range begins behind the value's end, or is larger than 256 MiB.
+   * @throws {AftError} Otherwise the errors of `get`.
+   */
+  getRange(key: string, start: number, length: number, options?: ReadOptions): Promise<RangeValue | null>
+  /**
+   * Opens a value of any size for reading, in a transaction of its own.
+   * @returns The value, whose bytes are read from its stream; null if the key has none. A signal
+   * ends the stream as well.
+   * @throws {AftError} The errors of `get`, until the answer begins.
+   */
+  stream(key: string, options?: ReadOptions): Promise<StreamedValue | null>
   /**
    * Writes one key in a transaction of its own. If the answer is lost, the write is not sent again,
    * since another client may have written a newer value meanwhile. For a write that must take
@@ -264,19 +124,29 @@ export class Client {
    * @throws {Invalid} The key, the value or the content type is not valid.
    * @throws {Unavailable} The server could not be reached until `runMsMax` was used up.
    */
-  put(key: string, value: Bytes, contentType?: string | null): Promise<Ran>
+  put(key: string, value: Bytes, contentType?: string | null, options?: CallOptions): Promise<Ran>
   /**
    * Writes one key in a transaction of its own if a condition holds. The write takes effect once,
    * also if the call is sent several times. The value must fit into one call.
    * @throws {ConditionFailed} The condition does not hold, and nothing was written.
    * @throws {AftError} Otherwise the errors of `execute`.
    */
-  put(key: string, value: Bytes, contentType: string | null | undefined, condition: Condition): Promise<Ran>
+  put(key: string, value: Bytes, contentType: string | null | undefined, condition: Condition & CallOptions): Promise<Ran>
+  /**
+   * Writes a value of any size from a source, in one call and a transaction of its own. It is sent
+   * again only if nothing was read from the source yet.
+   * @throws {Unknown} The answer was lost, and the write may have taken effect.
+   * @throws {Invalid} The source has another size than `size`, or gives something else than bytes;
+   * nothing was written.
+   * @throws The source's own error; nothing was written.
+   * @throws {AftError} Otherwise the errors of `put`.
+   */
+  putStream(key: string, source: ByteSource, options?: StreamOptions): Promise<Ran>
   /**
    * Deletes one key in a transaction of its own, with an optional condition.
    * @throws {AftError} The errors of `put`.
    */
-  delete(key: string, condition?: Condition): Promise<Ran>
+  delete(key: string, condition?: Condition & CallOptions): Promise<Ran>
   /**
    * Adds to the number that a key holds as decimal text, in a transaction of its own. It is added
    * once, also if the call is sent several times.
@@ -287,26 +157,49 @@ export class Client {
    * safe integer.
    * @throws {AftError} Otherwise the errors of `execute`.
    */
-  add(key: string, by?: number): Promise<number | null>
+  add(key: string, by?: number, options?: CallOptions): Promise<number | null>
   /**
    * Looks a request up.
    * @returns Its commit, with the time, the keys and the result; null if no commit of it is known.
    * @throws {Unavailable} The server did not answer until `runMsMax` was used up.
    * @throws {AftError} The server rejected the call.
    */
-  request(requestId: string, options?: { scope?: string }): Promise<Found | null>
+  request(requestId: string, options?: { scope?: string } & CallOptions): Promise<Found | null>
   /**
-   * Reads the result of a committed request, of any size.
+   * Reads the result of a committed request, of up to 256 MiB.
    * @returns The result; null if no commit of the request is known, or if it has no result.
-   * @throws {AftError} The errors of `request`.
+   * @throws {Invalid} The result is larger: use `resultStream`.
+   * @throws {AftError} Otherwise the errors of `request`.
    */
-  result(requestId: string, options?: { scope?: string }): Promise<Buffer | null>
+  result(requestId: string, options?: { scope?: string } & CallOptions): Promise<Buffer | null>
+  /**
+   * Opens the result of a committed request for reading, of any size.
+   * @returns The result; null if no commit of the request is known, or if it has no result.
+   * @throws {AftError} The errors of `request`, until the answer begins.
+   */
+  resultStream(requestId: string, options?: { scope?: string } & CallOptions): Promise<StreamedResult | null>
+  /**
+   * Wraps a function, so that it takes effect once for each event. Each call of the wrapper is a
+   * `run` whose request ID comes from the event.
+   * @param options `key` gives the ID; the others are those of `run`. Give each function a `scope`
+   * of its own if several functions get events with the same IDs: without one they share their
+   * requests.
+   * @param fn The function, which gets the transaction and the wrapper's arguments.
+   * @returns A function that returns the result of the attempt that committed. It throws `Invalid`,
+   * and runs nothing, if the event has no ID or a blank one; otherwise the errors of `run`.
+   * @throws {Invalid} An option is not valid.
+   */
+  once<Event = any, More extends any[] = any[]>(
+    options: OnceOptions<Event, More>,
+    fn: (t: Transaction, event: Event, ...more: More) => Promise<Bytes | null | void> | Bytes | null | void
+  ): (event: Event, ...more: More) => Promise<Buffer>
 }
 
 /**
  * An open transaction. `Client.begin` and `Client.run` make it. It reads its own writes and an
  * atomic snapshot of committed versions; others see its writes only after it has committed. Small
- * writes are buffered in it and sent with the commit.
+ * writes are buffered in it and sent with the commit. The commit waits for the calls in flight, and
+ * throws the error of a call that nobody awaited. A call after it is rejected (`Invalid`).
  */
 export class Transaction {
   private constructor()
@@ -330,7 +223,22 @@ export class Transaction {
    * @throws {Unavailable} The server did not answer.
    * @throws {Invalid} The key is not valid, or the transaction has ended.
    */
-  get(key: string): Promise<Value | null>
+  get(key: string, options?: TransactionCallOptions): Promise<Value | null>
+  /**
+   * Reads a range of a key's bytes.
+   * @param start The first byte, from 0 up.
+   * @param length The number of bytes, from 1 up; less come if the value ends before.
+   * @returns The range, with the size of the whole value; null if the key has no value.
+   * @throws {Invalid} The range begins behind the value's end, or is larger than 256 MiB.
+   * @throws {AftError} Otherwise the errors of `get`.
+   */
+  getRange(key: string, start: number, length: number, options?: TransactionCallOptions): Promise<RangeValue | null>
+  /**
+   * Opens a value of any size for reading. Read it to its end before the commit.
+   * @returns The value, whose bytes are read from its stream; null if the key has none.
+   * @throws {AftError} The errors of `get`, until the answer begins.
+   */
+  stream(key: string, options?: TransactionCallOptions): Promise<StreamedValue | null>
   /**
    * Writes a value. A small value is buffered; errors of the server about it are thrown by the
    * commit.
@@ -338,12 +246,21 @@ export class Transaction {
    * ended.
    * @throws {AftError} The value was too large for the buffer, and its call failed.
    */
-  put(key: string, value: Bytes, contentType?: string): Promise<void>
+  put(key: string, value: Bytes, contentType?: string | null, options?: TransactionCallOptions): Promise<void>
+  /**
+   * Writes a value of any size from a source, in a call of its own. It is sent again only if
+   * nothing was read from the source yet. The function of a run is called for each attempt, so it
+   * has to open the source itself.
+   * @throws {Invalid} The source has another size than `size`, or gives something else than bytes.
+   * @throws The source's own error; nothing was written.
+   * @throws {AftError} Otherwise the errors of `put`.
+   */
+  putStream(key: string, source: ByteSource, options?: Omit<StreamOptions, 'runMsMax'>): Promise<void>
   /**
    * Deletes a key.
    * @throws {AftError} The errors of `put`.
    */
-  delete(key: string): Promise<void>
+  delete(key: string, options?: TransactionCallOptions): Promise<void>
   /**
    * Lists the keys that begin with a prefix, in the order of their bytes. Each page is one call.
    * @param prefix The prefix; by default all keys are listed.
@@ -352,7 +269,7 @@ export class Transaction {
    * @throws {AftError} The errors of `get`, while the iterator runs. A serializable transaction
    * cannot list keys on a shared store (`Invalid`).
    */
-  list(prefix?: string, options?: { after?: string, pageLen?: number }): AsyncGenerator<Listed>
+  list(prefix?: string, options?: { after?: string, pageLen?: number } & TransactionCallOptions): AsyncGenerator<Listed>
   /**
    * Runs several operations in one call, in order and after the buffered writes. They take effect
    * together in the transaction, or not at all.
@@ -360,18 +277,18 @@ export class Transaction {
    * @throws {ConditionFailed} A condition does not hold, and no operation took effect.
    * @throws {AftError} Otherwise the errors of `get` and `put`.
    */
-  batch(ops: Operation[]): Promise<Read[]>
+  batch(ops: Operation[], options?: TransactionCallOptions): Promise<Read[]>
   /**
    * Commits. A commit in doubt is sent again until its outcome is known, or `runMsMax` is used up.
    * @param result The result that is returned to later attempts of the request; it is stored only
    * if the request has an ID.
-   * @throws {Unknown} The transaction may have committed. After any other error it has not, and
-   * will not.
+   * @throws {Unknown} The transaction may have committed; never if it only read, without a request
+   * ID. After any other error it has not, and will not.
    * @throws {Retry} It lost a conflict, or its time was over: run the request again.
    * @throws {Invalid} The transaction has ended, or belongs to `Client.run`, which commits by
    * itself.
    */
-  commit(result?: Bytes): Promise<Ran>
+  commit(result?: Bytes | null, options?: CallOptions): Promise<Ran>
   /**
    * Aborts the transaction and drops its writes. Without a call it would be aborted at its
    * deadline.
@@ -379,7 +296,7 @@ export class Transaction {
    * function throws.
    * @throws {AftError} The call failed.
    */
-  abort(): Promise<void>
+  abort(options?: TransactionCallOptions): Promise<void>
 }
 
 /**
@@ -388,61 +305,3 @@ export class Transaction {
  * @throws {Error} A token cannot be read. It may come from a newer server.
  */
 export function mergeSessions(one: string, other: string): string
-
-/**
- * The reason why a call has no result. There is one class for each thing that the caller can do.
- */
-export class AftError extends Error {
-  /** The description of the failure. */
-  readonly detail: string
-  /** The server's problem document (RFC 9457), if the server rejected the call; else null. */
-  readonly problem: Record<string, unknown> | null
-  /** The request's ID, if it has one; else null. */
-  readonly requestId: string | null
-  /** The transaction's token, if it is known; else null. */
-  readonly transaction: string | null
-  /** The code of the server's problem document, if the server rejected the call; else null. */
-  readonly code: string | null
-  /**
-   * The pause before the next try, in milliseconds, if the server named one; else null. It is the
-   * shortest sensible pause; for `InProgress` it is the longest.
-   */
-  readonly retryAfterMs: number | null
-  /** True if certainly nothing was committed, and another attempt may succeed. */
-  readonly retryable: boolean
-}
-/** Nothing was committed, and the transaction cannot continue: run the request again. */
-export class Retry extends AftError {}
-/**
- * Nothing was committed: the server cannot be reached, starts, drains, or is at a bound. Try again
- * later.
- */
-export class Unavailable extends AftError {}
-/**
- * The outcome of the transaction is not known: it may have committed. With a request ID, run the
- * request again under the same ID, or look it up with `Client.request`. Without one, read the keys
- * that it would have written.
- */
-export class Unknown extends AftError {}
-/** Another attempt of the request is open. Send the request again later to get its result. */
-export class InProgress extends AftError {}
-/** The request ID was used for another payload: use a new ID for a new request. */
-export class KeyReused extends AftError {}
-/** The request committed long ago, and its result is no longer kept. It will not run again. */
-export class ResultGone extends AftError {}
-/** The call is not valid: correct it. In a transaction, nothing of the call took effect. */
-export class Invalid extends AftError {}
-/**
- * A condition of the call does not hold, and nothing of the call took effect. Read the key, and
- * decide again.
- */
-export class ConditionFailed extends Invalid {}
-/** The thing that the call names does not exist. A key without a value is not an error. */
-export class NotFound extends AftError {}
-/** The credentials are missing, or do not allow the call: present others. */
-export class Unauthorized extends AftError {}
-/**
- * The server or its store needs repair; or another kind of server answered. A commit that may have
- * taken effect is `Unknown` instead, with the damage in its text.
- */
-export class Internal extends AftError {}

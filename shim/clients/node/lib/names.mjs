@@ -12,7 +12,8 @@ export function encodeQuery (text) {
 export const encodeName = text => encodeQuery(text).replaceAll('%2F', '/')
 
 /**
- * Returns true if no proxy rewrites the name in a path: it has no segment that is empty, `.` or `..`.
+ * Returns true if no proxy rewrites the name in a path: it has no segment that is empty, `.` or
+ * `..`.
  * @internal
  */
 export const isPlain = name => name.split('/').every(segment => segment !== '' && segment !== '.' && segment !== '..')
