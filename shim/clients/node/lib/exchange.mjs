@@ -52,6 +52,7 @@ export class Exchange {
   }
 
   #end () {
+    this.isEnded = true
     this.timers.forEach(clearTimeout)
     clearTimeout(this.silence)
     this.endSignals()
@@ -128,6 +129,9 @@ export class Exchange {
   #touch () { this.silence?.refresh() }
 
   #watch (ms) {
+    // The last bytes of a body may be taken over after the answer has come. By then another call may
+    // have the connection.
+    if (this.isEnded) return
     clearTimeout(this.silence)
     this.silence = setTimeout(() => this.request.destroy(new Error(`nothing was sent or received for ${Math.ceil(ms)} ms`)), ms)
   }

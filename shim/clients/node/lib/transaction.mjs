@@ -57,6 +57,8 @@ export class Transaction {
     this._torn = null
     // The error of a call that came after the commit had begun.
     this._late = null
+    // The end of an abort whose failure does not matter.
+    this._aborting = null
   }
 
   get replayed () { return this.ran?.replayed ?? false }
@@ -302,6 +304,8 @@ export class Transaction {
   _failed (why, torn) {
     let error
     try { error = harmless(why) } catch (reason) {
+      // The caller ended the whole transaction, or this call; a write may have had its effect then.
+      if (this._pace.aborted !== undefined) this._abortQuietly(true)
       if (torn) this._torn ??= this._about(new Retry('a call of the transaction was aborted: run the request again'))
       throw reason
     }
@@ -317,13 +321,14 @@ export class Transaction {
 
   // Aborts without an error. If the caller has aborted, hardly waits for the answer.
   async _abortQuietly (isAborted = false) {
-    if (this._isEnded) return
-    this._isEnded = true
-    // Without an abort the transaction ends at its deadline.
-    const sent = this._sendAbort(new Pace(ABORT_MS_MAX)).catch(why => { harmless(why) })
-    if (!isAborted) return sent
+    if (!this._isEnded) {
+      this._isEnded = true
+      // Without an abort the transaction ends at its deadline.
+      this._aborting = this._sendAbort(new Pace(ABORT_MS_MAX)).catch(why => { harmless(why) })
+    }
+    if (!isAborted) return this._aborting
     let timer
-    await Promise.race([sent, new Promise(resolve => { timer = setTimeout(resolve, ABORTED_MS_MAX) })])
+    await Promise.race([this._aborting, new Promise(resolve => { timer = setTimeout(resolve, ABORTED_MS_MAX) })])
     clearTimeout(timer)
   }
 }

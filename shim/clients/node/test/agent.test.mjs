@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
-import { URL_OF_SERVER, fresh } from './support/index.mjs'
+import { URL_OF_SERVER, fresh } from '../test-support/index.mjs'
 
 test('the agent answers each line', async () => {
   const { NODE_TEST_CONTEXT: _, ...env } = process.env

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
-import { URL_OF_SERVER, answering, fresh, text } from './support/index.mjs'
+import { URL_OF_SERVER, answering, fresh, text } from '../test-support/index.mjs'
 
 const invalid = (...words) => error => {
   assert.ok(error instanceof aft.Invalid, `${error}`)

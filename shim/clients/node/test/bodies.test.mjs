@@ -9,7 +9,7 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client } from '../index.mjs'
-import { listen, text } from './support/index.mjs'
+import { listen, text } from '../test-support/index.mjs'
 
 // Starts a server in a process of its own. It answers when it has received `taken` bytes of a call,
 // and closes while the rest is being sent. In this process the client would always have read the

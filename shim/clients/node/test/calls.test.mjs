@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
 import { isPlain } from '../lib/names.mjs'
-import { URL_OF_SERVER, VECTORS, all, fresh, serverKnowsQueries, text } from './support/index.mjs'
+import { URL_OF_SERVER, VECTORS, all, fresh, serverKnowsQueries, text } from '../test-support/index.mjs'
 
 test('every verb works with and without the write buffer', async () => {
   const knowsQueries = await serverKnowsQueries()

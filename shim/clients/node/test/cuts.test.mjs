@@ -7,16 +7,16 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client } from '../index.mjs'
-import { cut } from './support/cutter.mjs'
-import { URL_OF_SERVER, all, fresh, increment, number } from './support/index.mjs'
+import { cut } from '../test-support/cutter.mjs'
+import { URL_OF_SERVER, all, fresh, increment, number } from '../test-support/index.mjs'
 
 const SEED = Number(process.env.AFT_CLIENT_SEED ?? 1)
 
 // Every run increments its writer's counter, and writes an entry that names the call of the
 // function that made it. Afterwards, without the cutter, the counter shows how many runs took
 // effect, and the entries show which.
-const WRITERS = 8
-const RUNS = 38
+const WRITERS = 30
+const RUNS = 10
 
 async function write (url, named) {
   const own = fresh()

@@ -7,8 +7,8 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
-import { answering, fresh, listen, timed } from './support/index.mjs'
-import { CUT_AFTER, PASS, interpose } from './support/interposer.mjs'
+import { answering, fresh, listen, timed } from '../test-support/index.mjs'
+import { CUT_AFTER, PASS, interpose } from '../test-support/interposer.mjs'
 
 const PAGE = '<html><head><title>T</title><style>p {}</style></head><body>\n<h1>Sign   in</h1>\u0000<p>to the network</p></body></html>'
 

@@ -12,7 +12,7 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client } from '../index.mjs'
-import { URL_OF_SERVER, answering, fresh, listen, sleep, text, timed } from './support/index.mjs'
+import { URL_OF_SERVER, answering, fresh, listen, sleep, text, timed } from '../test-support/index.mjs'
 
 async function whole (stream) {
   const chunks = []

@@ -8,8 +8,8 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
-import { URL_OF_SERVER, fresh, listen, sleep, text, timed } from './support/index.mjs'
-import { CUT_BEFORE, PASS, interpose } from './support/interposer.mjs'
+import { URL_OF_SERVER, fresh, listen, sleep, text, timed } from '../test-support/index.mjs'
+import { CUT_BEFORE, PASS, interpose } from '../test-support/interposer.mjs'
 
 // Serves connections on which nothing is ever answered.
 async function deaf (use) {
@@ -114,6 +114,21 @@ test('a signal aborts the transaction of a run, whatever its function does', asy
     // The next run does not wait for the aborted attempt.
     const next = await timed(() => client.run(request, () => 'next'))
     assert.ok(next.outcome.result.toString() === 'next' && next.ms < 2_000, `${next.outcome} ${next.ms}`)
+    client.close()
+  })
+})
+
+test('the signal of an opening aborts the transaction', async () => {
+  await interpose(() => PASS, async ({ url, take }) => {
+    const client = new Client(url)
+    const controller = new AbortController()
+    const t = await client.begin(null, { signal: controller.signal })
+    await t.get(fresh())
+    controller.abort()
+    await assert.rejects(t.get(fresh()), { name: 'AbortError' })
+    await sleep(100)
+    assert.deepEqual(take(), ['begin', 'get', 'abort'])
+    await assert.rejects(t.commit(), aft.Invalid)
     client.close()
   })
 })

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client } from '../index.mjs'
-import { URL_OF_SERVER, fresh, increment, text } from './support/index.mjs'
+import { URL_OF_SERVER, fresh, increment, text } from '../test-support/index.mjs'
 
 test('an event takes effect once', async () => {
   const [client, counter] = [new Client(URL_OF_SERVER), fresh()]

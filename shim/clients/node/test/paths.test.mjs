@@ -6,7 +6,7 @@ import http from 'node:http'
 import { test } from 'node:test'
 
 import { Client } from '../index.mjs'
-import { SERVER, URL_OF_SERVER, VECTORS, answering, fresh, serverKnowsQueries, text } from './support/index.mjs'
+import { SERVER, URL_OF_SERVER, VECTORS, answering, fresh, serverKnowsQueries, text } from '../test-support/index.mjs'
 
 const NAMES = ['a/../b', 'a/./b', 'a//b', 'a/', './a', 'a/..', 'ä &+#?/%2F/../x']
 

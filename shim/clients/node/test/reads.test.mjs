@@ -6,8 +6,8 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
-import { URL_OF_SERVER, fresh, text, timed } from './support/index.mjs'
-import { BAD_GATEWAY, CUT_AFTER, CUT_BEFORE, PASS, interpose } from './support/interposer.mjs'
+import { URL_OF_SERVER, fresh, text, timed } from '../test-support/index.mjs'
+import { BAD_GATEWAY, CUT_AFTER, CUT_BEFORE, PASS, interpose } from '../test-support/interposer.mjs'
 
 test('a run that only reads runs again at once', async () => {
   const key = fresh()

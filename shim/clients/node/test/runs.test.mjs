@@ -7,8 +7,8 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
-import { URL_OF_SERVER, fresh, increment, text } from './support/index.mjs'
-import { PASS, interpose } from './support/interposer.mjs'
+import { URL_OF_SERVER, fresh, increment, text } from '../test-support/index.mjs'
+import { PASS, interpose } from '../test-support/interposer.mjs'
 
 test('runs replay and are looked up', async () => {
   const [client, key] = [new Client(URL_OF_SERVER), fresh()]

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client } from '../index.mjs'
-import { SERVER, URL_OF_SERVER, answering, fresh, listen, sleep, text, timed } from './support/index.mjs'
+import { SERVER, URL_OF_SERVER, answering, fresh, listen, sleep, text, timed } from '../test-support/index.mjs'
 
 // Starts a line that passes `bytesPerS` in each direction.
 async function slow (bytesPerS, use) {
@@ -140,5 +140,16 @@ test('a read meets a dead connection without a failure', async () => {
 test('defaults are documented', async () => {
   const client = new Client(URL_OF_SERVER)
   assert.deepEqual([client._transport.callTimeoutMs, client._transport.connectTimeoutMs, client._options.runMsMax], [30_000, 5_000, 60_000])
+  client.close()
+})
+
+test('nothing is left behind by a call', async () => {
+  const client = new Client(URL_OF_SERVER, { callTimeoutMs: 3_000 })
+  const before = process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
+  for (const len of [1, 100_000, 1 << 20]) {
+    for (let times = 0; times < 5; times += 1) await client.put(fresh(), Buffer.alloc(len))
+  }
+  await sleep(50)
+  assert.equal(process.getActiveResourcesInfo().filter(name => name === 'Timeout').length, before)
   client.close()
 })

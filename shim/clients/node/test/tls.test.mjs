@@ -12,8 +12,8 @@ import tls from 'node:tls'
 
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
-import { makeCertificate, makeRoot } from './support/certificates.mjs'
-import { SERVER, answering, fresh, listen, text, timed } from './support/index.mjs'
+import { makeCertificate, makeRoot } from '../test-support/certificates.mjs'
+import { SERVER, answering, fresh, listen, text, timed } from '../test-support/index.mjs'
 
 const root = makeRoot('root')
 const other = makeRoot('other')
@@ -30,7 +30,7 @@ async function secure ({ certificate, key }, options, use) {
     socket.on('data', chunk => { read.len += chunk.length })
     socket.pipe(up).pipe(socket)
     for (const each of [socket, up]) each.on('error', () => { socket.destroy(); up.destroy() })
-    door.sockets.add(socket)
+    door.sockets.add(socket).add(up)
   })
   door.sockets = new Set()
   door.on('tlsClientError', () => {})

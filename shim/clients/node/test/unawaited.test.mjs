@@ -6,8 +6,8 @@ import { test } from 'node:test'
 
 import * as aft from '../index.mjs'
 import { Client, Op } from '../index.mjs'
-import { URL_OF_SERVER, fresh, sleep, text } from './support/index.mjs'
-import { PASS, interpose } from './support/interposer.mjs'
+import { URL_OF_SERVER, fresh, sleep, text } from '../test-support/index.mjs'
+import { PASS, interpose } from '../test-support/interposer.mjs'
 
 test('calls in flight when the function returns are part of the commit', async () => {
   const client = new Client(URL_OF_SERVER)

@@ -7,7 +7,7 @@ import * as aft from '../index.mjs'
 import { Client } from '../index.mjs'
 import { keyPath, requestPath } from '../lib/names.mjs'
 import { pauseRange } from '../lib/pace.mjs'
-import { VECTORS } from './support/index.mjs'
+import { VECTORS } from '../test-support/index.mjs'
 
 test('the client agrees with the shared vectors', async () => {
   for (const { key, path, query } of VECTORS.paths) {

@@ -2,7 +2,7 @@
 
 import http from 'node:http'
 
-import { Client } from '../../index.mjs'
+import { Client } from '../index.mjs'
 import { SERVER, URL_OF_SERVER, fresh, increment, listen, number } from './index.mjs'
 
 export const PASS = 'pass'

@@ -8,7 +8,7 @@ import http from 'node:http'
 export const URL_OF_SERVER = process.env.AFT_URL
 assert.ok(URL_OF_SERVER, 'set AFT_URL to the URL of a running server')
 export const SERVER = new URL(URL_OF_SERVER)
-export const VECTORS = JSON.parse(readFileSync(new URL('../../../vectors.json', import.meta.url)))
+export const VECTORS = JSON.parse(readFileSync(new URL('../../vectors.json', import.meta.url)))
 
 // Returns a name that no other test uses, since all tests share one server.
 export const fresh = (name = 'r') => `${name}-${randomUUID()}`
