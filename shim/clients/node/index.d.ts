@@ -68,7 +68,8 @@ export class Client {
    * The level is left to the store unless `isolation` names one. A transaction by hand is not run
    * again after a conflict: the commit of a serializable one throws `Retry` then.
    *
-   * Its calls have the signal of the opening. `runMsMax` bounds the opening, and then the commit.
+   * Its calls have the signal of the opening, which aborts it with the next call. `runMsMax` bounds
+   * the opening, and then the commit.
    * @throws {InProgress} Another attempt of the request was open until `runMsMax` was used up.
    * @throws {Unavailable} The server could not be reached, or had no room, until the time was used
    * up.

@@ -59,7 +59,8 @@ for (const [name, both] of Object.entries(calls)) {
   }
   for (const what of ['latency', 'cpu']) {
     const [one, other] = times.map(each => median(each[what]))
-    console.log(`${name.padEnd(5)} ${what.padEnd(8)} ${one.toFixed(0).padStart(8)} ${other.toFixed(0).padStart(10)} ${(other - one).toFixed(0).padStart(14)}`)
+    const columns = [[one, 8], [other, 10], [other - one, 14]].map(([number, width]) => number.toFixed(0).padStart(width))
+    console.log(`${name.padEnd(5)} ${what.padEnd(8)} ${columns.join(' ')}`)
   }
 }
 await client.delete(key)

@@ -2,7 +2,9 @@
 
 import { randomUUID } from 'node:crypto'
 
-import { Aborted, InProgress, Internal, Invalid, NotFound, Retry, Unauthorized, Unavailable, Unknown, committing, harmless, interrupted } from './errors.mjs'
+import {
+  Aborted, InProgress, Internal, Invalid, NotFound, Retry, Unauthorized, Unavailable, Unknown, committing, harmless, interrupted
+} from './errors.mjs'
 import { ask } from './commit.mjs'
 import { keyPath, requestPath } from './names.mjs'
 import { once } from './once.mjs'

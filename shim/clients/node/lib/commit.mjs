@@ -1,12 +1,16 @@
 // The commit of a transaction. The table of answers is in shim/clients/rust/src/commit.rs.
 
-import { Aborted, AftError, Internal, NotFound, NotSent, Retry, Unauthorized, Unavailable, Unknown, committing, interrupted } from './errors.mjs'
+import {
+  Aborted, AftError, Internal, NotFound, NotSent, Retry, Unauthorized, Unavailable, Unknown, committing, interrupted
+} from './errors.mjs'
 import { encodeQuery, repeats } from './names.mjs'
 import { opJson, ranOf, resultOf } from './values.mjs'
 
 // Commits a transaction, and sends the commit at most `timesMax` times. Throws Unknown, or the
 // reason why it did not commit.
 export async function settle (transaction, result, pace, timesMax) {
+  // From here to the sending of the commit nothing else of the program runs.
+  while (transaction._calls.open.size > 0) await transaction._calls.settle()
   transaction._open()
   if (transaction._torn !== null) {
     await transaction._abortQuietly()

@@ -129,8 +129,8 @@ export class Exchange {
   #touch () { this.silence?.refresh() }
 
   #watch (ms) {
-    // The last bytes of a body may be taken over after the answer has come. By then another call may
-    // have the connection.
+    // The last bytes of a body may be taken over after the answer has come. By then another call
+    // may have the connection.
     if (this.isEnded) return
     clearTimeout(this.silence)
     this.silence = setTimeout(() => this.request.destroy(new Error(`nothing was sent or received for ${Math.ceil(ms)} ms`)), ms)
@@ -158,7 +158,8 @@ export class Exchange {
     const text = textOf(why)
     if (!this.isConnected) {
       const isRefused = isSecure && this.isOpen && isOfTls(why)
-      return new NotSent(isRefused ? `${name} cannot be spoken to over TLS: ${text}${remedy(why)}` : `cannot connect to ${name}: ${text}`, isRefused)
+      if (isRefused) return new NotSent(`${name} cannot be spoken to over TLS: ${text}${remedy(why)}`, true)
+      return new NotSent(`cannot connect to ${name}: ${text}`)
     }
     const isSilent = !this.isAnswering && this.socket?.bytesRead === this.readBefore
     // With TLS 1.3 a server asks for the client's certificate after the client has begun to send,
@@ -184,7 +185,7 @@ export class Exchange {
     const isTooLong = len => {
       if (len <= ANSWER_BYTES_MAX) return
       this.reject(new Invalid(
-        `the answer ${len === Number(length) ? `has ${len} bytes, which` : ''} is more than the 256 MiB that are held in memory: use stream, resultStream or getRange`
+        `the answer has ${length ?? 'too many'} bytes, and at most 256 MiB are held in memory: use stream, resultStream or getRange`
       ))
       this.request.destroy()
       return true
@@ -263,7 +264,7 @@ function textOf (why) {
 const BROKEN = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED'])
 
 // The alerts with which a server rejects a client's certificate.
-const ALERT = /^ERR_SSL_.*ALERT_(CERTIFICATE_|BAD_CERTIFICATE|NO_CERTIFICATE|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)/
+const ALERT = /^ERR_SSL_.*ALERT_((BAD_|NO_|UNSUPPORTED_)?CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|DECRYPT_ERROR)/
 
 // Returns true if TLS failed, rather than the connection below it: errors of sockets have codes
 // like ECONNRESET, and those of TLS have codes like CERT_HAS_EXPIRED or

@@ -13,9 +13,14 @@ const COMMIT_AGAIN_MAX = 3
 // Returns the message that opens an attempt. `level` is the level if the options name none; null
 // leaves it to the store.
 export function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
-  const { fingerprint, timeoutMs = client._options.transactionTimeoutMs, retentionS, overlap, fresh, isolation = level, reads = [] } = options
+  const { fingerprint, retentionS, overlap, fresh, isolation = level, reads = [] } = options
   const begin = {
-    request_id: requestId ?? undefined, scope: checkedScope(options.scope), fingerprint, timeout_ms: timeoutMs, wait_ms: Math.floor(waitMs), retention_s: retentionS,
+    request_id: requestId ?? undefined,
+    scope: checkedScope(options.scope),
+    fingerprint,
+    timeout_ms: options.timeoutMs ?? client._options.transactionTimeoutMs,
+    wait_ms: Math.floor(waitMs),
+    retention_s: retentionS,
     session: client.session ?? undefined
   }
   if (overlap || beside) begin.if_open = 'run'
@@ -67,7 +72,8 @@ export class Run {
         this.attempts += 1
         this.beside = true
         const pace = isByHand ? new Pace(Infinity, this.pace.signals) : this.pace
-        return new Transaction(this.client, this.requestId, reply, { scope: this.options.scope, pace, runMsMax: this.pace.ms, isOfRun: !isByHand })
+        const more = { scope: this.options.scope, pace, runMsMax: this.pace.ms, isOfRun: !isByHand }
+        return new Transaction(this.client, this.requestId, reply, more)
       } catch (why) {
         this.beside ||= why instanceof NoAnswer
         error = harmless(why)._about(this.requestId)

@@ -24,9 +24,10 @@ export function parseUrl (url) {
   const remedy = 'write http://HOST:PORT or https://HOST:PORT, without a path'
   // A password may hold any character, so everything before the last @ is left out.
   const at = url.lastIndexOf('@')
-  if (at >= 0) throw new Invalid(
-    `the URL of the server ${JSON.stringify(url.slice(at + 1).split(/[?#]/)[0])} must not hold a user or a password: give the token by \`token\`, and ${remedy}`
-  )
+  if (at >= 0) {
+    const rest = JSON.stringify(url.slice(at + 1).split(/[?#]/)[0])
+    throw new Invalid(`the URL of the server ${rest} must not hold a user or a password: give the token by \`token\`, and ${remedy}`)
+  }
   const shown = JSON.stringify(url.split(/[?#]/)[0])
   const [, scheme, , host, port, rest] = URL_PARTS.exec(url)
   if (scheme === undefined || !['http', 'https'].includes(scheme.toLowerCase())) throw new Invalid(

@@ -89,7 +89,8 @@ export class Download extends Readable {
   #rest () { clearTimeout(this.timer) }
 
   #cut (why) {
-    this.destroy(new Unavailable(`the answer broke off in the middle: ${why?.message || 'the connection was closed'}; read it again from its beginning`))
+    const text = why?.message || 'the connection was closed'
+    this.destroy(new Unavailable(`the answer broke off in the middle: ${text}; read it again from its beginning`))
   }
 
   _destroy (why, callback) {
