@@ -114,6 +114,7 @@ test('a source of another size, or one that fails, writes nothing', async () => 
   for (const writer of [client, await client.begin()]) {
     await assert.rejects(writer.putStream(key, [Buffer.alloc(99_999)], { size: 100_000 }), /the source has 99999 bytes, and its size says 100000/)
     await assert.rejects(writer.putStream(key, [Buffer.alloc(99_999), 'xx'], { size: 100_000 }), /more than the 100000 bytes/)
+    await assert.rejects(writer.putStream(key, [Buffer.alloc(100_000), 'x'], { size: 100_000 }), /more than the 100000 bytes/)
     for (const size of [undefined, 400_000]) await assert.rejects(writer.putStream(key, failing(), { size }), why => why === own)
     await assert.rejects(writer.putStream(key, [7]), aft.Invalid)
   }
@@ -135,6 +136,18 @@ test('a source is sent once, and again only if nothing was read', async () => {
   assert.ok(outcome instanceof aft.Unknown && calls === 1, `${outcome} ${calls}`)
   client.close()
   server.close()
+  // A proxy turns the call away after it has read the body.
+  let read = 0
+  const late = (request, response) => {
+    read += 1
+    request.resume().on('end', () => response.writeHead(429, { 'Retry-After': '0', 'Content-Length': 0 }).end())
+  }
+  await answering(late, async url => {
+    const client = new Client(url)
+    await assert.rejects(client.putStream('k', [Buffer.alloc(200_000)]), aft.Unavailable)
+    assert.equal(read, 1)
+    client.close()
+  })
   // A proxy turns the call away before it has read the body.
   let turned = 0
   const handler = (request, response) => {

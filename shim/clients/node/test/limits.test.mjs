@@ -49,12 +49,14 @@ test('the limit of a run bounds every call', async () => {
 
 test('the limit does not interrupt the function', async () => {
   const [client, key] = [new Client(URL_OF_SERVER), fresh()]
-  const ran = await client.run(fresh(), async t => {
-    await sleep(400)
-    await t.put(key, '1')
-    return 'done'
-  }, { runMsMax: 200 })
-  assert.deepEqual([ran.result.toString(), text(await client.get(key))], ['done', '1'])
+  for (const id of [fresh(), null]) {
+    const ran = await client.run(id, async t => {
+      await sleep(400)
+      await t.put(key, `${id}`)
+      return 'done'
+    }, { runMsMax: 200 })
+    assert.deepEqual([ran.result.toString(), text(await client.get(key))], ['done', `${id}`])
+  }
   client.close()
 })
 
@@ -150,6 +152,21 @@ test('a signal during a commit leaves it unknown', async () => {
       client.close()
     })
   }
+})
+
+test('a signal leaves a commit of an earlier attempt unknown', async () => {
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  const script = (name, before) => {
+    if (name === 'begin' && before === 1) controller.abort(reason)
+    return name === 'batch' || (name === 'begin' && before > 0) ? CUT_BEFORE : PASS
+  }
+  await interpose(script, async ({ url }) => {
+    const client = new Client(url)
+    const { outcome } = await timed(() => client.run(fresh(), t => t.put(fresh(), 'v'), { signal: controller.signal }))
+    assert.ok(outcome instanceof aft.Unknown && outcome.cause === reason, `${outcome}`)
+    client.close()
+  })
 })
 
 test('a signal of one call leaves the transaction open, but for a write in doubt', async () => {

@@ -46,6 +46,16 @@ test('calls that follow calls in flight are part of the commit', async () => {
   const c = fresh()
   await client.run(null, t => { Promise.resolve().then(() => t.put(c, '1')); return 'ok' })
   assert.equal(text(await client.get(c)), '1')
+  // However long the function goes on within a turn of the event loop.
+  const e = fresh()
+  await client.run(null, t => {
+    [1, 2].forEach(async nth => {
+      await t.get(e)
+      for (let ticks = 0; ticks < 100; ticks += 1) await null
+      await t.put(`${e}/${nth}`, '1')
+    })
+  })
+  assert.deepEqual([text(await client.get(`${e}/1`)), text(await client.get(`${e}/2`))], ['1', '1'])
   const d = fresh()
   const t = await client.begin()
   t.put(d, Buffer.alloc(300_000))
