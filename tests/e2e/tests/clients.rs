@@ -67,5 +67,5 @@ fn python() {
 
 #[test]
 fn node() {
-    check("node", "node", &["--test", "test/client.test.mjs"], "18", "nodejs");
+    check("node", "node", &["--test"], "18", "nodejs");
 }
