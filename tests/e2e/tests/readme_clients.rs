@@ -1,6 +1,6 @@
-//! Goal: the examples for clients in README.md sell each unit of the stock once. Method: the text of
-//! the examples is run, in Rust, Python and Node at once, by more customers than there is stock for.
-//! The Rust example is the function `order` here, whose text is compared with README's.
+//! Goal: the examples for clients in README.md sell each unit of the stock once. Method: the text
+//! of the examples is run, in Rust, Python and Node at once, by more customers than there is stock
+//! for. The Rust example is the function `order` here, whose text is compared with README's.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -28,7 +28,7 @@ export async function sample (signal: AbortSignal): Promise<void> {
     for await (const listed of t.list('p', { after: 'a', pageLen: 1, signal })) use(listed satisfies Listed)
     use(value, range?.size, streamed?.stream.destroy(), reads)
     return 'done'
-  }, { ...limits, scope: 's', reads: ['k'], isolation: null, fresh: true, overlap: true, fingerprint: 'f', timeoutMs: 1, retentionS: 1 })
+  }, { ...limits, scope: 's', reads: ['k'], isolation: null, fresh: true, wait: true, fingerprint: 'f', timeoutMs: 1, retentionS: 1 })
   await client.run(null, () => {})
   await client.run(null, () => null)
   const t = await client.begin()

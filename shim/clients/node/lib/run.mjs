@@ -13,7 +13,7 @@ const COMMIT_AGAIN_MAX = 3
 // Returns the message that opens an attempt. `level` is the level if the options name none; null
 // leaves it to the store.
 export function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
-  const { fingerprint, retentionS, overlap, fresh, isolation = level, reads = [] } = options
+  const { fingerprint, retentionS, wait, fresh, isolation = level, reads = [] } = options
   const begin = {
     request_id: requestId ?? undefined,
     scope: checkedScope(options.scope),
@@ -23,7 +23,8 @@ export function beginOf (client, requestId, options, level, waitMs, beside, conf
     retention_s: retentionS,
     session: client.session ?? undefined
   }
-  if (overlap || beside) begin.if_open = 'run'
+  // Waiting for an attempt of this run would mean waiting for its deadline.
+  begin.if_open = wait && !beside ? 'wait' : 'run'
   if (fresh) begin.fresh = true
   if (isolation !== null) begin.isolation = isolation
   if (conflicts > 0) begin.conflicts = conflicts

@@ -106,10 +106,11 @@ export interface RequestOptions extends CallOptions {
   /** The time in whole seconds for which the commit and its result are kept; a day by default. */
   retentionS?: number
   /**
-   * True to run at once beside another open attempt of the request instead of waiting for it, for
-   * instance because that one is known to be gone. The request takes effect once in any case.
+   * True to wait for another open attempt of the request instead of running at once beside it: for
+   * requests whose work is expensive, and that arrive twice. An attempt whose process has died is
+   * waited for until its deadline. The request takes effect once in any case.
    */
-  overlap?: boolean
+  wait?: boolean
   /**
    * True to see every commit that was acknowledged before the attempt began, on any server of the
    * store.
