@@ -19,6 +19,7 @@
 pub mod calendar;
 pub mod clocks;
 pub mod command;
+mod digest;
 pub mod fate;
 pub mod flights;
 pub mod net;

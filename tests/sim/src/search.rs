@@ -8,9 +8,10 @@
 //! An end state is healed in a copy, which also makes the demands on it.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash};
 use std::rc::Rc;
 
+use crate::digest::Digest;
 use crate::trace::Trace;
 use crate::verdict::{Verdict, Violation, guarded};
 
@@ -167,13 +168,9 @@ fn search<S: Search>(start: &S, states_max: usize, explored: &mut Explored, heal
 /// Returns a hash that identifies a state: 128 bits, so that two states never share one in
 /// practice.
 fn key<S: Hash>(state: &S) -> u128 {
-    let half = |salt: u64| {
-        let mut hasher = DefaultHasher::new();
-        salt.hash(&mut hasher);
-        state.hash(&mut hasher);
-        u128::from(hasher.finish())
-    };
-    (half(0) << 64) | half(1)
+    let mut digest = Digest::new();
+    state.hash(&mut digest);
+    digest.finish128()
 }
 
 /// Repeats the steps of a path that led to `violation`, and keeps the story. With `healing` it
