@@ -137,8 +137,8 @@ codes! {
     Overloaded = "overloaded", 429, Retry, "A limit of the server is reached";
     /// The node is starting, draining or stopped.
     NotServing = "not_serving", 503, Retry, "The node does not serve now";
-    /// The store did not answer in time.
-    StoreUnavailable = "store_unavailable", 503, Retry, "The store did not answer in time";
+    /// The store did not answer in time, or rejected the call, for instance because it is full.
+    StoreUnavailable = "store_unavailable", 503, Retry, "The store did not serve the call";
     /// The commit may have been stored, but was not acknowledged.
     Unknown = "unknown", 503, Unknown, "It is not known whether the transaction committed";
     /// Another attempt of the request is open.

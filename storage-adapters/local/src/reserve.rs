@@ -121,7 +121,7 @@ impl Reserve {
             && look.allows(reserve / 4, Purpose::Data)
             && self.full.swap(false, Ordering::Relaxed)
         {
-            tracing::info!(dir = %self.dir.display(), free_mib = room.free_bytes >> 20, "there is room again; writes go on");
+            tracing::debug!(dir = %self.dir.display(), free_mib = room.free_bytes >> 20, "there is room again; writes go on");
         }
         Some(look)
     }
@@ -141,11 +141,12 @@ impl Reserve {
         }
     }
 
-    /// Returns the error for a write that would not leave the reserve. Logs the first one.
+    /// Returns the error for a write that would not leave the reserve. The first one is logged here
+    /// for those who debug; a node tells its operator of stores that reject calls.
     pub(crate) fn reject(&self, look: &Look, bytes: u64) -> Error {
         let says = self.says(look);
         if !self.full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(dir = %self.dir.display(), "{says}; writes are rejected until there is room again, reads go on");
+            tracing::debug!(dir = %self.dir.display(), "{says}; writes are rejected until there is room again, reads go on");
         }
         Error::Refused(format!("local:{}: no room for a write of {bytes} bytes: {says}", self.dir.display()))
     }

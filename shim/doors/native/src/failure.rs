@@ -335,7 +335,7 @@ impl From<Refusal> for Failure {
             ),
             Refusal::StoreUnavailable(why) => {
                 retry_after_ms = Some(RETRY_AFTER_MS);
-                (Code::StoreUnavailable, format!("the store did not answer in time, and this call changed nothing ({why}): try again"))
+                (Code::StoreUnavailable, format!("the store did not serve this call, which changed nothing: {why}; try again when the cause is gone"))
             }
             Refusal::InProgress { retry_after_ms: ms } => {
                 retry_after_ms = Some(ms);
