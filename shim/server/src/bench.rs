@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aft_bench::Transactions;
 use aft_bench::demo::OpenStore;
 use aft_bench::exactly_once;
 use aft_bench::standard::{Length, Options, Pace, Prepare, StoreTarget, Target, Token, Way, Workload};
@@ -13,9 +12,7 @@ use futures::FutureExt as _;
 use crate::commands::{
     BenchArguments, BenchWorkload, DemoArguments, ExactlyOnceArguments, Latency, StandardArguments,
 };
-use crate::transactions::SlowTransactions;
 use crate::{BAD, Failed, commands, logging, stores, token};
-use aft_store_faulty::{Faults, FaultyStore};
 
 /// The number of transactions if neither a number nor a time is given.
 const TRANSACTIONS: u64 = 10_000;
@@ -125,11 +122,7 @@ fn is_server(url: &str) -> bool {
 async fn open(url: &str, latency: Option<Latency>, seed: Option<u64>) -> Result<StoreTarget, Failed> {
     let target = stores::open_for_bench(url).await?;
     let Some(Latency(latency)) = latency else { return Ok(target) };
-    let slow = FaultyStore::new(target.store, seed.unwrap_or_default(), Faults::latency_only(latency));
-    let transactions = target
-        .transactions
-        .map(|inner| Arc::new(SlowTransactions { inner, slow: slow.clone() }) as Arc<dyn Transactions>);
-    Ok(StoreTarget { store: Arc::new(slow), transactions })
+    Ok(aft_bench_targets::slowed(target, latency, seed.unwrap_or_default()))
 }
 
 async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Failed> {

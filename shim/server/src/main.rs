@@ -28,7 +28,6 @@ mod store_show;
 mod stores;
 mod tls_files;
 mod token;
-mod transactions;
 
 use std::io::Write as _;
 use std::process::ExitCode;

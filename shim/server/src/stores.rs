@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aft_bench::Transactions;
 use aft_bench::standard::StoreTarget;
 use aft_store::{Error, Store};
 use aft_store_dynamodb::DynamoDbStore;
@@ -16,7 +15,6 @@ use tracing::{debug, info, warn};
 use crate::Failed;
 use crate::settings::REDIS_PASSWORD;
 use crate::settings::table::Components;
-use crate::transactions::{DynamoDbTransactions, MemoryTransactions};
 
 /// The schemes of stores that are planned.
 const PLANNED: &[&str] = &["anna"];
@@ -57,9 +55,7 @@ pub(crate) async fn open_for_bench(url: &str) -> Result<StoreTarget, Failed> {
 async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Failed> {
     let opened: Result<Arc<dyn Store>, Failed> = match url.split_once(':') {
         Some(("memory", "")) => {
-            let store = MemoryStore::new();
-            let transactions = Arc::new(MemoryTransactions(store.clone()));
-            return Ok(with_transactions(store, transactions));
+            return Ok(aft_bench_targets::memory(MemoryStore::new()));
         }
         Some(("memory", rest)) => {
             Err(format!("store {url:?}: nothing may follow memory:, but {rest:?} does; write memory:"))
@@ -101,9 +97,7 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
             let options = dynamodb_options(&settings.dynamodb);
             let silent = |why: &_| matches!(why, aft_store_dynamodb::OpenError::Store(Error::NoAnswer(_)));
             let opened = patiently(|| DynamoDbStore::open(url, &options), silent).await;
-            let store = opened.map_err(|why| why.to_string())?;
-            let transactions = Arc::new(DynamoDbTransactions(store.clone()));
-            return Ok(with_transactions(store, transactions));
+            return opened.map(aft_bench_targets::dynamodb).map_err(|why| why.to_string());
         }
         Some((scheme, _)) if PLANNED.contains(&scheme) => Err(format!(
             "store {:?}: {scheme} is planned, and no version has it yet; the stores are {KNOWN}",
@@ -135,10 +129,6 @@ where
         }
     }
     Box::pin(open()).await
-}
-
-fn with_transactions(store: impl Store, transactions: Arc<dyn Transactions>) -> StoreTarget {
-    StoreTarget { store: Arc::new(store), transactions: Some(transactions) }
 }
 
 /// Opens an existing store: no directory is made for it.

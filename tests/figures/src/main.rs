@@ -25,7 +25,6 @@ mod plan;
 mod published;
 mod site;
 mod stores;
-mod transactions;
 mod write;
 
 use std::collections::BTreeMap;

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_access::Access;
-use aft_bench::Transactions;
 use aft_bench::standard::{Dataset, Length, Options, Prepare, StoreTarget, Target, Way, Workload};
 use aft_desk::Desk;
 use aft_door_native::{Door, Meters};
 use aft_node::{NodeHandle, NodeSettings};
 use aft_services::Server;
 use aft_store::Store;
-use aft_store_faulty::{Faults, FaultyStore};
 use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use tempfile::TempDir;
@@ -23,7 +21,6 @@ use crate::counts::hasten;
 use crate::data::Speed;
 use crate::plan::{Kind, Serve, prepared_keys};
 use crate::stores;
-use crate::transactions::SlowTransactions;
 
 /// The reason why something could not be measured, for people.
 pub(crate) type Failed = String;
@@ -136,13 +133,7 @@ impl Site {
             Kind::S3 | Kind::DynamoDb | Kind::Redis => stores::open(self, purpose).await?,
         };
         Ok(match (speed, self.kind.latency()) {
-            (Speed::Cloud, Some(latency)) => {
-                let slow = FaultyStore::new(target.store, self.seed, Faults::latency_only(latency));
-                let transactions = target.transactions.map(|inner| {
-                    Arc::new(SlowTransactions { inner, slow: slow.clone() }) as Arc<dyn Transactions>
-                });
-                StoreTarget { store: Arc::new(slow), transactions }
-            }
+            (Speed::Cloud, Some(latency)) => aft_bench_targets::slowed(target, latency, self.seed),
             _ => target,
         })
     }

@@ -11,7 +11,6 @@ use aft_store_s3::S3Store;
 
 use crate::plan::Kind;
 use crate::site::{Failed, Site};
-use crate::transactions::DynamoDbTransactions;
 
 /// The name of the bucket and of the table.
 const NAME: &str = "figures";
@@ -45,9 +44,7 @@ pub(crate) async fn open(site: &Site, purpose: &str) -> Result<StoreTarget, Fail
         }
         Kind::DynamoDb => {
             let opened = DynamoDbStore::open(&url, &dynamodb_options(server)).await;
-            let store = opened.map_err(|why| why.to_string())?;
-            let transactions = Arc::new(DynamoDbTransactions(store.clone()));
-            return Ok(StoreTarget { store: Arc::new(store), transactions: Some(transactions) });
+            return opened.map(aft_bench_targets::dynamodb).map_err(|why| why.to_string());
         }
         Kind::Redis => {
             let opened = RedisStore::open(&url, &aft_store_redis::Options::default()).await;

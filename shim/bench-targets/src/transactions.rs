@@ -1,4 +1,4 @@
-//! The transactions that some stores have of their own, for `aft bench`.
+//! The transactions that some stores have of their own, as [`Transactions`] of the benchmark.
 
 use std::sync::Arc;
 
