@@ -324,6 +324,16 @@ pub(crate) fn text(value: &Value) -> Option<String> {
     }
 }
 
+/// Returns the time in an answer to TIME (seconds and microseconds) in microseconds.
+pub(crate) fn micros(value: &Value) -> Option<i64> {
+    let Value::Array(parts) = value else { return None };
+    let number = |value: &Value| text(value)?.parse::<i64>().ok().filter(|number| *number >= 0);
+    match &parts[..] {
+        [seconds, micros] => number(seconds)?.checked_mul(1_000_000)?.checked_add(number(micros)?),
+        _ => None,
+    }
+}
+
 /// Returns the value in an answer to CONFIG GET; `None` if that is forbidden.
 fn setting(answer: &Value) -> Option<String> {
     match answer {

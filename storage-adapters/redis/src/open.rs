@@ -36,8 +36,8 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<(Link, Facts), 
     let link = Link::new(location, options.look_every)?;
     let asked = link.asked("open", &"the server");
     let seen = link.first_look(&asked).await?;
-    seen.check().map_err(|problem| OpenError::Unfit { url: link.url.clone(), problem })?;
-    let facts = Facts { fsync: seen.fsync, cautions: seen.cautions(&link.url) };
+    seen.check().map_err(|problem| OpenError::Unfit { url: link.url().to_owned(), problem })?;
+    let facts = Facts { fsync: seen.fsync, cautions: seen.cautions(link.url()) };
     link.settle(&asked, seen).await?;
     link.load_all(&asked).await?;
     Ok((link, facts))

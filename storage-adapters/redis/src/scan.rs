@@ -37,14 +37,14 @@ pub(crate) async fn scan(
         let rest = link.run(&asked, &run, deadline).await?.rest;
         let page = read(rest).filter(|page| page.is_sound(prefix, after.as_ref(), limit));
         let page = page.ok_or_else(|| not_redis(&asked, "a malformed page of names"))?;
-        link.meter.received(page.names.iter().map(|name| name.group.len() + name.item.len()).sum());
+        link.meter().received(page.names.iter().map(|name| name.group.len() + name.item.len()).sum());
         // A damaged index must not hide the groups behind it: report it and continue.
         for (group, why) in page.damaged {
             let at = link.layout().items(space, &group);
             damaged.add(|| {
                 format!(
                     "{}: a key of another type is at {}, where this store keeps an index: {why}",
-                    link.url,
+                    link.url(),
                     at.escape_ascii()
                 )
             });

@@ -52,7 +52,7 @@ impl fmt::Debug for RedisStore {
     // Leaves the client out: its own output might show the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field("url", &self.inner.link.url)
+            .field("url", &self.inner.link.url())
             .field("fsync", &self.inner.facts.fsync)
             .finish_non_exhaustive()
     }
@@ -131,7 +131,7 @@ impl RedisStore {
         if !members.is_sorted_by(|a, b| a < b) || members.len() > limit + 1 {
             return Err(not_redis(asked, "a listing that is out of order, or too long"));
         }
-        link.meter.received(members.iter().map(Bytes::len).sum());
+        link.meter().received(members.iter().map(Bytes::len).sum());
         let more = members.len() > limit;
         members.truncate(limit);
         Ok((members, more))
@@ -156,7 +156,7 @@ fn replaced(done: bool) -> Replaced {
 #[async_trait]
 impl Store for RedisStore {
     fn url(&self) -> String {
-        self.inner.link.url.clone()
+        self.inner.link.url().to_owned()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -171,7 +171,7 @@ impl Store for RedisStore {
     }
 
     fn costs(&self) -> Option<Costs> {
-        Some(self.inner.link.meter.costs())
+        Some(self.inner.link.meter().costs())
     }
 
     fn times_heard(&self) -> Vec<TimeHeard> {
@@ -207,7 +207,7 @@ impl Store for RedisStore {
         match link.read(&asked, Read::Get(lane), get).await? {
             Value::Nil => Ok(None),
             Value::BulkString(stored) => {
-                link.meter.received(stored.len());
+                link.meter().received(stored.len());
                 let (tag, body) = layout::unseal(stored).ok_or_else(|| {
                     Error::Damaged(format!(
                         "{asked}: the object there was not written by AFT; keep other keys out of this prefix"
