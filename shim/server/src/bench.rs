@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use crate::commands::{
     BenchArguments, BenchWorkload, DemoArguments, ExactlyOnceArguments, Latency, StandardArguments,
 };
-use crate::{BAD, Failed, commands, logging, stores, token};
+use crate::{BAD, Failed, commands, logging, output, stores, token};
 
 /// The number of transactions if neither a number nor a time is given.
 const TRANSACTIONS: u64 = 10_000;
@@ -32,16 +32,15 @@ async fn standard(arguments: StandardArguments) -> Result<ExitCode, Failed> {
         let compared = aft_bench::standard::compare(options(arguments).await?).await;
         let compared = compared.map_err(|why| why.to_string())?;
         match json {
-            true => println!("{}", compared.json()),
-            false => println!("{compared}"),
+            true => output::print(compared.json())?,
+            false => output::print(&compared)?,
         }
         return Ok(if compared.shim.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) });
     }
     let report = aft_bench::standard::run(options(arguments).await?).await.map_err(|why| why.to_string())?;
-    if json {
-        println!("{}", report.json());
-    } else {
-        println!("{report}");
+    match json {
+        true => output::print(report.json())?,
+        false => output::print(&report)?,
     }
     // Without the shim, anomalies are the measured figure and not a failure.
     Ok(if way.is_direct() || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
@@ -148,8 +147,8 @@ async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Faile
     };
     let report = exactly_once::run(store, options).await.map_err(|why| why.to_string())?;
     match arguments.json {
-        true => println!("{}", report.json()),
-        false => println!("{report}"),
+        true => output::print(report.json())?,
+        false => output::print(&report)?,
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }
@@ -173,10 +172,9 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failed> {
         open: Some(OpenStore(Arc::new(open))),
     };
     let outcome = aft_bench::demo::run(options).await.map_err(|why| why.to_string())?;
-    if arguments.json {
-        println!("{}", outcome.json());
-    } else {
-        println!("{outcome}");
+    match arguments.json {
+        true => output::print(outcome.json())?,
+        false => output::print(&outcome)?,
     }
     Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }

@@ -1,13 +1,12 @@
 //! `aft check`: checks a history and prints the verdict.
 
 use std::error::Error as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use aft_history::{Level, Options, Readers, check_file};
 
 use crate::commands::CheckArguments;
-use crate::{BAD, Failed};
+use crate::{BAD, Failed, output};
 
 pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode, Failed> {
     let options = Options {
@@ -28,8 +27,7 @@ pub(crate) fn run(arguments: CheckArguments) -> Result<ExitCode, Failed> {
         }
         text
     })?;
-    // The reader may close the pipe early, as `head` does: a failed write is not an error.
-    let _ = writeln!(std::io::stdout(), "{report}");
+    output::print(&report)?;
     let holds = match arguments.serializable {
         true => report.level() == Level::Serializable,
         false => report.is_read_atomic(),

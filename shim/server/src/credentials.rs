@@ -10,26 +10,27 @@ use aft_access::file::{self as credentials_file, is_name};
 use aft_access::{Limits, PREFIX_BYTES_MAX, Right, Secret};
 use toml::Value;
 
-use crate::Failed;
 use crate::commands::{AddArguments, CredentialsAction, CredentialsArguments};
+use crate::output::note;
+use crate::{Failed, output};
 
 pub(crate) fn run(arguments: CredentialsArguments) -> Result<ExitCode, Failed> {
     match arguments.action {
         CredentialsAction::Add(arguments) => add(&arguments)?,
         CredentialsAction::Token => {
             let token = Secret::draw()?;
-            println!("{}", token.expose());
-            eprintln!(
+            output::print(token.expose())?;
+            note(format_args!(
                 "add this hash to the list token_sha256 of the token's credential: \"{}\"",
                 token.hash().to_hex()
-            );
+            ));
         }
         CredentialsAction::Check { file } => {
             let found = credentials_file::read(&file, Limits::NONE)?;
             let count = found.credentials.len();
             found.book()?;
             let credentials = if count == 1 { "credential" } else { "credentials" };
-            println!("{}: {count} {credentials}", file.display());
+            output::print(format_args!("{}: {count} {credentials}", file.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -53,14 +54,18 @@ fn add(arguments: &AddArguments) -> Result<(), Failed> {
     text.push_str(&entry(name, prefix, allow, &token));
     // Parsed as a server will do it: an error shows now, and leaves the file unchanged.
     credentials_file::parse(&text, &file.display().to_string(), Limits::NONE)?.book()?;
-    write(file, &text).map_err(|why| format!("credentials file {}: {why}", file.display()))?;
-    println!("{}", token.expose());
-    eprintln!(
+    // The token comes first: a credential whose token was lost would help nobody, and a token that
+    // the file does not have opens nothing.
+    output::print(token.expose()).map_err(|why| format!("{why}; {} is unchanged", file.display()))?;
+    write(file, &text).map_err(|why| {
+        format!("credentials file {}: {why}; the printed token is of no use", file.display())
+    })?;
+    note(format_args!(
         "added {name} to {}; its token was printed on standard output and is not shown again. A running server reads the file again at SIGHUP",
         file.display()
-    );
+    ));
     if let Some(wider) = wider_than_it_looks(prefix) {
-        eprintln!("note: {wider}");
+        note(format_args!("note: {wider}"));
     }
     Ok(())
 }

@@ -6,10 +6,12 @@
 //!   token that our own clients present.
 //! * `settings` – `aft.toml`, the environment, flags; nothing else takes settings from the
 //!   environment. `memory` – the shares of one bound on all memory.
-//! * `stores` – store URLs. `logging` – the logs.
+//! * `stores` – store URLs. `logging` – the logs. `output` – standard output.
 //!
 //! Exit codes: 0 – done, with a good verdict; 1 – done, with a bad verdict; 2 – rejected or failed,
-//! with the reason on standard error.
+//! or done with output that could not be written, with the reason on standard error.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod check;
@@ -20,6 +22,7 @@ mod entry;
 mod logging;
 mod maintain;
 mod memory;
+mod output;
 mod request;
 mod serve;
 mod settings;
@@ -57,9 +60,10 @@ const FAILED: u8 = 2;
 const BLOCKING_THREADS_MAX: usize = 64;
 
 fn main() -> ExitCode {
-    let aft = match Aft::from_arg_matches(&command().get_matches()) {
+    let parsed = command().try_get_matches().and_then(|matches| Aft::from_arg_matches(&matches));
+    let aft = match parsed {
         Ok(aft) => aft,
-        Err(why) => why.exit(),
+        Err(why) => return explain(&why),
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
@@ -89,9 +93,9 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
     match aft.command {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Settings(_) => {
-            // The reader may have gone, as in a pipe to head.
-            let _ = std::io::stdout().write_all(settings::render::file().as_bytes());
-            Ok(ExitCode::SUCCESS)
+            let mut output = output::Output::default();
+            output.write(&settings::render::file());
+            output.end().map(|()| ExitCode::SUCCESS)
         }
         Command::Demo(arguments) => bench::demo(arguments).await,
         Command::DemoFunction { order } => Ok(aft_bench::demo::function::run(&order).await),
@@ -104,9 +108,18 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
     }
 }
 
-/// Prints the reason, and returns the exit code. Nobody may read standard error any more, so a
-/// failed write is ignored.
+/// Prints the help, or the error of a command line, and returns the exit code.
+fn explain(why: &clap::Error) -> ExitCode {
+    let printed = why.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        Err(lost) if !why.use_stderr() => failed(&output::lost(&lost)),
+        // Nobody reads standard error, and the exit code is all that can be said.
+        Ok(()) | Err(_) => ExitCode::from(u8::try_from(why.exit_code()).unwrap_or(FAILED)),
+    }
+}
+
+/// Prints the reason, and returns the exit code.
 fn failed(why: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "aft: {why}");
+    output::note(format_args!("aft: {why}"));
     ExitCode::from(FAILED)
 }

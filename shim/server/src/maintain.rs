@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use aft_node::{NodeHandle, Opened, State, Stats};
 
 use crate::commands::MaintainArguments;
+use crate::output::Output;
 use crate::serve::{Signals, node_settings, probe};
 use crate::settings::Settings;
 use crate::settings::table::Components;
@@ -44,23 +45,25 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
         }
         Opened::Marked { is_new: false, .. } => {}
     }
-    println!("sweeping {url}");
+    // Output that cannot be written does not end the sweep, which has more to do than to report.
+    let mut output = Output::default();
+    output.line(format_args!("sweeping {url}"));
     // Without --once and --for it sweeps until it is stopped.
     let ends_when_swept = arguments.once || arguments.limit.is_some();
     tokio::select! {
-        () = sweep(&node, arguments.limit, ends_when_swept) => {}
+        () = sweep(&node, arguments.limit, ends_when_swept, &mut output) => {}
         () = signals.next() => {}
     }
     node.drain(DRAIN).await;
-    show("removed", &node.stats());
-    Ok(ExitCode::SUCCESS)
+    output.line(shown("removed", &node.stats()));
+    output.end().map(|()| ExitCode::SUCCESS)
 }
 
 /// Shows progress until the node stops, the time `limit` is over or, if `ends_when_swept`, the
 /// whole store has been swept.
-async fn sweep(node: &NodeHandle, limit: Option<Duration>, ends_when_swept: bool) {
+async fn sweep(node: &NodeHandle, limit: Option<Duration>, ends_when_swept: bool, output: &mut Output) {
     let since = Instant::now();
-    let mut shown = (since, Stats::default());
+    let mut last = (since, Stats::default());
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let stats = node.stats();
@@ -68,10 +71,10 @@ async fn sweep(node: &NodeHandle, limit: Option<Duration>, ends_when_swept: bool
         if is_swept || limit.is_some_and(|limit| since.elapsed() >= limit) || node.ready() == State::Stopped {
             return;
         }
-        let is_progress = removed(&stats) != removed(&shown.1);
-        if is_progress && shown.0.elapsed() >= SHOW_INTERVAL {
-            show("so far", &stats);
-            shown = (Instant::now(), stats);
+        let is_progress = removed(&stats) != removed(&last.1);
+        if is_progress && last.0.elapsed() >= SHOW_INTERVAL {
+            output.line(shown("so far", &stats));
+            last = (Instant::now(), stats);
         }
     }
 }
@@ -86,11 +89,12 @@ fn removed(stats: &Stats) -> [u64; 5] {
     ]
 }
 
-fn show(what: &str, stats: &Stats) {
+/// Returns a line with what a sweep has done so far.
+fn shown(what: &str, stats: &Stats) -> String {
     let [entries, records, parts, repaired, sweeps] = removed(stats);
     let age = stats.mark_age_s.map_or_else(|| "unknown".to_owned(), |s| format!("{s} s"));
     let reclaimed = stats.bytes_reclaimed;
-    println!(
+    format!(
         "{what}: {entries} superseded versions, {records} commit records, {parts} parts of large values, about {reclaimed} bytes; put {repaired} missing entries; {sweeps} whole sweeps; the mark is {age} old"
-    );
+    )
 }

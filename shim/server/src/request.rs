@@ -6,7 +6,7 @@ use std::time::Duration;
 use aft_client::{Client, Error, Request};
 
 use crate::commands::{RequestAction, RequestArguments, ShowArguments};
-use crate::{BAD, Failed, token};
+use crate::{BAD, Failed, output, token};
 
 /// The longest silence to wait for: longer than the server itself waits for its store.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,11 +25,11 @@ pub(crate) async fn run(arguments: RequestArguments) -> Result<ExitCode, Failed>
     }
     match client.request(request).await {
         Ok(Some(found)) => {
-            println!("{}", serde_json::to_string_pretty(&found).expect("a request has text keys"));
+            output::print(serde_json::to_string_pretty(&found).expect("a request has text keys"))?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(None) => {
-            println!("{id}: no commit of this request is known");
+            output::print(format_args!("{id}: no commit of this request is known"))?;
             Ok(ExitCode::from(BAD))
         }
         Err(why) => Err(explain(&server, &why)),

@@ -9,13 +9,15 @@ use aft_store::conformance::probe;
 use aft_store::{Capabilities, Store};
 
 use crate::commands::{PrefixLevel, StoreAction, StoreArguments};
+use crate::output::{Output, note};
 use crate::serve::{node_settings, probe as probe_races};
 use crate::settings::Settings;
 use crate::stores::Made;
-use crate::{BAD, Failed, logging, store_show, stores};
+use crate::{BAD, Failed, logging, output, store_show, stores};
 
 pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
     logging::start_quiet()?;
+    let mut output = Output::default();
     match arguments.action {
         StoreAction::Init {
             url,
@@ -41,31 +43,31 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                 Made::Bucket(prepared) => {
                     let aft_store_s3::Prepared { bucket, region, .. } = &prepared;
                     match prepared.bucket_is_new {
-                        true => println!("made the bucket {bucket} in the region {region}"),
-                        false => println!("the bucket {bucket} was there already"),
+                        true => output.line(format_args!("made the bucket {bucket} in the region {region}")),
+                        false => output.line(format_args!("the bucket {bucket} was there already")),
                     }
                     if !prepared.others.is_empty() || prepared.other_store.is_some() {
-                        eprintln!(
+                        note(format_args!(
                             "warning: there are other things beside the store or around it: nothing else may write where it is"
-                        );
+                        ));
                     }
                     let there = if prepared.store_was_there { ": a store was there already" } else { "" };
-                    println!("{} is ready{there}", store.url());
+                    output.line(format_args!("{} is ready{there}", store.url()));
                 }
                 Made::Table(aft_store_dynamodb::Prepared { table, table_is_new }) => {
                     match table_is_new {
-                        true => println!("made the table {table} (on-demand)"),
-                        false => println!("the table {table} was there already"),
+                        true => output.line(format_args!("made the table {table} (on-demand)")),
+                        false => output.line(format_args!("the table {table} was there already")),
                     }
-                    println!("{} is ready", store.url());
+                    output.line(format_args!("{} is ready", store.url()));
                 }
                 Made::ByItself => {
                     // Shown as it was given, which may differ from the store's own form, unless it
                     // contains a password.
                     let shown = if url.contains('@') { store.url() } else { url };
-                    println!(
+                    output.line(format_args!(
                         "{shown} is ready (nothing needs to be made: the first process that opens it makes it)"
-                    )
+                    ))
                 }
             }
             // The description that a new store keeps: the verdict of the races, the times of its
@@ -84,41 +86,47 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     let levels = set_levels(&*store, &asked, &about.levels).await?;
                     let identity = store_show::hex(&about.identity);
                     let made = if is_new { "made now" } else { "made before" };
-                    println!("  identity             {identity} ({made}, by {})", about.program);
+                    output.line(format_args!(
+                        "  identity             {identity} ({made}, by {})",
+                        about.program
+                    ));
                     let shared = if changes { Some(times) } else { about.times };
                     if changes {
                         change_times(&*store, times, limit).await.map_err(|why| why.to_string())?;
                     }
                     // A server whose settings differ from the store's times may not work on it.
                     if let Some(shared) = shared {
-                        println!("  all nodes have       {shared}");
+                        output.line(format_args!("  all nodes have       {shared}"));
                         if let Some(why) = shared.refusal(&times, true).filter(|_| !capabilities.exclusive) {
-                            eprintln!(
+                            note(format_args!(
                                 "warning: a node with these settings does not work on the store: {why}"
-                            );
+                            ));
                         }
                     }
                     match capabilities.exclusive {
-                        true => println!("  levels               chosen by each transaction"),
-                        false => println!("  levels               {levels}"),
+                        true => output.line("  levels               chosen by each transaction"),
+                        false => output.line(format_args!("  levels               {levels}")),
                     }
                 }
                 // The description is lost or damaged, so no level can be set.
                 Opened::Unmarked(why) if !asked.is_empty() => return Err(why),
-                Opened::Unmarked(why) => eprintln!("warning: {why}"),
+                Opened::Unmarked(why) => note(format_args!("warning: {why}")),
             }
-            println!("  acknowledged means   {}", capabilities.durability);
-            println!("  one process only     {}", yes_or_no(capabilities.exclusive));
-            println!("  deletes by tag       {}", yes_or_no(capabilities.delete_if));
-            println!("  largest object       {} bytes", capabilities.body_bytes_max);
-            println!("  parts of values      {} bytes", capabilities.blob_part_bytes);
-            println!("  late calls           for up to {} s", capabilities.grace_ms.div_ceil(1_000));
-            Ok(ExitCode::SUCCESS)
+            output.line(format_args!("  acknowledged means   {}", capabilities.durability));
+            output.line(format_args!("  one process only     {}", yes_or_no(capabilities.exclusive)));
+            output.line(format_args!("  deletes by tag       {}", yes_or_no(capabilities.delete_if)));
+            output.line(format_args!("  largest object       {} bytes", capabilities.body_bytes_max));
+            output.line(format_args!("  parts of values      {} bytes", capabilities.blob_part_bytes));
+            output.line(format_args!(
+                "  late calls           for up to {} s",
+                capabilities.grace_ms.div_ceil(1_000)
+            ));
+            output.end().map(|()| ExitCode::SUCCESS)
         }
         StoreAction::Show { url, json } => store_show::run(&url, json).await,
         StoreAction::Probe { url } => {
             let report = probe(stores::open(&url).await?).await;
-            println!("{report}");
+            output::print(&report)?;
             Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
         }
     }
@@ -163,10 +171,10 @@ async fn set_levels(
     let after = change_levels(store, asked, StoreTimeouts::default().read).await;
     let after = after.map_err(|why| why.to_string())?;
     if after != *before {
-        eprintln!(
+        note(format_args!(
             "warning: the levels have changed, and nodes learn them when they start: restart every node on the store \
              before it writes again"
-        );
+        ));
     }
     Ok(after)
 }

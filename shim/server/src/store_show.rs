@@ -11,6 +11,7 @@ use aft_format::{Abilities, About, Race};
 use aft_node::{StoreTimeouts, read_description};
 use serde_json::{Value, json};
 
+use crate::output::{Output, note};
 use crate::store::yes_or_no;
 use crate::{Failed, stores};
 
@@ -22,14 +23,15 @@ pub(crate) async fn run(url: &str, as_json: bool) -> Result<ExitCode, Failed> {
     let Some((format, about)) = read.map_err(|why| why.to_string())? else {
         return Err(format!("{shown}: there is no store here; aft store init makes one"));
     };
+    let mut output = Output::default();
     match as_json {
-        true => println!("{:#}", to_json(&shown, &format, &about)),
-        false => print!("{}", to_text(&shown, &format, &about)),
+        true => output.line(format_args!("{:#}", to_json(&shown, &format, &about))),
+        false => output.write(&to_text(&shown, &format, &about)),
     }
     for difference in about.differences(&store.capabilities()) {
-        eprintln!("warning: the store is not as it was when it was made: {difference}");
+        note(format_args!("warning: the store is not as it was when it was made: {difference}"));
     }
-    Ok(ExitCode::SUCCESS)
+    output.end().map(|()| ExitCode::SUCCESS)
 }
 
 fn to_text(url: &str, format: &Format, about: &About) -> String {
