@@ -26,10 +26,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Loaded {
     pub(crate) tally: Tally,
     pub(crate) looks: Looks,
-    /// The time until the first attempt of the last request had ended. Afterwards only retries run.
-    pub(crate) load_time: Duration,
-    /// Requests that were acknowledged within `load_time`.
-    pub(crate) acknowledged_in_load: usize,
+    /// The time from the start to the last acknowledgement; zero if there was none.
+    pub(crate) acknowledged_within: Duration,
 }
 
 /// The findings of readers.
@@ -68,8 +66,6 @@ pub(crate) async fn load(way: Arc<dyn Way>, options: &Options, fates: Fates) -> 
     let start = Instant::now();
     let platform = Platform::new(Arc::clone(&functions), fates, policy);
     let stragglers = platform.carry_out(std::iter::repeat_n(requests, options.clients)).await;
-    let load_time = start.elapsed();
-    let acknowledged_in_load = platform.tally().acknowledged.len();
     stragglers.wait().await;
     assert!(functions.in_flight().is_empty(), "every delivery is over");
     // Readers finish their look: otherwise part of it would be counted at the store but not here.
@@ -79,7 +75,9 @@ pub(crate) async fn load(way: Arc<dyn Way>, options: &Options, fates: Fates) -> 
         looks.count += of_reader.count;
         looks.halves += of_reader.halves;
     }
-    Loaded { tally: platform.take_tally(), looks, load_time, acknowledged_in_load }
+    let tally = platform.take_tally();
+    let acknowledged_within = tally.last_acknowledged.map_or(Duration::ZERO, |last| last - start);
+    Loaded { tally, looks, acknowledged_within }
 }
 
 /// The functions of all requests, in one way.

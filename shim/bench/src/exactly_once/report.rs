@@ -74,7 +74,8 @@ pub struct Figures {
     pub lost_effects: u64,
     /// The time from the first delivery to the acknowledgement, waiting for retries included.
     pub latency_ms: LatencyMs,
-    /// Acknowledged requests per second, while there were new ones to start.
+    /// All acknowledged requests, those after retries included, per second from the start to the
+    /// last acknowledgement.
     pub acknowledged_per_s: f64,
     /// Requests to the store per request sent, by call. Retries and publishing are included;
     /// through the shim, looks are included as well.
@@ -136,8 +137,8 @@ impl Figures {
             looks: loaded.looks.count,
             lost_effects: end.lost_effects,
             latency_ms: tally.latencies.summary(),
-            acknowledged_per_s: loaded.acknowledged_in_load as f64
-                / loaded.load_time.as_secs_f64().max(f64::EPSILON),
+            acknowledged_per_s: acknowledged as f64
+                / loaded.acknowledged_within.as_secs_f64().max(f64::EPSILON),
             store_requests_per_request: asked.per_transaction(requests),
             cost_per_million_requests: asked.cost_per_million(requests),
             errors: tally.errors.clone(),

@@ -153,3 +153,18 @@ async fn the_same_seed_gives_the_same_faults() {
     assert_eq!(figures(&one), figures(&other));
     assert!(one.runs.plain.crashes > 50, "{:?}", one.runs.plain);
 }
+
+/// A run whose retries take far longer than its first attempts: they count, with their time.
+#[tokio::test]
+async fn the_rate_of_acknowledgements_includes_retries_and_their_time() {
+    let retry_delay = Duration::from_millis(200);
+    let options =
+        Options { requests: 40, crashes: 0.5, duplicates: 0.0, readers: 0, retry_delay, ..options() };
+    let (_, report) = report(options).await;
+    let plain = &report.runs.plain;
+    assert!(plain.crashes > 5 && plain.acknowledged > 20, "{plain:?}");
+    // The slowest request was acknowledged no earlier than its own latency after the start.
+    assert!(plain.latency_ms.max >= 200.0, "{plain:?}");
+    let most = plain.acknowledged as f64 / (plain.latency_ms.max / 1e3) * 1.001;
+    assert!(plain.acknowledged_per_s > 0.0 && plain.acknowledged_per_s <= most, "{plain:?}");
+}

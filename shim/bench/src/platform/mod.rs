@@ -243,7 +243,9 @@ impl<E: Executor> Platform<E> {
         match ended {
             Ended::Done => {
                 if tally.acknowledged.insert(request.number) {
-                    tally.latencies.record(request.start.elapsed());
+                    let now = Instant::now();
+                    tally.last_acknowledged = Some(now);
+                    tally.latencies.record(now - request.start);
                 }
             }
             Ended::Died => tally.died += 1,

@@ -1,6 +1,7 @@
 //! The platform's counts of one run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use crate::latency::Latencies;
 
@@ -19,6 +20,8 @@ pub(crate) struct Tally {
     pub(crate) conflicts: u64,
     /// The numbers of the acknowledged requests.
     pub(crate) acknowledged: BTreeSet<u64>,
+    /// The time of the last request's acknowledgement, if one was acknowledged.
+    pub(crate) last_acknowledged: Option<Instant>,
     /// Requests that were never acknowledged.
     pub(crate) given_up: u64,
     /// Attempts that failed for other reasons, by code.
