@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aft_history::{Level, Options, check, check_file, text};
+use aft_history::{CheckFileError, Level, Options, check, check_file, text};
 
 const FOLDERS: [(&str, Level); 4] = [
     ("none", Level::None),
@@ -64,6 +64,17 @@ fn each_history_has_the_violation_that_its_file_names() {
                 report.violations().iter().any(|violation| format!("{violation:?}").starts_with(kind));
             assert!(found, "{}: no {kind} in\n{report}", path.display());
         }
+    }
+}
+
+#[test]
+fn a_history_without_a_commit_is_no_evidence() {
+    let files = files("nothing");
+    assert!(files.len() >= 2);
+    for path in files {
+        let found = check_file(&path, &options());
+        assert!(matches!(found, Err(CheckFileError::Nothing { .. })), "{}: {found:?}", path.display());
+        assert!(found.unwrap_err().to_string().contains("nothing to judge"));
     }
 }
 

@@ -385,7 +385,8 @@ fn seconds(text: &str) -> Result<std::time::Duration, String> {
 
 /// Check that a history is read atomic.
 ///
-/// The exit code is 0 if it is, 1 if not, and 2 if the file is not a history.
+/// The exit code is 0 if it is, 1 if not, and 2 if the file is not a history or has no transaction
+/// that committed: then there is nothing to judge.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

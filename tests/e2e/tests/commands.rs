@@ -70,6 +70,11 @@ fn check_rejects_a_file_that_is_not_a_history() {
         "value 0 is written to k1",
         "reserved",
     ]);
+    for nothing in ["", "# a comment\n", "w(1,1,0,-1)\n"] {
+        let ran = check(nothing);
+        ran.assert_refused(&["nothing to judge"]);
+        assert!(ran.code == Some(2) && ran.stdout.is_empty(), "{ran:#?}");
+    }
     run(&["check", "/nowhere/history.txt"]).assert_refused(&["/nowhere/history.txt"]);
 }
 

@@ -5,8 +5,8 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::{Malformed, Options, check};
-use crate::Report;
 use crate::text::{self, ParseError};
+use crate::{Counts, Report};
 
 /// The reason why a file could not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,19 @@ pub enum CheckFileError {
         /// The rule of logging that the history breaks.
         source: Malformed,
     },
+    /// The history shows nothing: no transaction committed, and no read is to be checked. A load
+    /// whose every transaction failed must not pass for one that kept its promises.
+    #[error(
+        "{}: there is nothing to judge: none of its {transactions} transactions committed; record a load that \
+         commits",
+        path.display()
+    )]
+    Nothing {
+        /// The file.
+        path: PathBuf,
+        /// The number of transactions, all of which aborted or are unknown.
+        transactions: u64,
+    },
 }
 
 /// Checks a file that holds a history in the [text format](crate::text). The history must fit in
@@ -42,12 +55,19 @@ pub enum CheckFileError {
 ///
 /// # Errors
 ///
-/// Returns an error if the file cannot be read, or does not hold a well-formed history. Violations
-/// are not errors: see [`Report::is_read_atomic`].
+/// Returns an error if the file cannot be read, does not hold a well-formed history, or holds one
+/// that shows nothing. Violations are not errors: see [`Report::is_read_atomic`].
 pub fn check_file(path: impl AsRef<Path>, options: &Options) -> Result<Report, CheckFileError> {
     let path = || path.as_ref().to_owned();
     let file = File::open(path()).map_err(|source| CheckFileError::Open { path: path(), source })?;
     let history =
         text::parse(BufReader::new(file)).map_err(|source| CheckFileError::Parse { path: path(), source })?;
-    check(&history, options).map_err(|source| CheckFileError::Malformed { path: path(), source })
+    let report =
+        check(&history, options).map_err(|source| CheckFileError::Malformed { path: path(), source })?;
+    let &Counts { committed, unknown_read, reads_checked, .. } = report.counts();
+    if committed + unknown_read + reads_checked == 0 && report.is_clean() {
+        let transactions = history.transactions().len() as u64;
+        return Err(CheckFileError::Nothing { path: path(), transactions });
+    }
+    Ok(report)
 }
