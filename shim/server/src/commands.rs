@@ -10,9 +10,13 @@ use aft_core::ids::Key;
 use aft_core::message::Isolation;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// The width of help: it fits every terminal, a pipe to a pager, and a quotation in an issue. On a
+/// narrower terminal it is broken to its width.
+pub(crate) const HELP_COLUMNS: usize = 80;
+
 /// Transactions for functions that are retried, run twice, or die halfway.
 #[derive(Debug, Parser)]
-#[command(name = "aft", version, max_term_width = 110)]
+#[command(name = "aft", version, max_term_width = HELP_COLUMNS)]
 pub(crate) struct Aft {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -106,33 +110,36 @@ Examples:
   aft serve --store memory: --listen 127.0.0.1:0
   aft serve --store 's3://bucket/prefix?region=eu-west-1'
   AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/shop'
-  AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data --log-format json
-  aft serve --store local:./data --listen 0.0.0.0:7400 --credentials credentials.toml \
+  AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data
+  aft serve --store local:./data --listen 0.0.0.0:7400 \\
+    --credentials credentials.toml \\
     --tls-certificate server.pem --tls-key server.key";
 /// The end of `aft serve --help`: what the list of settings and `aft settings` do not say.
 pub(crate) const SERVE_NOTES: &str = "\
-Access: without credentials everyone who reaches the port may do everything, so any address but
-loopback is rejected. SIGHUP reads the credentials, the certificate and the key again; connections
-stay open. An error in these files is logged then, and the old contents stay in use.
+Access: without credentials everyone who reaches the port may do everything, so any address but \
+loopback is rejected. SIGHUP reads the credentials, the certificate and the key again; \
+connections stay open. An error in these files is logged then, and the old contents stay in use.
 
-Times: timeout_ms and retention_s of a request are moved to the nearer bound if they are beyond it.
-The least retention is 2 x (timeout_max_ms + the time by which a call to the store may come late)
-+ skew_max_ms: some 30 minutes with memory: and local:, 2 h 30 min with s3: and dynamodb:, and
-2 minutes with redis:.
+Times: timeout_ms and retention_s of a request are moved to the nearer bound if they are beyond \
+it. The least retention is 2 x (timeout_max_ms + the time by which a call to the store may come \
+late) + skew_max_ms: some 30 minutes with memory: and local:, 2 h 30 min with s3: and dynamodb:, \
+and 2 minutes with redis:.
 
-Several servers on one store: each sees what the others committed within recheck_after_ms, and at
-once in a transaction that begins fresh. A server takes its time from the store's answers. Where
+Several servers on one store: each sees what the others committed within recheck_after_ms, and at \
+once in a transaction that begins fresh. A server takes its time from the store's answers. Where \
 commit_wait_max_ms is too short for a commit, it first lists the keys that it writes.
 
-Levels: on such a store they belong to the keys. If the first server makes the store, every key is
-serializable; aft store init --isolation makes it with other levels, and aft store show lists them.
+Levels: on such a store they belong to the keys. If the first server makes the store, every key \
+is serializable; aft store init --isolation makes it with other levels, and aft store show lists \
+them.
 
 Sweeps: aft maintain sweeps without serving.
 
-Memory: it does not grow with the number of keys. With the defaults it is at most about 2.7 GiB,
+Memory: it does not grow with the number of keys. With the defaults it is at most about 2.7 GiB, \
 the sum of these, which memory_bytes_max bounds as a whole:
-  index_bytes_max + value_cache_bytes_max + transactions_bytes_max + [local] cache_bytes_max
-  + 7.5 times memtable_bytes_max + 16 bytes times sweep_hashes_max + bodies_bytes_max
+  index_bytes_max + value_cache_bytes_max + transactions_bytes_max
+  + [local] cache_bytes_max + 7.5 times memtable_bytes_max
+  + 16 bytes times sweep_hashes_max + bodies_bytes_max
   + 256 MiB for everything else";
 
 /// Print every setting of `aft serve` at its default, as an annotated settings file.
@@ -197,7 +204,7 @@ pub(crate) enum BenchWorkload {
 #[command(after_help = "\
 Examples:
   aft bench standard --store memory: --seconds 10
-  aft bench standard --store http://127.0.0.1:7400 --clients 40 --zipf 1.5 --json
+  aft bench standard --store http://127.0.0.1:7400 --clients 40 --json
   aft bench standard --store http://10.0.0.1:7400 --store http://10.0.0.2:7400
   aft bench standard --store local:./bench --direct --history history.txt")]
 pub(crate) struct StandardArguments {
@@ -306,13 +313,14 @@ pub(crate) enum Way {
 #[command(after_help = "\
 Examples:
   aft bench exactly-once --store memory:
-  aft bench exactly-once --store local:./bench --requests 2000 --crashes 0.1 --seed 7 --json
-  aft bench exactly-once --store memory: --latency s3 --crashes 0 --duplicates 0 --readers 0
+  aft bench exactly-once --store local:./bench --crashes 0.1 --seed 7 --json
+  aft bench exactly-once --store memory: --latency s3 \\
+    --crashes 0 --duplicates 0 --readers 0
 
-The default times are those of asynchronous calls of AWS Lambda, thirty times faster: a function may
-take 30 s, and is called again a minute after it failed, and two minutes after it failed again. A
-record in progress expires when its function's time is over, so with the defaults every retry finds
-it expired: the best case of such records.")]
+The default times are those of asynchronous calls of AWS Lambda, thirty times faster: a function \
+may take 30 s, and is called again a minute after it failed, and two minutes after it failed \
+again. A record in progress expires when its function's time is over, so with the defaults every \
+retry finds it expired: the best case of such records.")]
 pub(crate) struct ExactlyOnceArguments {
     /// Use this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
     /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
@@ -393,7 +401,7 @@ Examples:
   aft check history.txt
   aft check history.txt --sessions
 
-A line of a history is w(key,value,session,transaction) or r(key,value,session,transaction), all
+A line of a history is w(key,value,session,transaction) or r(key,value,session,transaction), all \
 integers. Value 0 means never written, and only reads have it; transaction -1 did not commit.")]
 pub(crate) struct CheckArguments {
     /// Read the history from this file
@@ -499,22 +507,32 @@ pub(crate) enum CredentialsAction {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  aft credentials add shop --prefix shop/ --allow read,write credentials.toml > shop.token
-  aft credentials add operator --prefix '' --allow read,admin credentials.toml > operator.token
+  aft credentials add shop --prefix shop/ --allow read,write \\
+    credentials.toml > shop.token
+  aft credentials add operator --prefix '' --allow read,admin \\
+    credentials.toml > operator.token
 
 An entry of the file; limits, certificate and expires may be left out:
   [[credential]]
   name = \"shop\"
-  token_sha256 = [\"…\"]            # up to 4
-  certificate = \"shop.example\"     # a DNS or URI name of its client certificate: with it, it needs no token
-  prefix = \"shop/\"                 # all its keys begin with this
-  allow = [\"read\", \"write\"]        # and \"admin\": metrics; with the empty prefix, any request by its hash
+  # Up to 4 of them.
+  token_sha256 = [\"…\"]
+  # A DNS or URI name of its client certificate: with it, it needs no token.
+  certificate = \"shop.example\"
+  # All its keys begin with this.
+  prefix = \"shop/\"
+  # And \"admin\": metrics; with the empty prefix, any request by its hash.
+  allow = [\"read\", \"write\"]
   expires = 2030-01-01T00:00:00Z
-  limits = { open_transactions_max = 100, open_bytes_max = 33554432, calls_per_s = 1000,
-             bytes_per_s = 10000000, bodies_bytes_max = 67108864 }
+  [credential.limits]
+  open_transactions_max = 100
+  open_bytes_max = 33554432
+  calls_per_s = 1000
+  bytes_per_s = 10000000
+  bodies_bytes_max = 67108864
 
-If open_transactions_max, open_bytes_max or bodies_bytes_max is left out, it is a quarter of what the
-server accepts in all. A rate that is left out is not limited.")]
+If open_transactions_max, open_bytes_max or bodies_bytes_max is left out, it is a quarter of what \
+the server accepts in all. A rate that is left out is not limited.")]
 pub(crate) struct AddArguments {
     /// Name the tenant: letters, digits, '.', '_', '-'
     pub(crate) name: String,
@@ -610,7 +628,8 @@ Examples:
   aft store init 's3://bucket/prefix?region=eu-west-1'
   aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'
   aft store init 'dynamodb://table?region=eu-west-1'
-  aft store init redis://127.0.0.1:6379/shop --isolation =read_atomic --isolation stock/=serializable")]
+  aft store init redis://127.0.0.1:6379/shop \\
+    --isolation =read_atomic --isolation stock/=serializable")]
     Init {
         /// Make this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
         /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX

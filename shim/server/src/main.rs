@@ -123,3 +123,55 @@ fn failed(why: &str) -> ExitCode {
     output::note(format_args!("aft: {why}"));
     ExitCode::from(FAILED)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::HELP_COLUMNS;
+
+    /// Calls `check` with every command, by its name with those of its parents.
+    fn each_command(check: &mut dyn FnMut(&str, &mut clap::Command)) {
+        fn walk(name: &str, of: &mut clap::Command, check: &mut dyn FnMut(&str, &mut clap::Command)) {
+            check(name, of);
+            for sub in of.get_subcommands_mut() {
+                walk(&format!("{name} {}", sub.get_name()), sub, check);
+            }
+        }
+        let mut aft = command();
+        aft.build();
+        walk("aft", &mut aft, check);
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        let mut count = 0;
+        each_command(&mut |name, of| {
+            for help in [of.render_help(), of.render_long_help()] {
+                for line in help.to_string().lines() {
+                    assert!(line.chars().count() <= HELP_COLUMNS, "{name} --help: {line}");
+                }
+            }
+            count += 1;
+        });
+        assert!(count >= 15, "only {count} commands");
+    }
+
+    /// A paragraph of notes is one line, which is broken to the width of the terminal. A paragraph
+    /// that is broken by hand would be broken again, after its first word or two.
+    #[test]
+    fn notes_are_not_broken_by_hand() {
+        each_command(&mut |name, of| {
+            for notes in [of.get_after_help(), of.get_after_long_help()].into_iter().flatten() {
+                let notes = notes.to_string();
+                let lines: Vec<&str> = notes.lines().collect();
+                for (line, next) in lines.iter().zip(lines[1..].iter().chain([&""])) {
+                    let is_listed = next.starts_with(' ') || next.is_empty();
+                    assert!(line.chars().count() <= HELP_COLUMNS || is_listed, "{name} --help: {line}");
+                    // A command that is broken cannot be copied.
+                    let is_example = line.starts_with("  ");
+                    assert!(!is_example || line.chars().count() <= HELP_COLUMNS, "{name} --help: {line}");
+                }
+            }
+        });
+    }
+}

@@ -1,20 +1,26 @@
 //! The table of settings as text: for `aft serve --help`, for `aft settings`, and for README.
 
+use crate::commands::HELP_COLUMNS;
 use crate::settings::table::{Components, Row, SECTIONS, Section};
 #[cfg(test)]
 use crate::settings::table::{MEMORY, row};
 use crate::settings::value::for_people;
 
-/// The width of a line.
+/// The width of a line of the file.
 const COLUMNS: usize = 100;
 
 /// Returns the part of `aft serve --help` that lists every setting.
 pub(crate) fn help() -> String {
     let mut text = String::new();
     for Section { name, about, rows } in SECTIONS {
-        text.push_str(&format!("  [{name}]  {about}\n"));
+        let mut indented = |entry: &str, spaces: usize| {
+            for line in wrapped(entry, HELP_COLUMNS - spaces) {
+                text.push_str(&format!("{:spaces$}{line}\n", ""));
+            }
+        };
+        indented(&format!("[{name}] {about}"), 2);
         for of in *rows {
-            text.push_str(&format!("    {} (default: {})\n", of.name, default_for_people(of)));
+            indented(&format!("{} (default: {})", of.name, default_for_people(of)), 4);
         }
     }
     text
