@@ -176,5 +176,8 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failed> {
         true => output::print(outcome.json())?,
         false => output::print(&outcome)?,
     }
+    if let Some(why) = outcome.report_failed {
+        return Err(why);
+    }
     Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }

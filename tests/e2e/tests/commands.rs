@@ -222,6 +222,18 @@ fn the_demo_shows_both_sides() {
 }
 
 #[test]
+fn the_demo_rejects_a_report_that_cannot_be_written_before_it_runs() {
+    let demo = |report: &str| run(&["demo", "--requests", "4", "--store", "memory:", "--report", report]);
+    let ran = demo("/no/such/dir/x.html");
+    ran.assert_refused(&["/no/such/dir/x.html", "no directory", "--report"]);
+    assert!(ran.code == Some(2) && ran.stdout.is_empty(), "{ran:#?}");
+    // One that fails at the end does not take the figures with it.
+    let ran = demo("/dev/full");
+    assert!(ran.code == Some(2) && ran.stdout.contains("half done"), "{ran:#?}");
+    assert!(ran.stderr.contains("/dev/full") && ran.stdout.contains("not written"), "{ran:#?}");
+}
+
+#[test]
 fn the_demo_shows_both_levels_on_redis_and_removes_its_store() {
     let Some(store) = RealStore::start(Service::Redis) else { return };
     let directory = tempfile::tempdir().expect("a directory can be made");

@@ -11,7 +11,8 @@
 //!   drawn from the accounts alone.
 //! * `balances` – transfers without an order, at `read_atomic` and at `serializable`, and the sum
 //!   of all balances.
-//! * `run`, `timeline`, `page`, `plot` – one run, its events over time, the HTML report.
+//! * `run`, `timeline` – one run, its events over time. `page`, `plot`, `report` – the HTML report
+//!   and its file.
 //!
 //! # How faults are found
 //! Money moves within fixed pairs of accounts. An account's value lists the requests applied to it,
@@ -35,6 +36,7 @@ mod page;
 mod plain;
 mod plot;
 mod process;
+mod report;
 mod run;
 mod timeline;
 mod transfer;
@@ -50,6 +52,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::error::{Error, Result};
 use crate::machine;
 use folder::Folder;
+use report::ReportFile;
 use run::Plan;
 
 /// Requests in flight at once: more than two cores can process, so that the platform is never idle,
@@ -67,8 +70,9 @@ const REQUESTS_OF_A_PAIR: u64 = 200;
 /// terminal) and writes the HTML report; prints nothing else.
 ///
 /// # Errors
-/// Returns an error if the store or the server cannot be started, if a file cannot be written, or
-/// if the process receives SIGINT or SIGTERM.
+/// Returns an error if the store or the server cannot be started, if the report cannot be opened
+/// for writing, or if the process receives SIGINT or SIGTERM. A report that cannot be written at
+/// the end is a part of the outcome.
 pub async fn run(options: Options) -> Result<Outcome> {
     tokio::select! {
         outcome = all_runs(options) => outcome,
@@ -103,8 +107,9 @@ async fn all_runs(options: Options) -> Result<Outcome> {
             "the demo needs at least one request: set --requests to 1 or more".into(),
         ));
     }
-    process::probe(&program).await?;
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let report = ReportFile::open(options.report.unwrap_or_else(|| default_report(seed)))?;
+    process::probe(&program).await?;
     let folder = Folder::create()?;
     // A random prefix keeps runs apart that use the same store.
     let prefix = format!("bank-{:08x}", rand::random::<u32>());
@@ -161,17 +166,16 @@ async fn all_runs(options: Options) -> Result<Outcome> {
     let found = found?;
     removed?;
 
-    let report = options.report.unwrap_or_else(|| default_report(seed));
-    let outcome = Outcome {
+    let mut outcome = Outcome {
         runs: Runs { direct: direct.figures.clone(), shim: shim.figures.clone() },
         balances: found,
         machine: machine::describe(),
-        report: report.clone(),
+        report: report.path().to_owned(),
+        report_failed: None,
         stores_removed: options.store.is_none(),
     };
     let page = page::page(&outcome, &direct, &shim);
-    std::fs::write(&report, page)
-        .map_err(Error::io(format!("cannot write the report {}", report.display())))?;
+    outcome.report_failed = report.write(&page).err();
     Ok(outcome)
 }
 

@@ -61,6 +61,8 @@ pub struct Outcome {
     pub machine: String,
     /// The path of the HTML report.
     pub report: PathBuf,
+    /// The reason why the report could not be written, for people.
+    pub report_failed: Option<String>,
     /// True if the stores belonged to the demo, and were removed.
     pub stores_removed: bool,
 }
@@ -274,13 +276,14 @@ impl Outcome {
             runs: &'a Runs,
             balances: &'a Balances,
             machine: &'a str,
-            report: String,
+            /// Null if the report could not be written.
+            report: Option<String>,
         }
         let object = Object {
             runs: &self.runs,
             balances: &self.balances,
             machine: &self.machine,
-            report: self.report.display().to_string(),
+            report: self.report_failed.is_none().then(|| self.report.display().to_string()),
         };
         json(&object)
     }
@@ -364,7 +367,8 @@ impl fmt::Display for Outcome {
         let removed = if self.stores_removed { " (removed)" } else { "" };
         writeln!(f, "stores   {direct}, {shim} and {}{removed}", self.balances.store)?;
         writeln!(f, "seed     {}", self.runs.shim.common.seed)?;
-        write!(f, "report   {}", self.report.display())
+        let lost = if self.report_failed.is_some() { " (not written)" } else { "" };
+        write!(f, "report   {}{lost}", self.report.display())
     }
 }
 
@@ -433,7 +437,8 @@ pub(crate) mod tests {
         let store = "local:elsewhere".into();
         let balances = Balances { store, read_atomic: level(false), serializable: level(true) };
         let report = "/tmp/report.html".into();
-        Outcome { runs, balances, machine: "2 cores".into(), report, stores_removed: true }
+        let machine = "2 cores".into();
+        Outcome { runs, balances, machine, report, report_failed: None, stores_removed: true }
     }
 
     #[test]
