@@ -28,6 +28,17 @@ pub enum Error {
     /// The effects that a run left in the store could not be counted. The text says which, and why.
     #[error("audit: {0}; run it again when the store answers")]
     Audit(String),
+    /// The run did not come to its end. The text says why, and what to do.
+    #[error("{0}")]
+    Stopped(String),
+    /// A run of several parts stopped after some of them had ended.
+    #[error("{why}")]
+    Unfinished {
+        /// The figures of the parts that had ended.
+        ended: Ended,
+        /// The reason why the others have none.
+        why: Box<Error>,
+    },
     /// The run was interrupted (SIGINT or SIGTERM), and has ended its processes.
     #[error("interrupted")]
     Interrupted,
@@ -39,6 +50,15 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+}
+
+/// The figures of a run that stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Tables for people.
+    pub text: String,
+    /// The object for programs, as that of the whole run without what is missing.
+    pub json: String,
 }
 
 impl Error {

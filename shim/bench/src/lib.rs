@@ -10,6 +10,7 @@
 //! * [`Transactions`] – a store's own transactions, which [`standard`] compares the shim with.
 //! * `platform` – the simulated serverless platform of [`demo`] and [`exactly_once`]: attempts that
 //!   die or are late, requests that are delivered twice, retries.
+//! * `progress` – bars on a terminal while a run lasts.
 //! * [`svg`] – shared parts of plots: axes with round ticks, their labels, escaped text.
 //! * [`Figures`], [`LatencyMs`] – the results of a run, with the same fields for [`standard`] and
 //!   [`demo`].
@@ -29,12 +30,13 @@ mod http;
 mod latency;
 mod machine;
 mod platform;
+mod progress;
 pub mod standard;
 pub mod svg;
 mod transactions;
 mod zipf;
 
-pub use error::Error;
+pub use error::{Ended, Error};
 pub use figures::{Anomalies, Figures};
 pub use latency::LatencyMs;
 pub use machine::describe as machine;

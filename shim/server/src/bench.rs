@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aft_bench::demo::OpenStore;
 use aft_bench::exactly_once;
 use aft_bench::standard::{Length, Options, Pace, Prepare, StoreTarget, Target, Token, Way, Workload};
+use aft_bench::{Error, Transactions};
 use aft_client::TlsFiles;
 use futures::FutureExt as _;
 
@@ -30,7 +31,7 @@ async fn standard(arguments: StandardArguments) -> Result<ExitCode, Failed> {
     let (json, way) = (arguments.json, way(&arguments));
     if arguments.compare {
         let compared = aft_bench::standard::compare(options(arguments).await?).await;
-        let compared = compared.map_err(|why| why.to_string())?;
+        let compared = compared.map_err(|why| unfinished(why, json))?;
         match json {
             true => output::print(compared.json())?,
             false => output::print(&compared)?,
@@ -41,6 +42,9 @@ async fn standard(arguments: StandardArguments) -> Result<ExitCode, Failed> {
     match json {
         true => output::print(report.json())?,
         false => output::print(&report)?,
+    }
+    if let Some(why) = report.failed {
+        return Err(why);
     }
     // Without the shim, anomalies are the measured figure and not a failure.
     Ok(if way.is_direct() || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
@@ -109,6 +113,7 @@ async fn options(arguments: StandardArguments) -> Result<Options, Failed> {
         tls,
         dataset: None,
         command: Some(typed()),
+        progress: true,
     })
 }
 
@@ -144,13 +149,24 @@ async fn exactly_once(arguments: ExactlyOnceArguments) -> Result<ExitCode, Faile
         value_bytes: arguments.value_bytes,
         seed: arguments.seed,
         command: Some(typed()),
+        progress: true,
     };
-    let report = exactly_once::run(store, options).await.map_err(|why| why.to_string())?;
+    let report = exactly_once::run(store, options).await;
+    let report = report.map_err(|why| unfinished(why, arguments.json))?;
     match arguments.json {
         true => output::print(report.json())?,
         false => output::print(&report)?,
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+}
+
+/// Prints what a run that stopped has measured until then, and returns the reason.
+fn unfinished(why: Error, json: bool) -> Failed {
+    if let Error::Unfinished { ended, .. } = &why {
+        // The reason why the run stopped is the better one to report.
+        let _ = output::print(if json { &ended.json } else { &ended.text });
+    }
+    why.to_string()
 }
 
 /// Returns the command line, for the report.

@@ -1,6 +1,6 @@
 //! The binary `aft`: finds it, and runs one of its commands to the end.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -128,6 +128,21 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     command.current_dir(std::env::temp_dir());
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Returns true if `AFT_SKIP_SERVICES` has this name. The test then counts as skipped.
+pub fn is_skipped(name: &str) -> bool {
+    let skipped = std::env::var("AFT_SKIP_SERVICES").unwrap_or_default();
+    let skipped = skipped.split(',').any(|other| other.trim() == name);
+    if skipped {
+        let thread = std::thread::current();
+        let line = format!("skipped: {}: {name} (AFT_SKIP_SERVICES)\n", thread.name().unwrap_or("a test"));
+        let mut out = std::io::stdout().lock();
+        // Not `println!`, whose output the test harness captures while the test passes; `cargo
+        // xtask test` counts the line.
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+    skipped
 }
 
 /// Waits for a child's end; none if it still runs after `at_most`.

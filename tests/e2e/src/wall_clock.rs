@@ -6,10 +6,11 @@
 //!
 //! `AFT_SKIP_SERVICES=faketime` leaves these tests out; they then count as skipped.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+
+use crate::binary::is_skipped;
 
 /// The name in `AFT_SKIP_SERVICES`.
 const NAME: &str = "faketime";
@@ -29,7 +30,7 @@ impl WallClock {
     /// # Panics
     /// If the library is not installed; the message says what to do.
     pub fn or_skip() -> Option<WallClock> {
-        if is_skipped() {
+        if is_skipped(NAME) {
             return None;
         }
         let library = library().unwrap_or_else(|| {
@@ -73,20 +74,6 @@ pub(crate) fn forget(pid: u32) {
         // Usually absent: few processes use the library.
         let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
     }
-}
-
-fn is_skipped() -> bool {
-    let skipped = std::env::var("AFT_SKIP_SERVICES").unwrap_or_default();
-    let skipped = skipped.split(',').any(|name| name.trim() == NAME);
-    if skipped {
-        let thread = std::thread::current();
-        let line = format!("skipped: {}: {NAME} (AFT_SKIP_SERVICES)\n", thread.name().unwrap_or("a test"));
-        let mut out = std::io::stdout().lock();
-        // Not `println!`, whose output the test harness captures while the test passes; `cargo
-        // xtask test` counts the line.
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-    }
-    skipped
 }
 
 /// Finds the library, in its form for programs with threads, where Debian and others install it.

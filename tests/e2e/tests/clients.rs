@@ -5,12 +5,11 @@
 //! `AFT_SKIP_SERVICES=python,node` leaves a language out; its test then counts as skipped.
 //! `AFT_CLIENT_SEED` chooses the instants at which connections are cut.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use aft_e2e::binary::finish;
+use aft_e2e::binary::{finish, is_skipped};
 use aft_e2e::server::Server;
 
 /// The time limit of a language's tests: far above the half minute that they take, on a machine
@@ -20,20 +19,6 @@ const TIME_MAX: Duration = Duration::from_secs(600);
 fn folder(name: &str) -> PathBuf {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     root.expect("tests/e2e lies two folders below the root").join("shim/clients").join(name)
-}
-
-fn is_skipped(name: &str) -> bool {
-    let skipped = std::env::var("AFT_SKIP_SERVICES").unwrap_or_default();
-    let skipped = skipped.split(',').any(|other| other.trim() == name);
-    if skipped {
-        let thread = std::thread::current();
-        let line = format!("skipped: {}: {name} (AFT_SKIP_SERVICES)\n", thread.name().unwrap_or("a test"));
-        let mut out = std::io::stdout().lock();
-        // Not `println!`, whose output the test harness captures while the test passes; `cargo
-        // xtask test` counts the line.
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-    }
-    skipped
 }
 
 /// Runs the tests of the client `name` against a server of their own. `at_least` is the oldest

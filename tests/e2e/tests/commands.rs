@@ -1,7 +1,10 @@
 //! Goal: the commands that people and programs call keep their names, their exit codes and the
 //! fields of their JSON. Method: run the binary to its end, and check its output.
 
-use aft_e2e::binary::{Ran, run, run_in};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use aft_e2e::binary::{Ran, aft, command, finish, is_skipped, run, run_in};
 use aft_e2e::real_store::RealStore;
 use aft_e2e::server::Server;
 use aft_services::Service;
@@ -134,6 +137,53 @@ fn bench_drives_a_server_and_writes_a_history() {
     assert_eq!(figures["anomalies"], serde_json::json!({"own_write": 0, "fractured": 0}), "{figures:#}");
     let ran = run(&["check", history]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
+}
+
+/// A server that is killed in the middle of a measurement of a minute: the figures until then are
+/// printed soon, and the exit status and the message say that they are not the whole.
+#[test]
+fn bench_keeps_its_figures_when_the_server_goes_away() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let server = Server::on(&directory.path().join("store"));
+    let url = format!("http://{}", server.address());
+    let bench = command(&["bench", "standard", "--store", &url, "--seconds", "60", "--keys", "20", "--json"])
+        .spawn()
+        .expect("the program starts");
+    // The preparation and the warm-up take a second or two.
+    std::thread::sleep(Duration::from_secs(4));
+    server.kill();
+    let since = Instant::now();
+    let ended = bench.wait_with_output().expect("it ends");
+    assert!(since.elapsed() < Duration::from_secs(30), "it ended {:?} after the server", since.elapsed());
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(&url) && stderr.contains("went away"), "{stderr}");
+    let figures: Value = serde_json::from_slice(&ended.stdout).expect("the figures are printed");
+    let number = |path: &str| figures.pointer(path).and_then(Value::as_f64).expect("a number");
+    assert!(number("/transactions") > 10.0 && number("/errors/cannot_connect") > 0.0, "{figures:#}");
+    // The rate is that of the time in which the server was there.
+    assert!(number("/transactions_per_s") > number("/transactions") / 6.0, "{figures:#}");
+}
+
+/// Runs a bench on a terminal, and without one. Python opens the terminal.
+#[test]
+fn bench_shows_progress_on_a_terminal_only() {
+    let arguments = ["bench", "standard", "--store", "memory:", "--seconds", "1", "--keys", "20"];
+    let ran = run(&arguments);
+    assert!(ran.code == Some(0) && ran.stderr.is_empty(), "{ran:#?}");
+    if is_skipped("python") {
+        return;
+    }
+    let code = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", code])
+        .arg(aft())
+        .args(arguments)
+        .env("TERM", "xterm")
+        .current_dir(std::env::temp_dir());
+    let ran = finish(&mut python, Duration::from_secs(60));
+    assert!(ran.code == Some(0) && ran.stdout.contains("shim: measuring"), "{ran:#?}");
 }
 
 /// Sweeps three times: the first moves the mark, the second removes what lies below it.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::error::{Error, Result};
 use crate::exactly_once::counter::Counts;
@@ -31,7 +31,8 @@ pub(crate) struct Final {
 /// Returns [`Error::Audit`] if the counters of a request cannot be read, with its number.
 pub(crate) async fn count(way: &dyn Way, requests: u64) -> Result<Vec<Counts>> {
     let looks = futures::stream::iter(0..requests).map(|request| look(way, request)).buffered(AT_ONCE);
-    looks.collect::<Vec<_>>().await.into_iter().collect()
+    // The first one that cannot be read ends the audit.
+    looks.try_collect().await
 }
 
 async fn look(way: &dyn Way, request: u64) -> Result<Counts> {

@@ -16,6 +16,7 @@ use crate::exactly_once::way::{Attempt, Way};
 use crate::platform::fate::{Fate, Fates, Which};
 use crate::platform::tally::Tally;
 use crate::platform::{Calls, Ended, Executor, Platform, Policy};
+use crate::progress::{Progress, State};
 
 /// The pause between two looks of one reader: as short as possible without taking the processor
 /// from the requests.
@@ -39,8 +40,8 @@ pub(crate) struct Looks {
     pub(crate) halves: u64,
 }
 
-/// Runs all requests until the last delivery is over.
-pub(crate) async fn load(way: Arc<dyn Way>, options: &Options, fates: Fates) -> Loaded {
+/// Runs all requests until the last delivery is over. `name` is that of the way, for progress.
+pub(crate) async fn load(name: &str, way: Arc<dyn Way>, options: &Options, fates: Fates) -> Loaded {
     let functions = Arc::new(Functions {
         way,
         timeout: options.function_timeout,
@@ -65,6 +66,9 @@ pub(crate) async fn load(way: Arc<dyn Way>, options: &Options, fates: Fates) -> 
     });
     let start = Instant::now();
     let platform = Platform::new(Arc::clone(&functions), fates, policy);
+    let drawn = Arc::clone(&platform);
+    let _progress =
+        Progress::show(options.progress, name.to_owned(), options.requests, move || state(&drawn.tally()));
     let stragglers = platform.carry_out(std::iter::repeat_n(requests, options.clients)).await;
     stragglers.wait().await;
     assert!(functions.in_flight().is_empty(), "every delivery is over");
@@ -78,6 +82,13 @@ pub(crate) async fn load(way: Arc<dyn Way>, options: &Options, fates: Fates) -> 
     let tally = platform.take_tally();
     let acknowledged_within = tally.last_acknowledged.map_or(Duration::ZERO, |last| last - start);
     Loaded { tally, looks, acknowledged_within }
+}
+
+/// Returns the state of a run for progress.
+fn state(tally: &Tally) -> State {
+    let (acknowledged, given_up) = (tally.acknowledged.len() as u64, tally.given_up);
+    let text = format!("{acknowledged} acknowledged, {given_up} given up, {} attempts", tally.attempts);
+    State { done: acknowledged + given_up, text }
 }
 
 /// The functions of all requests, in one way.

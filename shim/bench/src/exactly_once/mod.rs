@@ -47,14 +47,15 @@ use way::Way;
 const PREFIX: &str = "bench-exactly-once";
 
 /// Runs the requests in all three ways, one after the other on the same store and with the same
-/// fates. Prints nothing.
+/// fates. Prints nothing but progress, if the options ask for it.
 ///
 /// The objects of the first two ways are deleted afterwards; those of the shim remain, as after any
 /// request.
 ///
 /// # Errors
 /// Returns an error if the options are invalid or do not fit the store, if the node does not start,
-/// or if the counters cannot be read after a run. Attempts that fail are counted in the report.
+/// or if the counters cannot be read after a run; as [`Error::Unfinished`](crate::Error::Unfinished)
+/// if a way has its figures by then. Attempts that fail are counted in the report.
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
     options.check(&*store)?;
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
@@ -66,7 +67,13 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
         prefix: format!("{PREFIX}/{:016x}", rand::random::<u64>()),
         options,
     };
-    let runs = Runs { plain: run.plain().await?, record: run.record().await?, aft: run.aft().await? };
+    // Figures took their time: what fails after them must not lose them.
+    let mut ended = Vec::new();
+    if let Err(why) = run.all(&mut ended).await {
+        return Err(report::unfinished(&ended, why));
+    }
+    let [plain, record, aft] = <[_; 3]>::try_from(ended).expect("all three ways have ended");
+    let runs = Runs { plain: plain.1, record: record.1, aft: aft.1 };
     Ok(Report::new(runs, &run.options, seed, store.url()))
 }
 
@@ -79,29 +86,40 @@ struct Run {
     prefix: String,
 }
 
+/// The figures of the ways that have ended, in their order.
+type Columns = Vec<(&'static str, Figures)>;
+
 impl Run {
-    async fn plain(&self) -> Result<Figures> {
+    /// Runs all three ways, and adds the figures of each to `ended` as soon as it has them.
+    async fn all(&self, ended: &mut Columns) -> Result<()> {
+        self.plain(ended).await?;
+        self.record(ended).await?;
+        ended.push(("aft", self.aft().await?));
+        Ok(())
+    }
+
+    async fn plain(&self, ended: &mut Columns) -> Result<()> {
         let counting = Arc::new(CountingStore::new(Arc::clone(&self.store)));
         let store = Arc::clone(&counting) as _;
         let way = Arc::new(Plain::new(store, format!("{}/plain", self.prefix), self.values.clone()));
-        let figures = self.straight(&counting, Arc::clone(&way) as _).await?;
+        ended.push(("plain", self.straight("plain", &counting, Arc::clone(&way) as _).await?));
         way.clean_up(self.options.requests, &Counter::ALL.map(Counter::as_str)).await?;
-        Ok(figures)
+        Ok(())
     }
 
-    async fn record(&self) -> Result<Figures> {
+    async fn record(&self, ended: &mut Columns) -> Result<()> {
         let counting = Arc::new(CountingStore::new(Arc::clone(&self.store)));
         let store = Arc::clone(&counting) as _;
         let way = Arc::new(Recorded::new(store, format!("{}/record", self.prefix), self.values.clone()));
-        let figures = self.straight(&counting, Arc::clone(&way) as _).await?;
+        ended.push(("record", self.straight("record", &counting, Arc::clone(&way) as _).await?));
         way.clean_up(self.options.requests).await?;
-        Ok(figures)
+        Ok(())
     }
 
     /// Measures a way that accesses the store directly.
-    async fn straight(&self, store: &CountingStore, way: Arc<dyn Way>) -> Result<Figures> {
+    async fn straight(&self, name: &str, store: &CountingStore, way: Arc<dyn Way>) -> Result<Figures> {
         let before = store.asked();
-        let loaded = self.load(Arc::clone(&way)).await;
+        let loaded = self.load(name, Arc::clone(&way)).await;
         let ended = store.asked();
         let counts = audit::count(&*way, self.options.requests).await?;
         let audit = store.asked().since(&ended);
@@ -117,7 +135,7 @@ impl Run {
         let before = counting.asked();
         let node = target::start(Arc::clone(&counting) as _).await?;
         let way = |node| Shim::new(node, format!("{}/aft", self.prefix), self.values.clone());
-        let loaded = self.load(Arc::new(way(node.clone()))).await;
+        let loaded = self.load("aft", Arc::new(way(node.clone()))).await;
         // Transactions of dead attempts stay open until their timeout.
         node.drain(self.options.function_timeout + target::DRAIN_MAX).await;
         // These requests include what was published after the commits. They also include the looks,
@@ -131,8 +149,8 @@ impl Run {
         Ok(Figures::new(self.options.requests, &loaded, end, &asked))
     }
 
-    async fn load(&self, way: Arc<dyn Way>) -> Loaded {
-        load(way, &self.options, self.fates).await
+    async fn load(&self, name: &str, way: Arc<dyn Way>) -> Loaded {
+        load(name, way, &self.options, self.fates).await
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// The command line, for the report. This crate does not read it itself.
     pub command: Option<String>,
+    /// True to draw progress on standard error, if that is a terminal.
+    pub progress: bool,
 }
 
 impl Default for Options {
@@ -69,6 +71,7 @@ impl Default for Options {
             value_bytes: 4_096,
             seed: None,
             command: None,
+            progress: false,
         }
     }
 }

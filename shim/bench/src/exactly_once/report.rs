@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
 use crate::counting::Asked;
+use crate::error::{Ended, Error};
 use crate::exactly_once::Options;
 use crate::exactly_once::audit::Final;
 use crate::exactly_once::load::Loaded;
@@ -217,33 +218,52 @@ impl Report {
     }
 }
 
+/// Returns the table of these ways.
+fn table(ways: &[(&str, &Figures)]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["exactly once"].into_iter().chain(ways.iter().map(|(name, _)| *name)));
+    let columns: Vec<_> = ways.iter().map(|(_, figures)| figures.rows()).collect();
+    // The ways make different calls, so the rows are those that any of them has.
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in columns.iter().flatten() {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        let of = |rows: &Vec<(String, String)>| {
+            rows.iter().find(|(what, _)| what == name).map_or(String::new(), |(_, figure)| figure.clone())
+        };
+        table.add_row([name.to_owned()].into_iter().chain(columns.iter().map(of)));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Returns the error of a run of which only these ways have ended.
+pub(crate) fn unfinished(ended: &[(&'static str, Figures)], why: Error) -> Error {
+    #[derive(Serialize)]
+    struct Object<'a> {
+        runs: BTreeMap<&'a str, &'a Figures>,
+    }
+    if ended.is_empty() {
+        return why;
+    }
+    let ways: Vec<_> = ended.iter().map(|(name, figures)| (*name, figures)).collect();
+    let json = json(&Object { runs: ways.iter().copied().collect() });
+    Error::Unfinished { ended: Ended { text: table(&ways).to_string(), json }, why: Box::new(why) }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table
-            .load_style(UTF8_FULL_CONDENSED)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(vec!["exactly once", "plain", "record", "aft"]);
-        let columns = [&self.runs.plain, &self.runs.record, &self.runs.aft].map(Figures::rows);
-        // The ways make different calls, so the rows are those that any of them has.
-        let mut names: Vec<&str> = Vec::new();
-        for (name, _) in columns.iter().flatten() {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-        for name in names {
-            let of = |rows: &Vec<(String, String)>| {
-                rows.iter().find(|(what, _)| what == name).map_or(String::new(), |(_, figure)| figure.clone())
-            };
-            let [plain, record, aft] = columns.each_ref().map(of);
-            table.add_row(vec![name.to_owned(), plain, record, aft]);
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        let Runs { plain, record, aft } = &self.runs;
         let load = &self.workload;
-        writeln!(f, "{table}")?;
+        writeln!(f, "{}", table(&[("plain", plain), ("record", record), ("aft", aft)]))?;
         writeln!(f, "machine   {}", self.machine)?;
         writeln!(f, "store     {}", self.store)?;
         writeln!(

@@ -10,6 +10,7 @@ use aft_store_memory::MemoryStore;
 
 use super::{Options, Report, run, without_looks};
 use crate::counting::Asked;
+use crate::error::Error;
 
 /// A timeout that no pause of the machine exceeds, for runs in which no retry is waited for.
 const LONG: Duration = Duration::from_secs(60);
@@ -152,6 +153,19 @@ async fn the_same_seed_gives_the_same_faults() {
     };
     assert_eq!(figures(&one), figures(&other));
     assert!(one.runs.plain.crashes > 50, "{:?}", one.runs.plain);
+}
+
+/// A store that goes away in the second way leaves the figures of the first one.
+#[tokio::test]
+async fn the_ways_that_ended_keep_their_figures() {
+    let figures = report(Options { crashes: 0.0, requests: 5, readers: 0, ..options() }).await.1.runs.plain;
+    let why = super::report::unfinished(&[("plain", figures)], Error::Audit("the store is gone".into()));
+    assert!(why.to_string().contains("the store is gone"), "{why}");
+    let Error::Unfinished { ended, .. } = why else { panic!("{why}") };
+    assert!(ended.text.contains("plain") && !ended.text.contains("record"), "{}", ended.text);
+    assert!(ended.json.starts_with("{\"runs\":{\"plain\":{\"requests\":5,"), "{}", ended.json);
+    let why = super::report::unfinished(&[], Error::Audit("the store is gone".into()));
+    assert!(matches!(why, Error::Audit(_)), "{why}");
 }
 
 /// A run whose retries take far longer than its first attempts: they count, with their time.

@@ -8,7 +8,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Ended, Error, Result};
 use crate::figures::{Figures, json};
 use crate::standard::report::workload_text;
 use crate::standard::{Options, Report, Shape, Target, Way, run};
@@ -41,8 +41,9 @@ pub struct Ratio {
 struct Object<'a> {
     /// The figures of each run, by the name of its way.
     runs: BTreeMap<&'a str, &'a Figures<Shape>>,
-    /// The ratio of the shim to the direct run.
-    ratio: Ratio,
+    /// The ratio of the shim to the direct run, if both have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<Ratio>,
     /// The ratio of the shim to the store's own transactions, if it has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_to_transactions: Option<Ratio>,
@@ -52,8 +53,9 @@ struct Object<'a> {
 /// the shim, all with the same seed. Prints nothing.
 ///
 /// # Errors
-/// Returns the errors of [`run`]. Returns an error as well if the target is a server, since the
-/// store behind it cannot be accessed directly.
+/// Returns the errors of [`run`]; as [`Error::Unfinished`] if some runs have ended before. Returns
+/// an error as well if the target is a server, since the store behind it cannot be accessed
+/// directly.
 pub async fn compare(options: Options) -> Result<Comparison> {
     let target = match &options.target {
         Target::Store(target) => target,
@@ -76,12 +78,40 @@ pub async fn compare(options: Options) -> Result<Comparison> {
     }
     // All runs draw the same keys.
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let of = |way| run(Options { way, seed: Some(seed), ..options.clone() });
-    let mut without = Vec::new();
+    ways.push(Way::Shim);
+    let mut ended: Vec<(Way, Report)> = Vec::new();
     for way in ways {
-        without.push((way, of(way).await?));
+        match run(Options { way, seed: Some(seed), ..options.clone() }).await {
+            Ok(report) => {
+                let failed = report.failed.clone();
+                ended.push((way, report));
+                if let Some(why) = failed {
+                    return Err(unfinished(&ended, Error::Stopped(why)));
+                }
+            }
+            Err(why) if ended.is_empty() => return Err(why),
+            Err(why) => return Err(unfinished(&ended, why)),
+        }
     }
-    Ok(Comparison { without, shim: of(Way::Shim).await? })
+    let (_, shim) = ended.pop().expect("the last way was through the shim");
+    Ok(Comparison { without: ended, shim })
+}
+
+/// Returns the error of a comparison of which only these runs have ended.
+fn unfinished(ended: &[(Way, Report)], why: Error) -> Error {
+    let texts: Vec<String> = ended.iter().map(|(_, report)| report.to_string()).collect();
+    let runs = ended.iter().map(|(way, report)| (key(*way), &report.figures)).collect();
+    let json = json(&Object { runs, ratio: None, ratio_to_transactions: None });
+    Error::Unfinished { ended: Ended { text: texts.join("\n\n"), json }, why: Box::new(why) }
+}
+
+/// Returns the name of a way in the JSON object.
+fn key(way: Way) -> &'static str {
+    match way {
+        Way::Shim => "shim",
+        Way::Transactions => "transactions",
+        Way::Direct | Way::DirectAtOnce => "direct",
+    }
 }
 
 impl Comparison {
@@ -98,11 +128,10 @@ impl Comparison {
 
     /// Returns the figures as one JSON object on one line.
     pub fn json(&self) -> String {
-        let key = |way| if way == Way::Transactions { "transactions" } else { "direct" };
         let without = self.without.iter().map(|(way, report)| (key(*way), &report.figures));
         json(&Object {
             runs: without.chain([("shim", &self.shim.figures)]).collect(),
-            ratio: self.ratio(Way::Direct).expect("the direct run comes first"),
+            ratio: self.ratio(Way::Direct),
             ratio_to_transactions: self.ratio(Way::Transactions),
         })
     }

@@ -2,8 +2,8 @@
 //! saw.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::latency::Latencies;
 use crate::standard::Prepare;
@@ -18,6 +18,11 @@ use crate::standard::value::{Metadata, Values};
 /// The number of attempts after which a transaction is abandoned. With the pauses between them they
 /// take about two seconds, far longer than a rejection lasts under normal conditions.
 const ATTEMPTS_MAX: u32 = 24;
+/// The time after which a transaction is abandoned if none of its attempts was answered: calls that
+/// time out would take far longer than the pauses between them.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// The codes of attempts that the target did not answer.
+const UNANSWERED: [&str; 3] = ["cannot_connect", "no_answer", "store_unavailable"];
 /// The longest pause before another attempt.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// The maximum number of writes in one attempt: a write's number consists of its attempt's number
@@ -35,6 +40,10 @@ pub(crate) struct Load {
     /// The next attempt's number.
     attempts: AtomicU64,
     keep_history: bool,
+    /// The transactions that committed, for progress.
+    committed: AtomicU64,
+    /// True from when none of the attempts of a transaction was answered: the target has gone away.
+    is_gone: AtomicBool,
 }
 
 /// One client: its access to the store or the servers, and the versions that its session must not
@@ -51,6 +60,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) transactions: u64,
+    /// The time of the last commit, if a transaction committed.
+    pub(crate) last_committed: Option<Instant>,
     pub(crate) attempts: u64,
     pub(crate) own_write: u64,
     pub(crate) fractured: u64,
@@ -65,6 +76,7 @@ impl Tally {
     pub(crate) fn new() -> Tally {
         Tally {
             transactions: 0,
+            last_committed: None,
             attempts: 0,
             own_write: 0,
             fractured: 0,
@@ -78,6 +90,7 @@ impl Tally {
     /// Adds the counts of another client.
     pub(crate) fn add(&mut self, other: Tally) {
         self.transactions += other.transactions;
+        self.last_committed = self.last_committed.max(other.last_committed);
         self.attempts += other.attempts;
         self.own_write += other.own_write;
         self.fractured += other.fractured;
@@ -103,7 +116,25 @@ impl Tally {
 impl Load {
     pub(crate) fn new(planner: Planner, values: Values, clients: &Clients, keep_history: bool) -> Load {
         let attempts = AtomicU64::new(clients.attempts_from);
-        Load { planner, values, run: clients.run, attempts, keep_history }
+        Load {
+            planner,
+            values,
+            run: clients.run,
+            attempts,
+            keep_history,
+            committed: AtomicU64::new(0),
+            is_gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the number of transactions that committed so far, in all phases.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if the target has gone away.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
     }
 
     /// Returns the plan of the transaction with this number.
@@ -118,13 +149,22 @@ impl Load {
 
     /// Runs one transaction until it commits or is abandoned. Returns true if it committed.
     pub(crate) async fn transaction(&self, client: &mut Client, plan: &Plan, tally: &mut Tally) -> bool {
+        let start = Instant::now();
+        let mut is_answered = false;
         for nth in 0..ATTEMPTS_MAX {
             tally.attempts += 1;
             let Err(refused) = self.attempt(client, plan, tally).await else {
                 tally.transactions += 1;
+                tally.last_committed = Some(Instant::now());
+                self.committed.fetch_add(1, Ordering::Relaxed);
                 return true;
             };
             tally.error(refused.code);
+            is_answered |= !UNANSWERED.contains(&refused.code);
+            if !is_answered && (nth + 1 == ATTEMPTS_MAX || start.elapsed() >= SILENCE_MAX) {
+                self.is_gone.store(true, Ordering::Relaxed);
+                break;
+            }
             // A transaction of unknown outcome is not retried: both attempts could commit.
             match refused.effect {
                 Effect::Nothing | Effect::Unknown => return false,

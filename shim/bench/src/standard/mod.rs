@@ -32,16 +32,17 @@ pub use comparison::{Comparison, Ratio, compare};
 pub use options::{Dataset, Length, Options, Pace, Prepare, StoreTarget, Target, Token, Way, Workload};
 pub use report::{Report, Shape};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::figures::{Anomalies, Figures};
-use phases::Phases;
+use phases::{Measured, Phases};
 use target::Opened;
 
-/// Runs the load and measures it. Prints nothing.
+/// Runs the load and measures it. Prints nothing but progress, if the options ask for it.
 ///
 /// # Errors
-/// Returns an error if the options contradict each other, if the target cannot be reached or
-/// prepared, or if the history cannot be written. Transactions that fail are counted in the report.
+/// Returns an error if the options contradict each other, or if the target cannot be reached or
+/// prepared. Transactions that fail are counted in the report. If the target goes away during the
+/// measurement, the report has the figures until then, and the reason in [`Report::failed`].
 pub async fn run(options: Options) -> Result<Report> {
     options.check()?;
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
@@ -52,11 +53,17 @@ pub async fn run(options: Options) -> Result<Report> {
     // Requests to the store are counted during the measurement only.
     let before = opened.counter().asked().await?;
     let measured = phases.measure(&options).await;
-    let asked = opened.counter().asked().await?.since(&before);
+    // From here on a failure is a part of the report: the figures took their time.
+    let mut failed = measured.is_gone.then(|| gone(opened.name(), &measured));
+    let mut note = |why: Error| {
+        failed.get_or_insert(why.to_string());
+    };
+    let asked = opened.counter().asked().await.map(|asked| asked.since(&before));
+    let asked = asked.map_err(&mut note).unwrap_or_default();
     // Close before writing the history, so that a failed write leaves no objects in the store.
-    opened.close(&options).await?;
+    let _ = opened.close(&options).await.map_err(&mut note);
     if let Some(path) = &options.history {
-        phases.take_log().write(path)?;
+        let _ = phases.take_log().write(path).map_err(&mut note);
     }
 
     let tally = measured.tally;
@@ -77,7 +84,16 @@ pub async fn run(options: Options) -> Result<Report> {
         workload: Shape::new(&options.workload, &options),
         direct: options.way.is_direct(),
     };
-    Ok(Report::new(figures, options.command, elapsed_s))
+    Ok(Report { failed, ..Report::new(figures, options.command, elapsed_s) })
+}
+
+/// Returns the reason why a measurement ended early.
+fn gone(target: &str, measured: &Measured) -> String {
+    let seconds = measured.elapsed.as_secs_f64();
+    format!(
+        "{target} went away: it answered nothing after {seconds:.1} s of the measurement, which ended there; the \
+         figures are those until then. Look at the server's log, and run it again"
+    )
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub struct Options {
     pub dataset: Option<Dataset>,
     /// The command line, for the report. This crate does not read it itself.
     pub command: Option<String>,
+    /// True to draw progress on standard error, if that is a terminal.
+    pub progress: bool,
 }
 
 impl Default for Options {
@@ -66,6 +68,7 @@ impl Default for Options {
             tls: None,
             dataset: None,
             command: None,
+            progress: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! (open).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -17,6 +17,9 @@ pub(crate) struct Schedule {
     pace: Pace,
     claimed: AtomicU64,
     started: AtomicU64,
+    /// True if no further transaction is to start.
+    stopped: AtomicBool,
+    clients: usize,
     /// One permit for each transaction that is due (open pace), and at the end one for each client,
     /// which ends it.
     due: Arc<Semaphore>,
@@ -40,6 +43,8 @@ impl Schedule {
             pace,
             claimed: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+            clients,
             due: Arc::new(Semaphore::new(0)),
         };
         if let Pace::Open { per_s } = pace {
@@ -77,6 +82,7 @@ impl Schedule {
                     Length::Transactions(total) => nth >= total,
                     Length::For(time) => now >= self.start + time,
                 };
+                let over = over || self.stopped.load(Ordering::Relaxed);
                 (!over).then_some(Turn { nth, start: now })
             }
             // Wait for a permit. The permits of the end find no transaction left, and end their
@@ -86,9 +92,17 @@ impl Schedule {
                 let nth = self.claimed.fetch_add(1, Ordering::Relaxed);
                 // A target that cannot keep up is not driven for ever.
                 let over = nth >= self.due_in_all(per_s) || self.is_hopeless();
+                let over = over || self.stopped.load(Ordering::Relaxed);
                 (!over).then(|| Turn { nth, start: self.start + offset(nth, per_s) })
             }
         }
+    }
+
+    /// Ends the phase: no further transaction starts.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // Clients that wait for a transaction to be due see it now.
+        self.due.add_permits(self.clients);
     }
 
     /// Returns the number of transactions that were due and never started, because the phase had
@@ -105,6 +119,11 @@ impl Schedule {
     /// Returns the number of turns that were claimed, including those after the end.
     pub(crate) fn claimed(&self) -> u64 {
         self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the time at which the phase started.
+    pub(crate) fn start_time(&self) -> Instant {
+        self.start
     }
 
     /// Returns the time since the phase started.
@@ -169,5 +188,17 @@ mod tests {
         tokio::time::sleep(3 * time).await;
         assert_eq!(schedule.next().await, None);
         assert_eq!(schedule.not_started(), 20);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_phase_hands_out_nothing_more() {
+        for pace in [Pace::Closed, Pace::Open { per_s: 0.001 }] {
+            let schedule = Schedule::start(Length::Transactions(3), pace, 2);
+            assert!(schedule.next().await.is_some());
+            schedule.stop();
+            for _ in 0..2 {
+                assert_eq!(schedule.next().await, None);
+            }
+        }
     }
 }

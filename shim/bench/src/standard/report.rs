@@ -23,6 +23,9 @@ pub struct Report {
     pub command: Option<String>,
     /// The duration of the measurement, in seconds.
     pub elapsed_s: f64,
+    /// The reason why the run did not come to its end, for people: the target went away, or
+    /// something after the measurement failed. The figures are those until then.
+    pub failed: Option<String>,
 }
 
 /// The load, as in the JSON object.
@@ -166,7 +169,7 @@ fn count(number: usize, of: &str) -> String {
 impl Report {
     /// Returns the report of a run.
     pub(crate) fn new(figures: Figures<Shape>, command: Option<String>, elapsed_s: f64) -> Report {
-        Report { figures, machine: machine::describe(), command, elapsed_s }
+        Report { figures, machine: machine::describe(), command, elapsed_s, failed: None }
     }
 }
 
