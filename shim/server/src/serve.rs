@@ -56,6 +56,10 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     // A flag wins over the settings.
     let format = arguments.log_format.unwrap_or(components.log.format);
     logging::start(format, components.log.filter.as_deref().unwrap_or(FILTER))?;
+    match settings.file() {
+        Some(file) => info!("read the settings file {}", file.display()),
+        None => info!("there is no settings file ./aft.toml, and --config names none"),
+    }
     let from = components.serve.clone();
     let credentials = arguments.credentials.clone().or(from.credentials);
     let listen = arguments.listen.as_deref().or(from.listen.as_deref()).unwrap_or(LISTEN);
@@ -86,11 +90,16 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         ));
     }
     Descriptors::raise()?.bound(&mut components.net, &mut components.local);
+    // Each step is announced, since any of them may take long on a store that answers slowly.
+    info!("opening the store {}", stores::shown(url));
     let store = stores::open_with(url, &components).await?;
     // The URL to show from here on, since the given one may contain a password.
     let shown = if url.contains('@') { store.url() } else { url.to_owned() };
     let capabilities = store.capabilities();
     // A store that lets two creates win must never serve: exactly-once would silently fail.
+    if !capabilities.exclusive {
+        info!("probing the store {shown}: of several writers that create one object, one must win");
+    }
     let race = probe(&store, &capabilities).await?;
     // The defaults of a node depend on the store, so its settings are known only now.
     let mut node_settings = node_settings(&capabilities, &settings, time_divisor)?;
@@ -103,6 +112,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let listen =
         listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
     // The node reads the store's description, and makes it on a new store.
+    info!("reading the description of the store {shown}");
     let node = aft_node::start_several(store, node_settings, nodes).await.map_err(|why| why.to_string())?;
 
     let (stop, stopped) = oneshot::channel::<()>();

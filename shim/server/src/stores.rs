@@ -145,9 +145,9 @@ pub(crate) async fn open_made(url: &str) -> Result<Arc<dyn Store>, Failed> {
     open(url).await
 }
 
-/// Returns a URL of an unknown kind for a message, without the part before an `@`, which may be a
+/// Returns a URL that was given for a message, without the part before an `@`, which may be a
 /// password.
-fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let Some((_, place)) = url.rsplit_once('@') else { return url.to_owned() };
     match url.split_once("://") {
         Some((scheme, _)) if !scheme.contains('@') => format!("{scheme}://…@{place}"),

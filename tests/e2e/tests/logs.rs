@@ -164,3 +164,38 @@ async fn a_server_whose_log_pipe_is_closed_serves_on() {
     };
     assert_eq!(ended.code(), Some(0), "{ended}");
 }
+
+/// A start that takes long says what it waits for, and never repeats a password.
+#[tokio::test]
+async fn a_start_names_its_settings_file_and_each_step_on_the_store() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let config = directory.path().join("mine.toml");
+    std::fs::write(&config, "").expect("a file can be written");
+    let store = local(&directory.path().join("store"));
+    let server = Server::start_with(
+        &store,
+        &["--config", config.to_str().expect("names of temporary files are text")],
+    );
+    server.says("read the settings file").await;
+    server.says("reading the description of the store").await;
+    let lines = server.log_lines();
+    let place = |text: &str| lines.iter().position(|line| line.contains(text)).expect("it was said");
+    let file = config.canonicalize().expect("it exists");
+    assert!(lines[place("read the settings file")].contains(&file.display().to_string()), "{lines:#?}");
+    let opening = place(&format!("opening the store {store}"));
+    assert!(opening < place("reading the description of the store"), "{lines:#?}");
+    drop(server);
+    let server = Server::start("memory:");
+    server.says("there is no settings file").await;
+    // The listener never answers, so the server stays at this step.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = silent.local_addr().expect("it has an address").port();
+    let mut serve = binary::command(&["serve", "--store", &format!("redis://me:hunter2@127.0.0.1:{port}/x")])
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(serve.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("opening the store"));
+    serve.kill().and_then(|()| serve.wait()).expect("a child can be killed");
+    let line = line.expect("it was said before the store answers");
+    assert!(line.contains(&format!("redis://…@127.0.0.1:{port}/x")) && !line.contains("hunter2"), "{line}");
+}

@@ -13,7 +13,7 @@ pub(crate) mod value;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -47,6 +47,8 @@ const PREFIX: &str = "AFT_";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Settings {
     values: BTreeMap<(&'static str, &'static str), Value>,
+    /// The settings file that was read, if there is one.
+    file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -60,8 +62,13 @@ impl Settings {
             Some(path) => (path, true),
             None => (Path::new(DEFAULT_FILE), false),
         };
+        let mut read = None;
         let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+            Ok(text) => {
+                // The whole path says in which directory it was found.
+                read = Some(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+                text
+            }
             Err(why) if why.kind() == std::io::ErrorKind::NotFound && !required => String::new(),
             Err(why) if required => {
                 return Err(format!("settings file {} (named by --config): {why}", path.display()));
@@ -72,7 +79,13 @@ impl Settings {
             // A name that is not UTF-8 is not one of ours.
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
-        Settings::merge(&text, &path.display().to_string(), environment)
+        let settings = Settings::merge(&text, &path.display().to_string(), environment)?;
+        Ok(Settings { file: read, ..settings })
+    }
+
+    /// Returns the path of the settings file that was read, if there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     fn merge(
