@@ -26,10 +26,14 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The filter of commands that run to their end: warnings, without the dumps of the client of cloud
+/// stores (see [`serve::FILTER`](crate::serve::FILTER)).
+const QUIET_FILTER: &str = "warn,aws=error";
+
 /// Starts logging of warnings alone, for a command that runs to its end.
 ///
 /// # Errors
 /// Returns an error as [`start`] does.
 pub(crate) fn start_quiet() -> Result<(), Failed> {
-    start(LogFormat::Text, "warn")
+    start(LogFormat::Text, QUIET_FILTER)
 }

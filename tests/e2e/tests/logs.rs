@@ -199,3 +199,23 @@ async fn a_start_names_its_settings_file_and_each_step_on_the_store() {
     let line = line.expect("it was said before the store answers");
     assert!(line.contains(&format!("redis://…@127.0.0.1:{port}/x")) && !line.contains("hunter2"), "{line}");
 }
+
+/// Without a region the SDK warns with dumps of its types; our message says what to do.
+#[test]
+fn no_dump_of_the_sdk_comes_before_our_message() {
+    let nowhere = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1");
+    for command in ["store probe s3://bucket/p", "serve --store s3://bucket/p --listen 127.0.0.1:0"] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let mut aft = binary::command(&arguments);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("AWS_") {
+                aft.env_remove(name);
+            }
+        }
+        aft.envs([nowhere]).env("HOME", "/nowhere");
+        let ran = binary::finish(&mut aft, Duration::from_secs(60));
+        ran.assert_refused(&["no region", "AWS_REGION"]);
+        let others = ran.stderr.lines().filter(|line| !line.starts_with("aft: ") && !line.contains(" INFO "));
+        assert_eq!(others.count(), 0, "{ran:#?}");
+    }
+}

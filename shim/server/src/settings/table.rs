@@ -213,7 +213,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "Logs, on standard error.",
         rows: rows! {
             format: Kind::Format, |c| Field::Format(&mut c.log.format), "text, or one JSON object a line (json).";
-            filter: Kind::Text, @"info, and warnings of libraries", |c| Field::Text(&mut c.log.filter), "What is logged, such as info,aft_door_native=debug.";
+            filter: Kind::Text, @"info, of libraries warnings or errors", |c| Field::Text(&mut c.log.filter), "What is logged, such as info,aft_door_native=debug.";
         },
     },
     Section {
