@@ -1,13 +1,15 @@
 //! Settings: flags over the environment over a file over defaults.
 //!
 //! * [`table`] – every setting, one row for each: its name, kind, help, and the field that it sets.
-//! * [`value`] – the kinds of values. [`render`] – the table as text for people.
+//! * [`value`] – the kinds of values; `size` – sizes with a unit. [`render`] – the table as text for
+//!   people.
 //!
 //! An entry has one name everywhere: `[doors] value_bytes_max` is `AFT_DOORS__VALUE_BYTES_MAX`.
 //! Numbers in the environment are text, so numbers may be text everywhere. Unknown entries are
 //! rejected.
 
 pub(crate) mod render;
+mod size;
 pub(crate) mod table;
 pub(crate) mod value;
 
@@ -265,12 +267,13 @@ mod tests {
     #[test]
     fn the_environment_wins_over_the_file() {
         let settings = merge(
-            "[serve]\nstore = 'memory:'\nlisten = '127.0.0.1:1'\n[doors]\nvalue_bytes_max = 7\n",
+            "[serve]\nstore = 'memory:'\nlisten = '127.0.0.1:1'\n[doors]\nvalue_bytes_max = 7\n\
+             header_bytes_max = '64 kB'\n",
             &[
                 ("AFT_SERVE__STORE", "local:x"),
                 ("AFT_DOORS__BODY_BYTES_MAX", "9"),
                 ("AFT_NODE__INDEX_BYTES_MAX", "1048576"),
-                ("AFT_LOCAL__CACHE_BYTES_MAX", "2097152"),
+                ("AFT_LOCAL__CACHE_BYTES_MAX", "2 MiB"),
                 ("AFT_S3__WRITES_DOLLARS_PER_1000", "0.0054"),
                 ("AFT_SERVICE_HOST", "10.0.0.1"),
                 ("AFT_SERVICES_DIR", "services"),
@@ -288,6 +291,7 @@ mod tests {
         assert_eq!(components.serve.store.as_deref(), Some("local:x"));
         assert_eq!(components.serve.listen.as_deref(), Some("127.0.0.1:1"));
         assert_eq!(components.desk.value_bytes_max, 7);
+        assert_eq!(components.net.header_bytes_max, 64_000);
         assert_eq!(components.desk.body_bytes_max, 9);
         assert_eq!(components.node.core.index_bytes_max, 1 << 20);
         assert_eq!(components.local.cache_bytes, 2 << 20);
@@ -315,7 +319,19 @@ mod tests {
         check("store = 'memory:'", &[], &["line 1", "below the line [serve]"]);
         check("[serve]\nmaintain = true", &[], &["serve.maintain", "on or off"]);
         check("[serve]\nstore = 5", &[], &["serve.store", "in quotes"]);
-        check("[node]\nindex_bytes_max = '256 MiB'", &[], &["256 MiB", "in bytes and without a unit"]);
+        check("[node]\nindex_bytes_max = '256 Mi'", &[], &["256 Mi", "in bytes", "64 MiB", "64 MB"]);
+        check("[node]\nindex_bytes_max = 256 MiB", &[], &["aft.toml", "line 2"]);
+        check("[serve]\ndrain_ms = '1 min'", &[], &["1 min", "in milliseconds and without a unit"]);
+        let large = "9223372036854775808";
+        for name in ["node.index_bytes_max", "node.queue_len_max", "serve.drain_ms"] {
+            let (section, key) = name.split_once('.').unwrap();
+            check(&format!("[{section}]\n{key} = {large}"), &[], &[name, large, "9223372036854775807"]);
+            let variable = format!("AFT_{}__{}", section.to_uppercase(), key.to_uppercase());
+            check("", &[(&variable, large)], &[&variable, name, large, "9223372036854775807"]);
+        }
+        check("[node]\nindex_bytes_max = '8388608 TiB'", &[], &["node.index_bytes_max", "8388608 TiB"]);
+        check("[node]\nindex_bytes_max = '99999999 TiB'", &[], &["node.index_bytes_max", "99999999 TiB"]);
+        check("[node]\nqueue_len_max = 99999999999999999999", &[], &["queue_len_max", "9223372036854775807"]);
         check("", &[("AFT_SERVE__STORE", "")], &["AFT_SERVE__STORE", "is empty"]);
         check("x", &[], &["aft.toml"]);
         check("serve = 1", &[("AFT_SERVE__STORE", "x")], &["aft.toml", "serve"]);

@@ -1,10 +1,11 @@
 //! The table of settings as text: for `aft serve --help`, for `aft settings`, and for README.
 
 use crate::commands::HELP_COLUMNS;
+use crate::settings::size;
 use crate::settings::table::{Components, Row, SECTIONS, Section};
 #[cfg(test)]
 use crate::settings::table::{MEMORY, row};
-use crate::settings::value::for_people;
+use crate::settings::value::{Kind, for_people};
 
 /// The width of a line of the file.
 const COLUMNS: usize = 100;
@@ -31,7 +32,9 @@ pub(crate) fn file() -> String {
     let mut text = String::from(
         "# Every setting of `aft serve`, at its default; `aft settings` prints this file.\n\
          # A setting comes from a flag, else from the environment (AFT_SECTION__NAME, as in\n\
-         # AFT_NODE__INDEX_BYTES_MAX), else from this file, which is ./aft.toml or --config FILE.\n",
+         # AFT_NODE__INDEX_BYTES_MAX), else from this file, which is ./aft.toml or --config FILE.\n\
+         # A size is a number of bytes, or has a unit: 67108864, \"64 MiB\" and \"64MiB\" are the same,\n\
+         # and \"64 MB\" is 64000000.\n",
     );
     let mut defaults = Components::default();
     for Section { name, about, rows } in SECTIONS {
@@ -40,13 +43,19 @@ pub(crate) fn file() -> String {
             let default = match of.unset {
                 Some(words) => format!("Default: {words}."),
                 None if of.kind.unit().is_empty() => String::new(),
+                None if is_size(of.kind) => "In bytes or with a unit.".to_owned(),
                 None => format!("In {}.", of.kind.unit()),
             };
             for line in wrapped(&format!("{} {default}", of.about), COLUMNS - 2) {
                 text.push_str(&format!("# {line}\n"));
             }
             let value = (of.field)(&mut defaults).show().unwrap_or_else(|| "…".to_owned());
-            let value = if of.kind.is_quoted() { format!("\"{value}\"") } else { value };
+            let with_unit = value.parse().ok().filter(|_| is_size(of.kind)).and_then(size::show);
+            let value = match with_unit {
+                Some(size) => format!("\"{size}\""),
+                None if of.kind.is_quoted() => format!("\"{value}\""),
+                None => value,
+            };
             text.push_str(&format!("#{} = {value}\n", of.name));
         }
     }
@@ -62,6 +71,10 @@ fn memory_table() -> String {
         text.push_str(&format!("| `[{section}] {name}` | {} | {} |\n", default_for_people(of), of.about));
     }
     text
+}
+
+fn is_size(kind: Kind) -> bool {
+    matches!(kind, Kind::Bytes | Kind::BytesOrNone)
 }
 
 fn default_for_people(of: &Row) -> String {

@@ -8,6 +8,10 @@ use std::time::Duration;
 use clap::ValueEnum as _;
 
 use crate::commands::{LogFormat, Switch};
+use crate::settings::size;
+
+/// The largest number: what TOML and most readers of it can hold.
+const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// The kind of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +66,13 @@ impl Kind {
     pub(crate) fn expected(self) -> &'static str {
         match self {
             Kind::Count => "a number from 1 on",
-            Kind::Bytes => "a number from 1 on, in bytes and without a unit",
+            Kind::Bytes => {
+                "a size from 1 on, in bytes or with a unit, like 67108864, \"64 MiB\" or \"64 MB\""
+            }
             Kind::Ms => "a number from 1 on, in milliseconds and without a unit",
-            Kind::BytesOrNone => "a number from 0 on, in bytes and without a unit",
+            Kind::BytesOrNone => {
+                "a size from 0 on, in bytes or with a unit, like 67108864, \"64 MiB\" or \"64 MB\""
+            }
             Kind::MsOrNone => "a number from 0 on, in milliseconds and without a unit",
             Kind::Dollars => "a price from 0 on",
             Kind::Text => "text",
@@ -93,9 +101,18 @@ impl Kind {
             Kind::Count | Kind::Bytes | Kind::Ms => 1,
             _ => 0,
         };
+        let number = match self {
+            Kind::Count | Kind::Ms | Kind::MsOrNone => text.parse().ok(),
+            Kind::Bytes | Kind::BytesOrNone => size::parse(text),
+            _ => None,
+        };
+        if number.is_some_and(|number| number > u128::from(NUMBER_MAX)) {
+            return Err(format!("it must be {}, at most {NUMBER_MAX}, and is {text}", self.expected()));
+        }
+        let number = number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number >= least);
         let value = match self {
             Kind::Count | Kind::Bytes | Kind::BytesOrNone | Kind::Ms | Kind::MsOrNone => {
-                text.parse().ok().filter(|number| *number >= least).map(Value::Number)
+                number.map(Value::Number)
             }
             Kind::Dollars => {
                 let price = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
@@ -170,7 +187,9 @@ impl Field<'_> {
 pub(crate) fn for_people(kind: Kind, text: &str) -> String {
     let Ok(number) = text.parse::<u64>() else { return text.to_owned() };
     let units: &[(u64, &str)] = match kind {
-        Kind::Bytes | Kind::BytesOrNone => &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")],
+        Kind::Bytes | Kind::BytesOrNone => {
+            return size::show(number).unwrap_or_else(|| with_commas(number));
+        }
         Kind::Ms | Kind::MsOrNone => {
             &[(86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")]
         }
