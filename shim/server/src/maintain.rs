@@ -10,6 +10,7 @@ use crate::output::Output;
 use crate::serve::{Signals, node_settings, probe};
 use crate::settings::Settings;
 use crate::settings::table::Components;
+use crate::stores::Made;
 use crate::{Failed, logging, stores};
 
 /// The interval at which the node's progress is read.
@@ -26,7 +27,8 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
     settings.apply(&mut components);
     let time_divisor = settings.time_divisor(arguments.test_time_divisor);
     let mut signals = Signals::new()?;
-    let store = stores::open_with(&arguments.store, &components).await?;
+    // A scheduled job with a misspelt URL would make a store, sweep nothing, and look healthy.
+    let Made { store, .. } = stores::open_made(&arguments.store, &components).await?;
     let (url, capabilities) = (store.url(), store.capabilities());
     // A sweep deletes, so the store must keep the contract here too.
     let race = probe(&store, &capabilities).await?;
@@ -36,14 +38,8 @@ pub(crate) async fn run(arguments: MaintainArguments) -> Result<ExitCode, Failed
     let node = aft_node::start(store, node_settings).await.map_err(|why| why.to_string())?;
     match node.opened() {
         Opened::Unmarked(why) => return Err(why.clone()),
-        // A scheduled job with a misspelt URL would sweep nothing, and would look healthy.
-        Opened::Marked { is_new: true, .. } => {
-            return Err(format!(
-                "{url} held no store: an empty one was made there just now. Is the URL right? A store that \
-                 is to be new is made by `aft store init {url}`"
-            ));
-        }
-        Opened::Marked { is_new: false, .. } => {}
+        // It was there before, unless somebody has removed it meanwhile.
+        Opened::Marked { .. } => {}
     }
     // Output that cannot be written does not end the sweep, which has more to do than to report.
     let mut output = Output::default();

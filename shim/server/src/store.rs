@@ -12,7 +12,7 @@ use crate::commands::{PrefixLevel, StoreAction, StoreArguments};
 use crate::output::{Output, note};
 use crate::serve::{node_settings, probe as probe_races};
 use crate::settings::Settings;
-use crate::stores::Made;
+use crate::stores::Place;
 use crate::{BAD, Failed, logging, output, store_show, stores};
 
 pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             let settings = Settings::load(config.as_deref())?;
             let asked = asked_levels(&isolation)?;
             // Wrong arguments are rejected above, before anything is made.
-            let (store, made) = stores::init(&url, among_others).await?;
+            let (store, place) = stores::init(&url, among_others).await?;
             let capabilities = store.capabilities();
             if capabilities.exclusive && !asked.is_empty() {
                 return Err(format!(
@@ -39,8 +39,8 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     store.url()
                 ));
             }
-            match made {
-                Made::Bucket(prepared) => {
+            match place {
+                Place::Bucket(prepared) => {
                     let aft_store_s3::Prepared { bucket, region, .. } = &prepared;
                     match prepared.bucket_is_new {
                         true => output.line(format_args!("made the bucket {bucket} in the region {region}")),
@@ -54,14 +54,14 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     let there = if prepared.store_was_there { ": a store was there already" } else { "" };
                     output.line(format_args!("{} is ready{there}", store.url()));
                 }
-                Made::Table(aft_store_dynamodb::Prepared { table, table_is_new }) => {
+                Place::Table(aft_store_dynamodb::Prepared { table, table_is_new }) => {
                     match table_is_new {
                         true => output.line(format_args!("made the table {table} (on-demand)")),
                         false => output.line(format_args!("the table {table} was there already")),
                     }
                     output.line(format_args!("{} is ready", store.url()));
                 }
-                Made::ByItself => {
+                Place::ByItself => {
                     // Shown as it was given, which may differ from the store's own form, unless it
                     // contains a password.
                     let shown = if url.contains('@') { store.url() } else { url };

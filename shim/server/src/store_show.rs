@@ -8,21 +8,18 @@ use aft_core::message::Isolation;
 use aft_core::record::Format;
 use aft_core::settings::Levels;
 use aft_format::{Abilities, About, Race};
-use aft_node::{StoreTimeouts, read_description};
 use serde_json::{Value, json};
 
 use crate::output::{Output, note};
+use crate::settings::table::Components;
 use crate::store::yes_or_no;
+use crate::stores::Made;
 use crate::{Failed, stores};
 
 pub(crate) async fn run(url: &str, as_json: bool) -> Result<ExitCode, Failed> {
-    let store = stores::open_made(url).await?;
+    let Made { store, format, about } = stores::open_made(url, &Components::default()).await?;
     // Not the URL that was given, which may contain a password.
     let shown = store.url();
-    let read = read_description(&*store, StoreTimeouts::default().read).await;
-    let Some((format, about)) = read.map_err(|why| why.to_string())? else {
-        return Err(format!("{shown}: there is no store here; aft store init makes one"));
-    };
     let mut output = Output::default();
     match as_json {
         true => output.line(format_args!("{:#}", to_json(&shown, &format, &about))),

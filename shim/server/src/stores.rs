@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aft_bench::standard::StoreTarget;
+use aft_core::record::Format;
+use aft_format::About;
+use aft_node::{StoreTimeouts, read_description};
 use aft_store::{Error, Store};
 use aft_store_dynamodb::DynamoDbStore;
 use aft_store_local::LocalStore;
@@ -131,18 +134,49 @@ where
     Box::pin(open()).await
 }
 
-/// Opens an existing store: no directory is made for it.
+/// Opens an existing store with its description: no directory is made for it, and nothing is
+/// written.
 ///
 /// # Errors
-/// Returns an error as [`open_with`] does, and if the directory does not exist or is empty.
-pub(crate) async fn open_made(url: &str) -> Result<Arc<dyn Store>, Failed> {
+/// Returns an error as [`open_with`] does, and if there is no store at the URL. A store in memory
+/// never is: this process has none.
+pub(crate) async fn open_made(url: &str, settings: &Components) -> Result<Made, Failed> {
+    if url == "memory:" {
+        return Err(
+            "store memory: lives in the process that opens it and ends with that process, so this command would \
+             find only an empty one of its own; ask the server that holds it: its /readyz and /metrics, or \
+             aft request show"
+                .into(),
+        );
+    }
     if let Some(("local", dir)) = url.split_once(':').filter(|(_, dir)| !dir.is_empty()) {
         let holds_something = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
         if !holds_something {
-            return Err(format!("store {url:?}: there is no store in {dir}: aft store init {url} makes one"));
+            return Err(missing(url));
         }
     }
-    open(url).await
+    let store = open_with(url, settings).await?;
+    let read = read_description(&*store, StoreTimeouts::default().read).await;
+    match read.map_err(|why| why.to_string())? {
+        Some((format, about)) => Ok(Made { store, format, about }),
+        None => Err(missing(&store.url())),
+    }
+}
+
+fn missing(url: &str) -> Failed {
+    format!(
+        "{url}: there is no store here, and none was made. Is the URL right? A store that is to be new is made by \
+         `aft store init {url}`"
+    )
+}
+
+/// An existing store.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) format: Arc<Format>,
+    /// The store's description of itself.
+    pub(crate) about: Box<About>,
 }
 
 /// Returns a URL that was given for a message, without the part before an `@`, which may be a
@@ -159,26 +193,26 @@ pub(crate) fn shown(url: &str) -> String {
 ///
 /// # Errors
 /// Returns an error as [`open_with`] does, and if the store cannot be made.
-pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store>, Made), Failed> {
+pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store>, Place), Failed> {
     match url.split_once(':') {
         Some(("s3", _)) => {
             let made = Box::pin(S3Store::init(url, &aft_store_s3::Options::default(), among_others)).await;
             let (store, prepared) = made.map_err(|why| why.to_string())?;
-            Ok((Arc::new(store), Made::Bucket(prepared)))
+            Ok((Arc::new(store), Place::Bucket(prepared)))
         }
         Some(("dynamodb", _)) => {
             let options = aft_store_dynamodb::Options::default();
             let made = Box::pin(DynamoDbStore::init(url, &options)).await;
             let (store, prepared) = made.map_err(|why| why.to_string())?;
-            Ok((Arc::new(store), Made::Table(prepared)))
+            Ok((Arc::new(store), Place::Table(prepared)))
         }
-        _ => Ok((open(url).await?, Made::ByItself)),
+        _ => Ok((open(url).await?, Place::ByItself)),
     }
 }
 
-/// The way in which a store was made.
+/// The place of a store, and the way in which it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Made {
+pub(crate) enum Place {
     /// A bucket, which `aft store init` makes if it does not exist.
     Bucket(aft_store_s3::Prepared),
     /// A table, which `aft store init` makes if it does not exist.

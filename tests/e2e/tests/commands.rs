@@ -214,7 +214,24 @@ fn maintain_reports_what_it_reclaims() {
 fn maintain_rejects_a_directory_without_a_store() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let store = format!("local:{}", directory.path().join("misspelt").display());
-    run(&["maintain", &store, "--once"]).assert_refused(&["misspelt", "held no store", "aft store init"]);
+    run(&["maintain", &store, "--once"]).assert_refused(&["misspelt", "no store here", "aft store init"]);
+    assert!(!directory.path().join("misspelt").exists(), "nothing was made");
+}
+
+#[test]
+fn maintain_makes_no_store_on_a_server() {
+    let Some(store) = RealStore::start(Service::Redis) else { return };
+    let url = format!("{}-misspelt", store.url());
+    for command in [&["maintain", &url, "--once"][..], &["store", "show", &url], &["maintain", &url]] {
+        run_in(command, &store.environment()).assert_refused(&["misspelt: there is no store", "store init"]);
+    }
+}
+
+#[test]
+fn a_store_in_memory_has_nothing_to_show() {
+    for command in [&["store", "show", "memory:"][..], &["maintain", "memory:", "--once"]] {
+        run(command).assert_refused(&["lives in the process", "/readyz"]);
+    }
 }
 
 #[test]
