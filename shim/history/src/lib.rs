@@ -4,7 +4,7 @@
 //! * [`History`], [`Transaction`], [`Operation`] – an event log whose values identify their writer,
 //!   so that a read identifies a version with no help from the system under test.
 //! * [`Recorder`], [`KeyNames`] – ways to record a history while transactions run.
-//! * [`text`] – the text format, which public isolation checkers read too.
+//! * [`text`] – the text format, which public isolation checkers read too. [`read_file`] reads it.
 //! * [`check()`], [`check_file`] – the checker. It returns a [`Report`] with a [`Level`] and typed
 //!   [`Violation`]s, each with a witness that a person can follow. The module `check` describes the
 //!   method.
@@ -25,6 +25,7 @@ mod violation;
 
 pub use check::{
     CheckFileError, Durability, Loss, Malformed, Options, Readers, check, check_durable, check_file,
+    read_file,
 };
 pub use history::History;
 pub use ids::{Key, RequestId, SessionId, Stamp, TransactionId, Value};

@@ -400,6 +400,7 @@ fn seconds(text: &str) -> Result<std::time::Duration, String> {
 Examples:
   aft check history.txt
   aft check history.txt --sessions
+  aft check history.txt --plain history-plume.txt
 
 A line of a history is w(key,value,session,transaction) or r(key,value,session,transaction), all \
 integers. Value 0 means never written, and only reads have it; transaction -1 did not commit.")]
@@ -415,6 +416,10 @@ pub(crate) struct CheckArguments {
     /// Check also the reads of transactions that did not commit
     #[arg(long)]
     pub(crate) all_readers: bool,
+    /// Write the history to this file in the plain text form of Plume and PolySI, which AWDIT's
+    /// README calls the format plume: operations only, without comments and directives
+    #[arg(long, value_name = "OUT")]
+    pub(crate) plain: Option<PathBuf>,
 }
 
 /// Ask a server about requests.

@@ -65,6 +65,27 @@ fn check_serializable_looks_for_one_order_of_all_transactions() {
     assert!(ran.code == Some(1) && ran.stdout.contains("serializable: no"), "{ran:#?}");
 }
 
+/// The form is that of Plume and PolySI: `w(key,value,session,transaction)` a line, and nothing else.
+#[test]
+fn check_writes_a_history_for_other_checkers() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (file, plain) = (path("history.txt"), path("plain.txt"));
+    let history =
+        "# A comment.\n#@ stamp 0 7\nw(1,1,0,0)\nw(2,9,3,-1)\n#@ unknown 4\nw(3,5,4,4)\nr(1,1,1,1)\n";
+    std::fs::write(&file, history).expect("a file can be written");
+    let ran = run(&["check", &file, "--plain", &plain]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let mut lines: Vec<_> = std::fs::read_to_string(&plain).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    // Nobody read what the unknown one wrote, so other checkers take it as aborted.
+    assert_eq!(lines, ["r(1,1,1,1)", "w(1,1,0,0)", "w(2,9,3,-1)", "w(3,5,4,-1)"]);
+    run(&["check", &file, "--plain", &file]).assert_refused(&["the history itself"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), history);
+    run(&["check", &file, "--plain", "/no/such/dir/x"]).assert_refused(&["cannot write", "/no/such/dir/x"]);
+    run(&["check", &file, "--plain", "/dev/full"]).assert_refused(&["cannot write", "/dev/full"]);
+}
+
 #[test]
 fn check_rejects_a_file_that_is_not_a_history() {
     check("w(1,1,0,0)\nhello\n").assert_refused(&["hello", "line 2"]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Malformed, Options, check};
 use crate::text::{self, ParseError};
-use crate::{Counts, Report};
+use crate::{Counts, History, Report};
 
 /// The reason why a file could not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +58,8 @@ pub enum CheckFileError {
 /// Returns an error if the file cannot be read, does not hold a well-formed history, or holds one
 /// that shows nothing. Violations are not errors: see [`Report::is_read_atomic`].
 pub fn check_file(path: impl AsRef<Path>, options: &Options) -> Result<Report, CheckFileError> {
+    let history = read_file(&path)?;
     let path = || path.as_ref().to_owned();
-    let file = File::open(path()).map_err(|source| CheckFileError::Open { path: path(), source })?;
-    let history =
-        text::parse(BufReader::new(file)).map_err(|source| CheckFileError::Parse { path: path(), source })?;
     let report =
         check(&history, options).map_err(|source| CheckFileError::Malformed { path: path(), source })?;
     let &Counts { committed, unknown_read, reads_checked, .. } = report.counts();
@@ -70,4 +68,16 @@ pub fn check_file(path: impl AsRef<Path>, options: &Options) -> Result<Report, C
         return Err(CheckFileError::Nothing { path: path(), transactions });
     }
     Ok(report)
+}
+
+/// Reads a file that holds a history in the [text format](crate::text). The history must fit in
+/// memory.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read, or does not hold a history.
+pub fn read_file(path: impl AsRef<Path>) -> Result<History, CheckFileError> {
+    let path = || path.as_ref().to_owned();
+    let file = File::open(path()).map_err(|source| CheckFileError::Open { path: path(), source })?;
+    text::parse(BufReader::new(file)).map_err(|source| CheckFileError::Parse { path: path(), source })
 }

@@ -61,7 +61,7 @@ mod staleness;
 mod tests;
 
 pub use durable::{Durability, Loss, check_durable};
-pub use file::{CheckFileError, check_file};
+pub use file::{CheckFileError, check_file, read_file};
 pub use index::Malformed;
 
 use constraints::Constraints;
