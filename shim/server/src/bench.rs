@@ -171,9 +171,14 @@ fn unfinished(why: Error, json: bool) -> Failed {
 
 /// Returns the command line, for the report.
 fn typed() -> String {
-    let mut words = vec!["aft".to_owned()];
-    words.extend(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));
-    words.join(" ")
+    let words = std::env::args_os().skip(1).map(|word| without_password(&word.to_string_lossy()));
+    std::iter::once("aft".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns a word of the command line without the password that its URL may have: reports are
+/// published.
+fn without_password(word: &str) -> String {
+    if word.contains("://") { stores::shown(word) } else { word.to_owned() }
 }
 
 pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failed> {
@@ -196,4 +201,22 @@ pub(crate) async fn demo(arguments: DemoArguments) -> Result<ExitCode, Failed> {
         return Err(why);
     }
     Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn the_command_in_a_report_has_no_password() {
+        for (word, shown) in [
+            ("redis://me:hunter2@h:1/shop", "redis://…@h:1/shop"),
+            ("--store=redis://:hunter2@h:1/shop", "--store=redis://…@h:1/shop"),
+            ("local:./a@b", "local:./a@b"),
+            ("a@b.txt", "a@b.txt"),
+            ("s3://bucket/prefix?region=r", "s3://bucket/prefix?region=r"),
+        ] {
+            assert_eq!(without_password(word), shown);
+        }
+    }
 }

@@ -60,9 +60,10 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
         Some(("memory", "")) => {
             return Ok(aft_bench_targets::memory(MemoryStore::new()));
         }
-        Some(("memory", rest)) => {
-            Err(format!("store {url:?}: nothing may follow memory:, but {rest:?} does; write memory:"))
-        }
+        Some(("memory", _)) => Err(format!(
+            "store {:?}: nothing may follow memory:, but something does; write memory:",
+            shown(url)
+        )),
         Some(("local", "")) => Err("store \"local:\" names no directory: write local:DIR".into()),
         Some(("local", dir)) => {
             let (dir, options) = (dir.to_owned(), settings.local.clone());
@@ -182,10 +183,18 @@ pub(crate) struct Made {
 /// Returns a URL that was given for a message, without the part before an `@`, which may be a
 /// password.
 pub(crate) fn shown(url: &str) -> String {
-    let Some((_, place)) = url.rsplit_once('@') else { return url.to_owned() };
+    // The name of a directory may have an @, and has no password.
+    let Some((_, place)) = url.rsplit_once('@').filter(|_| !url.starts_with("local:")) else {
+        return url.to_owned();
+    };
     match url.split_once("://") {
         Some((scheme, _)) if !scheme.contains('@') => format!("{scheme}://…@{place}"),
-        _ => format!("…@{place}"),
+        _ => match url.split_once(':') {
+            Some((scheme @ ("memory" | "redis" | "rediss" | "s3" | "dynamodb"), _)) => {
+                format!("{scheme}:…@{place}")
+            }
+            _ => format!("…@{place}"),
+        },
     }
 }
 
@@ -244,18 +253,58 @@ fn dynamodb_options(prices: &aft_store_dynamodb::Prices) -> aft_store_dynamodb::
 
 #[cfg(test)]
 mod tests {
-    use super::{open, shown};
+    use super::{open, open_made, shown};
+    use crate::settings::table::Components;
 
     #[test]
     fn messages_hide_what_may_be_a_password() {
         for (url, text) in [
             ("bogus:somewhere", "bogus:somewhere"),
+            ("local:/srv/a@b", "local:/srv/a@b"),
+            ("memory:me:hunter2@h", "memory:…@h"),
             ("REDIS://:hunter2@h:1/aft", "REDIS://…@h:1/aft"),
             (" redis://me:hunter2@h", " redis://…@h"),
             (":hunter2@h:1", "…@h:1"),
             ("unix://me:hunt@er2@/run/redis", "unix://…@/run/redis"),
         ] {
             assert_eq!(shown(url), text);
+        }
+    }
+
+    /// Every scheme, well formed or not, with a password where one may be; nothing listens there.
+    #[tokio::test]
+    async fn no_error_repeats_a_password() {
+        let passwords =
+            ["hunter2", "hunter2%3F", "hunter2/x", "hunter2:x", "hunter2?x", "hunter2#x", "a@hunter2"];
+        let places =
+            ["127.0.0.1:1", "127.0.0.1:1/p?db=1", "h:port", "", "[::1", "127.0.0.1:1/%zz", "h?x=y", "b/p/"];
+        let mut count = 0;
+        for password in passwords {
+            for place in places {
+                let mut urls: Vec<String> = ["s3", "dynamodb", "memory", "rediss", "anna", "http", "REDIS"]
+                    .map(|scheme| format!("{scheme}://me:{password}@{place}"))
+                    .into();
+                urls.push(format!("redis:me:{password}@{place}"));
+                urls.push(format!("redis://:{password}@{place}&password={password}@"));
+                urls.push(format!("s3://bucket/p?region=r&endpoint=http://me:{password}@{place}"));
+                urls.push(format!("dynamodb://table/p?region=r&endpoint=http://me:{password}@{place}"));
+                // Opening one that is well formed takes a second, so not every password has its turn.
+                if !place.starts_with("127") || password == "hunter2%3F" {
+                    urls.push(format!("redis://me:{password}@{place}"));
+                }
+                for url in urls {
+                    assert!(!shown(&url).contains("hunter2"), "{url} is shown as {}", shown(&url));
+                    let why = open(&url).await.expect_err("nothing listens there");
+                    assert!(!why.contains("hunter2"), "{url}: {why}");
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 500, "only {count} URLs");
+        let settings = Components::default();
+        for url in ["memory://me:hunter2@h", "redis://me:hunter2@127.0.0.1:1", "s3://me:hunter2@b"] {
+            let why = open_made(url, &settings).await.expect_err("nothing listens there");
+            assert!(!why.contains("hunter2"), "{url}: {why}");
         }
     }
 
