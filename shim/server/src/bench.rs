@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use aft_bench::Error;
 use aft_bench::demo::OpenStore;
 use aft_bench::exactly_once;
 use aft_bench::standard::{Length, Options, Pace, Prepare, StoreTarget, Target, Token, Way, Workload};
-use aft_bench::{Error, Transactions};
 use aft_client::TlsFiles;
 use futures::FutureExt as _;
 

@@ -288,7 +288,8 @@ mod tests {
                 urls.push(format!("redis://:{password}@{place}&password={password}@"));
                 urls.push(format!("s3://bucket/p?region=r&endpoint=http://me:{password}@{place}"));
                 urls.push(format!("dynamodb://table/p?region=r&endpoint=http://me:{password}@{place}"));
-                // Opening one that is well formed takes a second, so not every password has its turn.
+                // Opening one that is well formed takes a second, so not every password has its
+                // turn.
                 if !place.starts_with("127") || password == "hunter2%3F" {
                     urls.push(format!("redis://me:{password}@{place}"));
                 }

@@ -65,7 +65,8 @@ fn check_serializable_looks_for_one_order_of_all_transactions() {
     assert!(ran.code == Some(1) && ran.stdout.contains("serializable: no"), "{ran:#?}");
 }
 
-/// The form is that of Plume and PolySI: `w(key,value,session,transaction)` a line, and nothing else.
+/// The form is that of Plume and PolySI: `w(key,value,session,transaction)` a line, and nothing
+/// else.
 #[test]
 fn check_writes_a_history_for_other_checkers() {
     let directory = tempfile::tempdir().expect("a directory can be made");

@@ -54,8 +54,9 @@ const PREFIX: &str = "bench-exactly-once";
 ///
 /// # Errors
 /// Returns an error if the options are invalid or do not fit the store, if the node does not start,
-/// or if the counters cannot be read after a run; as [`Error::Unfinished`](crate::Error::Unfinished)
-/// if a way has its figures by then. Attempts that fail are counted in the report.
+/// or if the counters cannot be read after a run; as
+/// [`Error::Unfinished`](crate::Error::Unfinished) if a way has its figures by then. Attempts that
+/// fail are counted in the report.
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Result<Report> {
     options.check(&*store)?;
     let seed = options.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));

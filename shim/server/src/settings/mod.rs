@@ -1,8 +1,8 @@
 //! Settings: flags over the environment over a file over defaults.
 //!
 //! * [`table`] – every setting, one row for each: its name, kind, help, and the field that it sets.
-//! * [`value`] – the kinds of values; `size` – sizes with a unit. [`render`] – the table as text for
-//!   people.
+//! * [`value`] – the kinds of values; `size` – sizes with a unit. [`render`] – the table as text
+//!   for people.
 //!
 //! An entry has one name everywhere: `[doors] value_bytes_max` is `AFT_DOORS__VALUE_BYTES_MAX`.
 //! Numbers in the environment are text, so numbers may be text everywhere. Unknown entries are

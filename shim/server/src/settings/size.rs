@@ -14,8 +14,8 @@ const UNITS: [(&str, u128); 9] = [
 ];
 
 /// Returns a size in bytes: a whole number, which may be followed by a unit, in any case and with
-/// or without a space between them. `None` if it is something else. Far more than any memory is still
-/// a number, so that a message can say that it is too large.
+/// or without a space between them. `None` if it is something else. Far more than any memory is
+/// still a number, so that a message can say that it is too large.
 pub(crate) fn parse(text: &str) -> Option<u128> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
