@@ -65,7 +65,7 @@ pub(crate) enum Switch {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
     /// Serve this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Listen for the native API here: on a loopback address, or with --credentials on any
@@ -210,7 +210,7 @@ Examples:
 pub(crate) struct StandardArguments {
     /// Load this store, or one or more servers: memory:, local:DIR,
     /// s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R,
-    /// redis://HOST:PORT/PREFIX, http://HOST:PORT, https://HOST:PORT
+    /// redis[s]://HOST:PORT/PREFIX, http://HOST:PORT, https://HOST:PORT
     #[arg(long, value_name = "URL", required = true)]
     pub(crate) store: Vec<String>,
     /// Drop sessions when clients go from server to server, which shows what sessions are for
@@ -323,7 +323,7 @@ again. A record in progress expires when its function's time is over, so with th
 retry finds it expired: the best case of such records.")]
 pub(crate) struct ExactlyOnceArguments {
     /// Use this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Send N requests in each of the three ways
@@ -572,7 +572,7 @@ Examples:
   aft maintain local:./data --for 60")]
 pub(crate) struct MaintainArguments {
     /// Sweep this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
     #[arg(value_name = "URL")]
     pub(crate) store: String,
     /// End when the whole store has been swept
@@ -637,7 +637,7 @@ Examples:
     --isolation =read_atomic --isolation stock/=serializable")]
     Init {
         /// Make this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
         url: String,
         /// Make it in a bucket even if other objects are in its place, or another store is within
         /// or around it
@@ -671,7 +671,7 @@ Examples:
     )]
     Show {
         /// Show this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
         url: String,
         /// Print one JSON object
         #[arg(long)]
@@ -687,7 +687,7 @@ Examples:
     )]
     Probe {
         /// Probe this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
         url: String,
     },
 }

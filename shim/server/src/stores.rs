@@ -21,7 +21,7 @@ use crate::settings::table::Components;
 
 /// The schemes of stores that are planned.
 const PLANNED: &[&str] = &["anna"];
-const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX";
+const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX (with TLS: rediss://HOST:PORT/PREFIX?ca=FILE)";
 
 /// The most tries to open a store that does not answer, and the pause after the first: under a
 /// second in all, so that a wrong address is still reported soon.
@@ -281,7 +281,7 @@ mod tests {
         let mut count = 0;
         for password in passwords {
             for place in places {
-                let mut urls: Vec<String> = ["s3", "dynamodb", "memory", "rediss", "anna", "http", "REDIS"]
+                let mut urls: Vec<String> = ["s3", "dynamodb", "memory", "anna", "http", "REDIS"]
                     .map(|scheme| format!("{scheme}://me:{password}@{place}"))
                     .into();
                 urls.push(format!("redis:me:{password}@{place}"));
@@ -292,6 +292,7 @@ mod tests {
                 // turn.
                 if !place.starts_with("127") || password == "hunter2%3F" {
                     urls.push(format!("redis://me:{password}@{place}"));
+                    urls.push(format!("rediss://me:{password}@{place}"));
                 }
                 for url in urls {
                     assert!(!shown(&url).contains("hunter2"), "{url} is shown as {}", shown(&url));

@@ -5,7 +5,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is wrong.
-    #[error("store \"{url}\": {problem}; the form is redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N")]
+    #[error(
+        "store \"{url}\": {problem}; the form is redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N, or rediss://…&ca=FILE with TLS"
+    )]
     Url {
         /// The URL, without what may be a secret.
         url: String,

@@ -63,6 +63,7 @@ mod scan;
 mod scripts;
 mod store;
 mod times;
+mod tls;
 
 pub use error::OpenError;
 pub use options::Options;

@@ -1,7 +1,8 @@
 //! The location of a store: its URL, parsed once.
 //!
-//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`; everything but the host is optional. An unknown
-//! parameter is an error that names it, since ignoring a mistyped one would open another store.
+//! `redis://USER:PASSWORD@HOST:PORT/PREFIX?db=N`, or `rediss://` with TLS and then also `ca=FILE`;
+//! everything but the host is optional. An unknown parameter is an error that names it, since
+//! ignoring a mistyped one would open another store.
 
 use std::fmt;
 
@@ -9,6 +10,7 @@ use aft_store::unescaped;
 
 use crate::OpenError;
 use crate::layout::PREFIX_BYTES_MAX;
+use crate::tls::TlsWanted;
 
 const PORT_DEFAULT: u16 = 6379;
 const PREFIX_DEFAULT: &str = "aft";
@@ -22,6 +24,8 @@ pub(crate) struct Location {
     pub(crate) prefix: String,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
+    /// TLS, if the scheme is `rediss`.
+    pub(crate) tls: Option<TlsWanted>,
 }
 
 impl Location {
@@ -34,10 +38,11 @@ impl Location {
     }
 
     fn read(url: &str) -> Result<Location, String> {
-        if url.starts_with("rediss:") {
-            return Err("TLS (rediss://) is not built into this version: use redis:// on a network of your own, or a TLS tunnel on this machine".into());
-        }
-        let rest = url.strip_prefix("redis://").ok_or("it does not start with redis://")?;
+        let (rest, mut tls) = match (url.strip_prefix("redis://"), url.strip_prefix("rediss://")) {
+            (Some(rest), _) => (rest, None),
+            (None, Some(rest)) => (rest, Some(TlsWanted::default())),
+            (None, None) => return Err("it does not start with redis:// or rediss://".into()),
+        };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if query.contains('@') {
             return Err("there is an @ after the ?: write a ? in a password as %3F".into());
@@ -53,7 +58,7 @@ impl Location {
             prefix => unescaped(prefix).ok_or("the prefix has a broken %-escape")?,
         };
         check_prefix(&prefix)?;
-        let mut location = Location { host, port, db: 0, prefix, user: None, password: None };
+        let mut location = Location { host, port, db: 0, prefix, user: None, password: None, tls: None };
         if let Some(credentials) = credentials {
             // The password may be given alone, with or without the colon.
             let (user, password) = credentials.split_once(':').unwrap_or(("", credentials));
@@ -61,18 +66,29 @@ impl Location {
             location.user = Some(read(user)?).filter(|user| !user.is_empty());
             location.password = Some(read(password)?).filter(|password| !password.is_empty());
         }
-        let mut given = false;
+        let mut given = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            if name != "db" {
-                return Err(format!("unknown parameter {name:?}: use db"));
+            if given.contains(&name) {
+                return Err(format!("the parameter {name:?} is given twice"));
             }
-            if given {
-                return Err("the parameter \"db\" is given twice".into());
+            given.push(name);
+            match (name, &mut tls) {
+                ("db", _) => {
+                    location.db =
+                        value.parse().map_err(|_| format!("{value:?} is not the number of a database"))?;
+                }
+                ("ca", Some(tls)) => {
+                    let path = unescaped(value).filter(|path| !path.is_empty());
+                    let path = path.ok_or("ca names no file, or has a broken %-escape")?;
+                    tls.ca = Some(path.into());
+                }
+                ("ca", None) => return Err("ca is for TLS: write rediss:// before it".into()),
+                (_, None) => return Err(format!("unknown parameter {name:?}: use db")),
+                (_, Some(_)) => return Err(format!("unknown parameter {name:?}: use db or ca")),
             }
-            given = true;
-            location.db = value.parse().map_err(|_| format!("{value:?} is not the number of a database"))?;
         }
+        location.tls = tls;
         Ok(location)
     }
 }
@@ -80,12 +96,25 @@ impl Location {
 /// Writes the URL, without secrets.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Location { host, port, db, prefix, .. } = self;
+        let Location { host, port, db, prefix, tls, .. } = self;
+        let scheme = if tls.is_some() { "rediss" } else { "redis" };
         match host.contains(':') {
-            true => write!(f, "redis://[{host}]:{port}/{prefix}")?,
-            false => write!(f, "redis://{host}:{port}/{prefix}")?,
+            true => write!(f, "{scheme}://[{host}]:{port}/{prefix}")?,
+            false => write!(f, "{scheme}://{host}:{port}/{prefix}")?,
         }
-        if *db == 0 { Ok(()) } else { write!(f, "?db={db}") }
+        let mut separator = '?';
+        if *db != 0 {
+            write!(f, "{separator}db={db}")?;
+            separator = '&';
+        }
+        match tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
+            // Only what would end the parameter is escaped.
+            Some(ca) => {
+                let ca = ca.display().to_string().replace('%', "%25").replace('&', "%26").replace('@', "%40");
+                write!(f, "{separator}ca={ca}")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -165,6 +194,10 @@ mod tests {
         check("redis://hunter2@h", None, Some("hunter2"), "redis://h:6379/aft");
         check("redis://me:a%40hunter2@h/one", Some("me"), Some("a@hunter2"), "redis://h:6379/one");
         check("redis://me:@h?db=0", Some("me"), None, "redis://h:6379/aft");
+        check("rediss://h", None, None, "rediss://h:6379/aft");
+        check("rediss://me:hunter2@h/x?db=3", Some("me"), Some("hunter2"), "rediss://h:6379/x?db=3");
+        check("rediss://h?ca=/a%26b/ca.pem", None, None, "rediss://h:6379/aft?ca=/a%26b/ca.pem");
+        check("rediss://h?ca=ca.pem&db=3", None, None, "rediss://h:6379/aft?db=3&ca=ca.pem");
     }
 
     #[test]
@@ -188,6 +221,10 @@ mod tests {
         check("redis://h/a?db=", "not the number");
         check("redis://h/a?db=1&db=1", "twice");
         check("redis://me:hunter2@h/a?password=hunter2", "\"password\"");
-        check("rediss://me:hunter2@h", "TLS");
+        check("redis://h?ca=ca.pem", "rediss://");
+        check("rediss://h?ca=", "no file");
+        check("rediss://h?ca=a&ca=b", "twice");
+        check("rediss://me:hunter2@h?cert=a", "\"cert\": use db or ca");
+        check("rediss:me:hunter2@h", "rediss://");
     }
 }

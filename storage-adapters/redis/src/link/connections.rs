@@ -22,13 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aft_store::{Error, TimeHeard};
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo as _, Pipeline,
-    RedisConnectionInfo, RedisError, Value,
-};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::dial::Dial;
 use super::live::Live;
 use super::request::Lane;
 use super::slot::{Pending, Place, Slot, Unusable};
@@ -76,7 +73,7 @@ pub(super) struct Answers {
 
 /// The connections to one server.
 pub(super) struct Connections {
-    client: Client,
+    dial: Dial,
     location: Location,
     layout: Layout,
     meter: Meter,
@@ -94,21 +91,14 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Returns the connections to the server at `location`, none of which is made yet.
-    pub(super) fn new(location: Location, look_every: Duration) -> Result<Connections, RedisError> {
+    ///
+    /// # Errors
+    /// Returns an error as [`Dial::new`] does.
+    pub(super) fn new(location: Location, look_every: Duration) -> Result<Connections, String> {
         // Each look on a connection in use refreshes the server's time before it expires.
         assert!(look_every < clock::AGE_MAX, "a look comes before times expire");
-        // User, password and database are sent by `connect`, so that each rejection has its own
-        // message.
-        let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
-        // The library's default is off: a small request then waits until the packet before it is
-        // acknowledged, which takes 40 ms with delayed acknowledgements.
-        let sockets = TcpSettings::default().set_nodelay(true);
-        let address = ConnectionAddr::Tcp(location.host.clone(), location.port);
-        let client = address
-            .into_connection_info()
-            .and_then(|info| Client::open(info.set_redis_settings(settings).set_tcp_settings(sockets)))?;
         Ok(Connections {
-            client,
+            dial: Dial::new(&location)?,
             layout: Layout::new(&location.prefix),
             location,
             meter: Meter::default(),
@@ -192,8 +182,10 @@ impl Connections {
             // future.
             let made = by(Instant::now() + CONNECT_TIMEOUT, Box::pin(self.connect(asked, slot))).await;
             made.unwrap_or_else(|| {
+                // A Redis without TLS waits for the end of what it takes for a command.
+                let hint = if self.dial.is_tls() { "; does it speak TLS on this port?" } else { "" };
                 Err(Unusable::Error(Error::NoAnswer(format!(
-                    "{asked}: not sent: no connection and no first answer within {CONNECT_TIMEOUT:?}"
+                    "{asked}: not sent: no connection and no first answer within {CONNECT_TIMEOUT:?}{hint}"
                 ))))
             })
         };
@@ -207,8 +199,7 @@ impl Connections {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_MAX);
         let failed = |failure: Failure| Unusable::Error(failure.into_error(asked));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connection.map_err(|error| failed(classify(asked, &error).failure))?;
+        let connection = self.dial.connect(asked, config).await?;
         let live = Live::new(self.count.fetch_add(1, Ordering::Relaxed), connection);
         // The caller's own timeout ends this earlier.
         let deadline = Instant::now() + 2 * CONNECT_TIMEOUT;

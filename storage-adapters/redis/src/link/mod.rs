@@ -5,6 +5,7 @@
 //!     └─ Link                     read: the command, then the identity and the time
 //!          │                      run: a script with its moment, loaded first if need be
 //!          └─ connections         permits, connecting, looks, sending, errors, times
+//!               ├─ dial           a new connection, with TLS or without
 //!               └─ slots          the choice among connections
 //!                    └─ slot      the place of one connection, and the attempts to make it
 //!                         └─ live the connection, and what was learned on it
@@ -19,6 +20,7 @@
 //! is applied to another one to which the address leads later.
 
 mod connections;
+mod dial;
 mod live;
 mod request;
 mod slot;

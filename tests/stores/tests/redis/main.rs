@@ -11,6 +11,7 @@ mod levels;
 mod opening;
 mod requests;
 mod scans;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
