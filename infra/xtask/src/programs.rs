@@ -19,7 +19,9 @@ use serde_json::Value;
 use crate::step::{self, Outcome};
 use crate::totals::Totals;
 
-/// The number of programs that run at the same time.
+/// The number of programs that run at the same time. Each runs its tests one after the other, so
+/// that the load is that of one program with two threads: a store that is killed and restarted under
+/// more of it misses the time limits of its test.
 const AT_ONCE: usize = 2;
 
 /// The number of programs that the summary names with their times.
@@ -89,6 +91,7 @@ impl Program {
             .current_dir(&self.folder)
             .env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .env("CARGO_MANIFEST_DIR", &self.folder)
+            .env("RUST_TEST_THREADS", std::env::var_os("RUST_TEST_THREADS").unwrap_or_else(|| "1".into()))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
