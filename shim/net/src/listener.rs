@@ -80,13 +80,20 @@ pub async fn serve(
                         line.serve(Impatient::new(stream, stall)).await;
                     }
                     None => {}
-                    Some(tls) => match tls.accept(stream, stall, first_bytes).await {
-                        Ok(Accepted { stream, http2, peer }) => {
-                            let server = if http2 { server.http2_only() } else { server.http1_only() };
-                            Line { router, server, stall, peer, place: &place }.serve(stream).await;
-                        }
-                        Err(why) => debug!("a connection ended during the TLS handshake: {why}"),
-                    },
+                    // Boxed, so that a connection without TLS has no room for its state.
+                    Some(tls) => {
+                        let served = async {
+                            match tls.accept(stream, stall, first_bytes).await {
+                                Ok(Accepted { stream, http2, peer }) => {
+                                    let server =
+                                        if http2 { server.http2_only() } else { server.http1_only() };
+                                    Line { router, server, stall, peer, place: &place }.serve(stream).await;
+                                }
+                                Err(why) => debug!("a connection ended during the TLS handshake: {why}"),
+                            }
+                        };
+                        Box::pin(served).await;
+                    }
                 }
             };
             tokio::select! {
