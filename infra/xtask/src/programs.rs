@@ -20,8 +20,8 @@ use crate::step::{self, Outcome};
 use crate::totals::Totals;
 
 /// The number of programs that run at the same time. Each runs its tests one after the other, so
-/// that the load is that of one program with two threads: a store that is killed and restarted under
-/// more of it misses the time limits of its test.
+/// that the load is that of one program with two threads: a store that is killed and restarted
+/// under more of it misses the time limits of its test.
 const AT_ONCE: usize = 2;
 
 /// The number of programs that the summary names with their times.
