@@ -146,7 +146,7 @@ async fn changed_levels_are_logged_and_stop_the_node() {
     assert_eq!(lines.with("levels_before=all keys read_atomic"), 1, "{lines:?}");
     assert_eq!(lines.with("levels_now=\"cart/\" serializable, all other keys read_atomic"), 1, "{lines:?}");
     tokio::time::timeout(Duration::from_secs(10), node.stopped()).await.expect("it does not go on");
-    assert_eq!(lines.with("so it stops"), 1, "{lines:?}");
+    assert_eq!(lines.with("so the node stops"), 1, "{lines:?}");
     assert!(matches!(open(&node, fresh_begin()).await, Err(Refusal::NotServing)));
 }
 
