@@ -176,7 +176,7 @@ impl Journals {
         let (found, last) = scan(home.dir(), &home.part(tree), chain, Some(number), number)?;
         match (found.last, last) {
             (Some(link), Some(place)) if link.number == number + 1 => {
-                tracing::debug!(journal = %place.path.display(), at = place.at, batch = link.number, "cutting off a batch that failed");
+                tracing::trace!(journal = %place.path.display(), at = place.at, batch = link.number, "cutting off a batch that failed");
                 cut(&place)
             }
             (Some(link), _) if link.number > number => {

@@ -249,7 +249,7 @@ impl Healer {
         let next = Instant::now() + self.pause;
         self.lengthen();
         let trouble = self.trouble.as_mut().expect("the tree has failed");
-        tracing::debug!(dir = %self.home.dir().display(), why, "the tree is not opened again yet");
+        tracing::trace!(dir = %self.home.dir().display(), why, "the tree is not opened again yet");
         (trouble.next, trouble.waits_for) = (next, why);
         Outcome::NotYet
     }

@@ -22,7 +22,7 @@ impl Visit for Line {
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO && metadata.target().starts_with("aft_")
+        *metadata.level() <= Level::DEBUG && metadata.target().starts_with("aft_")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
