@@ -4,8 +4,8 @@
 //! timeouts and for killed processes, so that on a machine with two cores a run takes about half
 //! the time if two programs run at once.
 //!
-//! A program writes to a file of its own in `target/test-output`, which can be read while it runs.
-//! When it has ended, its output is printed in one piece.
+//! A program writes to a file of its own in `target/test-output`, which can be read while it runs,
+//! and which is printed in one piece at its end.
 
 use std::fs::File;
 use std::io::{self, Write};

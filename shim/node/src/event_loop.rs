@@ -434,12 +434,12 @@ impl EventLoop {
         );
         // Writes at a key's old level would not be checked against those at its new one; and what
         // this node knows of one store says nothing about another.
-        let why = match () {
-            () if before.identity != now.identity => Some("another store is in the place of this one"),
-            () if before.levels != now.levels && !self.shared.settings.core.exclusive => {
-                Some("the levels of this store's keys have changed")
-            }
-            () => None,
+        let why = if before.identity != now.identity {
+            Some("another store is in the place of this one")
+        } else if before.levels != now.levels && !self.shared.settings.core.exclusive {
+            Some("the levels of this store's keys have changed")
+        } else {
+            None
         };
         if let Some(why) = why {
             error!(why, "the store is not what it was when this node started, so the node stops: restart it");

@@ -256,8 +256,10 @@ impl Member {
         match outcome {
             Err(Refusal::StoreUnavailable(text)) => {
                 let cause = self.shared.health.why_silent().filter(|cause| !text.contains(cause.as_str()));
-                let text = cause.map_or(text.clone(), |cause| format!("{text}: {cause}"));
-                Err(Refusal::StoreUnavailable(text))
+                Err(Refusal::StoreUnavailable(match cause {
+                    Some(cause) => format!("{text}: {cause}"),
+                    None => text,
+                }))
             }
             outcome => outcome,
         }

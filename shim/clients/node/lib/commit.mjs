@@ -76,7 +76,8 @@ export async function ask (transaction, rest, message, doubt, pace, timesMax) {
     } else if (error.code === 'ended' && rest === '/batch' && doubt !== null) {
       return { batchIsIn: doubt }
     } else if (doubt !== null && [NotFound, Unauthorized, Internal, Unavailable].some(kind => error instanceof kind)) {
-      throw doubt // The server has forgotten the transaction, or its error says nothing about the first call.
+      // The server has forgotten the transaction, or its error says nothing about the first call.
+      throw doubt
     } else {
       throw error instanceof NotFound ? new Retry(error.detail, error.problem) : error
     }

@@ -143,7 +143,8 @@ export class Run {
     }
     if (error.code === 'conflict') this.conflicts += 1
     if (error instanceof Unknown) {
-      if (this.requestId === null) throw error // Without a request ID a second attempt could commit twice.
+      // Without a request ID a second attempt could commit twice.
+      if (this.requestId === null) throw error
       this.doubts.push({ transaction, error })
     } else if (!error.retryable) {
       return this.giveUp(error)

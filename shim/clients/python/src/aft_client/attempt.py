@@ -437,7 +437,8 @@ class Attempt:
             if isinstance(error, Unknown):
                 doubt = error
             elif (isinstance(error, Unavailable) and error.retryable) or error.code == "body_timeout":
-                pass  # The server rejected this call for now, which says nothing about an earlier one.
+                # The server rejected this call for now, which says nothing about an earlier one.
+                pass
             elif error.code == "ended" and rest == "/batch" and doubt is not None:
                 return BatchIsIn(doubt)
             elif isinstance(error, (NotFound, Unauthorized, Internal, Unavailable)) and doubt is not None:

@@ -110,7 +110,8 @@ class Run:
         self.conflicts += error.code == "conflict"
         if isinstance(error, Unknown):
             if not named:
-                raise error  # Without a request ID a second attempt could commit the same request twice.
+                # Without a request ID a second attempt could commit the same request twice.
+                raise error
             self.doubts.append((attempt, error))
         again = error.retryable or isinstance(error, Unknown)
         if await self.pace.pause(error, again and self.may_go_on()):
