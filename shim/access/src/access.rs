@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::credential::{Book, BookError, Credential, Tenant};
 use crate::denied::{Denied, Unauthorized};
 use crate::seal::Sealer;
-use crate::secret::TokenHash;
+use crate::secret::{Secret, TokenHash};
 
 /// The access to a server: open, or guarded by credentials.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Presented<'a> {
     Nothing,
     /// A bearer token.
     Token(&'a [u8]),
+    /// The ID of an access key. The door has verified a signature that was made with its secret.
+    AccessKey(&'a str),
     /// The names in a client certificate that TLS has verified.
     Certificate(&'a [String]),
 }
@@ -78,6 +80,7 @@ impl Access {
                 let hash = TokenHash::of_presented(token);
                 hash.and_then(|hash| book.by_token(&hash)).ok_or(Unauthorized::Unknown)?
             }
+            Presented::AccessKey(id) => book.by_access_key(id).ok_or(Unauthorized::Unknown)?,
             Presented::Certificate(names) => book.by_certificate(names).ok_or(Unauthorized::Certificate)?,
             Presented::Nothing => return Err(Unauthorized::Missing.into()),
         };
@@ -86,6 +89,16 @@ impl Access {
             return Err(Unauthorized::Expired.into());
         }
         Ok(tenant.clone())
+    }
+
+    /// Returns the secret of an access key, to verify a signature; `None` if no credential has the
+    /// key.
+    ///
+    /// # Panics
+    /// Panics if access is open.
+    pub fn secret_of(&self, access_key: &str) -> Option<Secret> {
+        let book = self.guard().book.read().expect(POISONED).clone();
+        book.secret_of(access_key).cloned()
     }
 
     /// Binds `id` to `tenant` by replacing its last four bytes with a seal.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
-use crate::secret::TokenHash;
+use crate::secret::{AccessKey, Secret, TokenHash};
 use crate::usage::Usage;
 
 /// The most credentials in one book. Each call's token is compared with every token of the book: a
 /// thousand comparisons take some microseconds.
 pub const CREDENTIALS_MAX: usize = 1_000;
-/// The most tokens of one credential: the one in use and its successor, with room for two hurried
-/// rotations.
+/// The most tokens of one credential, and the most access keys: the one in use and its successor,
+/// with room for two hurried rotations.
 pub const TOKENS_MAX: usize = 4;
 /// The longest name of a credential, in bytes. The name is a label of metrics and a part of every
 /// request's hash.
@@ -112,6 +112,8 @@ pub struct Credential {
     pub name: String,
     /// The hashes of its tokens.
     pub tokens: Vec<TokenHash>,
+    /// Its access keys for the S3 endpoint.
+    pub access_keys: Vec<AccessKey>,
     /// A subject alternative name (DNS or URI) of its client certificate.
     pub certificate: Option<String>,
     /// The prefix of every key that it may use.
@@ -154,6 +156,16 @@ pub enum BookError {
         /// The name of the second credential.
         name: String,
     },
+    /// Two access keys have one ID.
+    #[error(
+        "the credential {name:?} has an access key whose id is already listed: calls name the key by its id, so it is listed once"
+    )]
+    SameAccessKey {
+        /// The index of the second credential.
+        at: usize,
+        /// The name of the second credential.
+        name: String,
+    },
     /// Two credentials name one certificate.
     #[error(
         "the credential {name:?} names the same certificate as another credential: a certificate belongs to one credential"
@@ -173,6 +185,7 @@ impl BookError {
             BookError::Empty | BookError::TooMany(_) => None,
             BookError::SameName { at, .. }
             | BookError::SameToken { at, .. }
+            | BookError::SameAccessKey { at, .. }
             | BookError::SameCertificate { at, .. } => Some(*at),
         }
     }
@@ -198,6 +211,8 @@ pub struct Book {
     /// Each token with the index of its credential. One flat list, scanned from end to end for
     /// every call, so that the time of a lookup does not depend on the token.
     tokens: Vec<(TokenHash, u32)>,
+    /// The access keys by their IDs, which are no secrets.
+    access_keys: HashMap<String, (Secret, usize)>,
     certificates: HashMap<String, usize>,
     tenants: Vec<Arc<Tenant>>,
 }
@@ -207,7 +222,7 @@ impl Book {
     ///
     /// # Errors
     /// Returns a [`BookError`] if there are none or too many, or if two of them share a name, a
-    /// token or a certificate.
+    /// token, an access key or a certificate.
     pub fn new(credentials: Vec<Credential>) -> Result<Book, BookError> {
         Book::build(credentials, &[])
     }
@@ -227,7 +242,12 @@ impl Book {
         // Tenants of the old book, by name: a tenant that stays keeps its counts.
         let before: HashMap<&str, &Arc<Tenant>> =
             before.iter().map(|tenant| (tenant.credential.name.as_str(), tenant)).collect();
-        let mut book = Book { tokens: Vec::new(), certificates: HashMap::new(), tenants: Vec::new() };
+        let mut book = Book {
+            tokens: Vec::new(),
+            access_keys: HashMap::new(),
+            certificates: HashMap::new(),
+            tenants: Vec::new(),
+        };
         let mut names = HashMap::new();
         for (at, credential) in credentials.into_iter().enumerate() {
             let name = credential.name.clone();
@@ -240,6 +260,12 @@ impl Book {
                     return Err(BookError::SameToken { at, name });
                 }
                 book.tokens.push((*token, u32::try_from(at).expect("CREDENTIALS_MAX is below")));
+            }
+            for key in &credential.access_keys {
+                let of = (key.secret().clone(), at);
+                if book.access_keys.insert(key.id().to_owned(), of).is_some() {
+                    return Err(BookError::SameAccessKey { at, name });
+                }
             }
             if let Some(certificate) = &credential.certificate
                 && book.certificates.insert(certificate.clone(), at).is_some()
@@ -267,6 +293,16 @@ impl Book {
         self.tenants.get(usize::try_from(whose).expect("indices have 32 bits"))
     }
 
+    /// Returns the tenant whose access key has an ID.
+    pub(crate) fn by_access_key(&self, id: &str) -> Option<&Arc<Tenant>> {
+        self.access_keys.get(id).map(|(_, at)| &self.tenants[*at])
+    }
+
+    /// Returns the secret of the access key with an ID.
+    pub(crate) fn secret_of(&self, id: &str) -> Option<&Secret> {
+        self.access_keys.get(id).map(|(secret, _)| secret)
+    }
+
     /// Returns the tenant whose credential names a certificate with one of `names`.
     pub(crate) fn by_certificate(&self, names: &[String]) -> Option<&Arc<Tenant>> {
         names.iter().find_map(|name| Some(&self.tenants[*self.certificates.get(name)?]))
@@ -281,6 +317,7 @@ mod tests {
         Credential {
             name: name.into(),
             tokens: vec![TokenHash::of(token.as_bytes())],
+            access_keys: Vec::new(),
             certificate: None,
             prefix: format!("{name}/"),
             rights: Rights::ALL,
@@ -311,6 +348,13 @@ mod tests {
         check(vec![credential("a", "1"), credential("b", "1")], Some(1), "has a token");
         let of = |name: &str| Credential { certificate: Some("x".into()), ..credential(name, name) };
         check(vec![of("a"), of("b")], Some(1), "certificate");
+        let key = AccessKey::new("K".into(), "s".into()).unwrap();
+        let of = |name: &str| Credential { access_keys: vec![key.clone()], ..credential(name, name) };
+        check(vec![of("a"), of("b")], Some(1), "access key");
+        let book = Book::new(vec![credential("a", "1"), of("b")]).unwrap();
+        assert_eq!(book.by_access_key("K").map(|tenant| tenant.credential.name.as_str()), Some("b"));
+        assert_eq!(book.secret_of("K").map(Secret::expose), Some("s"));
+        assert!(book.by_access_key("k").is_none() && book.secret_of("").is_none());
         let many = (0..=CREDENTIALS_MAX).map(|n| credential(&n.to_string(), &n.to_string())).collect();
         check(many, None, "1001");
     }

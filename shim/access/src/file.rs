@@ -6,8 +6,8 @@
 //! message names the file, the line and what is expected, and never repeats a value, except names
 //! of credentials and of entries.
 //!
-//! Room for later: access keys of an S3 endpoint become further entries of `[[credential]]`. Until
-//! then they are unknown, and rejected.
+//! Bearer tokens are listed by their hashes. The secrets of access keys have to be listed as they
+//! are, since signatures cannot be verified without them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,7 +22,7 @@ use crate::access::Access;
 use crate::credential::{
     Book, BookError, Credential, Limits, NAME_BYTES_MAX, PREFIX_BYTES_MAX, Right, Rights, TOKENS_MAX,
 };
-use crate::secret::TokenHash;
+use crate::secret::{AccessKey, TokenHash};
 
 /// A message for people: the file, the line, and what is expected there.
 type Failed = String;
@@ -164,9 +164,11 @@ fn credential(
     }
     let tokens = tokens(reader, &mut entries)?;
     let certificate = entries.text("certificate")?.map(|(text, _)| text);
-    if tokens.is_empty() && certificate.is_none() {
-        // Without either, no caller could present the credential.
-        return Err(reader.wrong(at, &format!("{name:?} has neither token_sha256 nor certificate: add one")));
+    let access_keys = access_keys(reader, &mut entries)?;
+    if tokens.is_empty() && access_keys.is_empty() && certificate.is_none() {
+        // Without any, no caller could present the credential.
+        let what = format!("{name:?} has neither token_sha256 nor access_keys nor certificate: add one");
+        return Err(reader.wrong(at, &what));
     }
     // A prefix must be given, even an empty one: forgetting it must not open every key.
     let (prefix, prefix_at) = entries.text("prefix")?.ok_or_else(|| {
@@ -197,8 +199,8 @@ fn credential(
         },
         None => limits,
     };
-    entries.finish("name, token_sha256, certificate, prefix, allow, expires, limits")?;
-    Ok(Credential { name, tokens, certificate, prefix, rights, expires_ms, limits })
+    entries.finish("name, token_sha256, access_keys, certificate, prefix, allow, expires, limits")?;
+    Ok(Credential { name, tokens, access_keys, certificate, prefix, rights, expires_ms, limits })
 }
 
 /// Returns true if `name` is valid for a credential: its characters are safe in metrics, logs and
@@ -225,6 +227,27 @@ fn tokens(reader: &Reader<'_>, entries: &mut Entries<'_, '_>) -> Result<Vec<Toke
         DeValue::Array(list) => list.iter().map(hash).collect(),
         _ => Ok(vec![hash(value)?]),
     }
+}
+
+/// Parses the list of access keys.
+fn access_keys(reader: &Reader<'_>, entries: &mut Entries<'_, '_>) -> Result<Vec<AccessKey>, Failed> {
+    const WHAT: &str = "access_keys must be a list of keys such as { id = \"AFT…\", secret = \"…\" }: an id of letters, digits, '.', '_' and '-', and a secret without spaces, each of at most 128 bytes; aft credentials access-key generates one";
+    let Some(value) = entries.take("access_keys") else { return Ok(Vec::new()) };
+    let at = value.span().start;
+    let DeValue::Array(list) = value.get_ref() else { return Err(reader.wrong(at, WHAT)) };
+    if list.len() > TOKENS_MAX {
+        return Err(reader.wrong(at, &format!("a credential has at most {TOKENS_MAX} access keys")));
+    }
+    let key = |value: &Spanned<DeValue<'_>>| {
+        let at = value.span().start;
+        let DeValue::Table(table) = value.get_ref() else { return Err(reader.wrong(at, WHAT)) };
+        let mut entries = Entries::new(reader, table, at);
+        let (id, secret) = (entries.text("id")?, entries.text("secret")?);
+        entries.finish("id, secret")?;
+        let key = id.zip(secret).and_then(|((id, _), (secret, _))| AccessKey::new(id, secret));
+        key.ok_or_else(|| reader.wrong(at, WHAT))
+    };
+    list.iter().map(key).collect()
 }
 
 fn rights(reader: &Reader<'_>, entries: &mut Entries<'_, '_>, at: usize) -> Result<Rights, Failed> {
@@ -430,7 +453,7 @@ mod tests {
         check("[credential]\nname = 'a'", 1, "[[credential]]");
         check("# c\n\n[credentials]\nname = 'a'", 3, "unknown entry \"credentials\"");
         check("aft_SECRETSECRETSECRETSECRET = 1", 1, "unknown entry: the known entries are credential");
-        check(&entry("a", "token = 'SECRET'"), 1, "neither token_sha256 nor certificate");
+        check(&entry("a", "token = 'SECRET'"), 1, "neither token_sha256 nor access_keys nor certificate");
         check(
             &entry("a", &format!("{hash}\ntoken = 'SECRET'")),
             6,
@@ -440,6 +463,16 @@ mod tests {
         check(&entry("a", "token_sha256 = ['SECRET']"), 5, "never the token");
         check(&entry("a", "token_sha256 = [\n1]"), 6, "never the token");
         check(&entry("a", &format!("token_sha256 = ['{}']", [HASH; 5].join("','"))), 5, "at most 4");
+        for keys in ["'SECRET'", "['SECRET']", "[{ id = 'a' }]", "[{ id = 'a', secret = 'SECRET SECRET' }]"] {
+            check(&entry("a", &format!("access_keys = {keys}")), 5, "access_keys must be a list");
+        }
+        check(&entry("a", "access_keys = [{ key = 'SECRET' }]"), 5, "unknown entry \"key\"");
+        let key = "access_keys = [{ id = 'K', secret = 'SECRET' }]";
+        assert_eq!(
+            parsed(&entry("a", key)).unwrap().credentials[0].access_keys[0].secret().expose(),
+            "SECRET"
+        );
+        check(&format!("{}{}", entry("a", key), entry("b", key)), 6, "\"b\" has an access key");
         check(&entry("SECRET name", &hash), 2, "letters, digits");
         check(&entry("", &hash), 2, "1 to 64");
         check("[[credential]]\nname = 1", 2, "name must be text");

@@ -9,7 +9,8 @@
 //!   credentials that can be replaced while connections stay open.
 //! * [`Credential`], [`Rights`], [`Right`], [`Limits`], [`Book`] (`credential`) – one caller, and
 //!   the index of all.
-//! * [`TokenHash`], [`Secret`] (`secret`) – bearer tokens, in types whose debug output hides them.
+//! * [`TokenHash`], [`Secret`], [`AccessKey`] (`secret`) – bearer tokens, and access keys of the S3
+//!   endpoint, in types whose debug output hides them.
 //! * [`Tenant`], [`Load`], [`Quota`] (`usage`) – the calls, bytes and open work of a credential,
 //!   counted against its limits.
 //! * `seal` – binds an ID to the credential that drew it, without storing either.
@@ -35,5 +36,5 @@ pub use credential::{
     TOKENS_MAX, Tenant,
 };
 pub use denied::{Denied, Unauthorized};
-pub use secret::{Secret, TokenHash};
+pub use secret::{AccessKey, Secret, TokenHash};
 pub use usage::{Load, Quota};

@@ -1,8 +1,11 @@
-//! Bearer tokens and their hashes, in types whose debug output does not show them.
+//! Bearer tokens and their hashes, and access keys, in types whose debug output does not show them.
 //!
 //! A token is 256 bits from the system's random number generator, so it cannot be found from its
 //! SHA-256 by search. A slow hash, as for passwords that people choose, would cost every call
 //! milliseconds and protect nothing.
+//!
+//! An access key of the S3 protocol signs calls, and whoever checks a signature needs the secret
+//! itself. So these secrets are kept as they are; the file that holds them is its owner's alone.
 
 use std::fmt;
 
@@ -12,13 +15,22 @@ use subtle::{Choice, ConstantTimeEq};
 
 /// The start of every token that is drawn here, so that scanners for leaked secrets can find them.
 const MARK: &str = "aft_";
-/// The number of random bytes in a token.
+/// The number of random bytes in a token, and in the secret of an access key.
 const DRAWN_BYTES: usize = 32;
+/// The start of the IDs of access keys that are drawn here.
+const ACCESS_KEY_MARK: &str = "AFT";
+/// The number of random bytes in the ID of an access key; IDs of Amazon's have 20 characters, too.
+const ACCESS_KEY_BYTES: usize = 8;
+/// The longest ID and the longest secret of an access key that are accepted, in bytes: Amazon's
+/// bounds for IDs, and room for secrets that another program made.
+const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
+const ACCESS_KEY_SECRET_BYTES_MAX: usize = 128;
 /// The longest token that is accepted, in bytes. Tokens drawn here have 68 bytes; the rest is room
 /// for tokens that another program made.
 const TOKEN_BYTES_MAX: usize = 512;
 
-/// A secret text, to be shown once, to its owner.
+/// A secret text.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -27,13 +39,7 @@ impl Secret {
     /// # Errors
     /// Returns an error if the system's random number generator fails.
     pub fn draw() -> Result<Secret, String> {
-        let mut drawn = [0; DRAWN_BYTES];
-        rand::rngs::SysRng
-            .try_fill_bytes(&mut drawn)
-            .map_err(|why| format!("the system's random number generator failed: {why}"))?;
-        let mut text = MARK.to_owned();
-        drawn.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        Ok(Secret(text))
+        Ok(Secret(format!("{MARK}{}", draw_hex::<DRAWN_BYTES>()?)))
     }
 
     /// Wraps an existing text.
@@ -49,6 +55,54 @@ impl Secret {
     /// Returns the hash of the text.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(self.0.as_bytes())
+    }
+}
+
+/// Draws random bytes, in hexadecimal digits.
+fn draw_hex<const BYTES: usize>() -> Result<String, String> {
+    let mut drawn = [0; BYTES];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut drawn)
+        .map_err(|why| format!("the system's random number generator failed: {why}"))?;
+    Ok(drawn.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// An access key of the S3 protocol: an ID that calls name, and the secret that signs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessKey {
+    id: String,
+    secret: Secret,
+}
+
+impl AccessKey {
+    /// Draws a fresh access key.
+    ///
+    /// # Errors
+    /// Returns an error if the system's random number generator fails.
+    pub fn draw() -> Result<AccessKey, String> {
+        let id = format!("{ACCESS_KEY_MARK}{}", draw_hex::<ACCESS_KEY_BYTES>()?.to_uppercase());
+        Ok(AccessKey { id, secret: Secret(draw_hex::<DRAWN_BYTES>()?) })
+    }
+
+    /// Wraps an existing access key; `None` if its ID or its secret is empty, too long, or has
+    /// characters that signatures or headers do not allow.
+    pub fn new(id: String, secret: String) -> Option<AccessKey> {
+        let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=ACCESS_KEY_ID_BYTES_MAX).contains(&id.len())
+            && id.bytes().all(is_id)
+            && (1..=ACCESS_KEY_SECRET_BYTES_MAX).contains(&secret.len())
+            && secret.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then_some(AccessKey { id, secret: Secret(secret) })
+    }
+
+    /// Returns the ID.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the secret.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 }
 
@@ -134,6 +188,19 @@ mod tests {
             !shown.contains(&one.expose()[MARK.len()..]) && !shown.contains(&one.hash().to_hex()),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn access_keys_are_drawn_and_do_not_show_their_secret() {
+        let (one, other) = (AccessKey::draw().unwrap(), AccessKey::draw().unwrap());
+        assert!(one.id().len() == 19 && one.id().starts_with("AFT") && one.id() != other.id());
+        assert_ne!(one.secret().expose(), other.secret().expose());
+        assert!(!format!("{one:?}").contains(one.secret().expose()));
+        let new = |id: &str, secret: &str| AccessKey::new(id.into(), secret.into());
+        assert!(new("minioadmin", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY").is_some());
+        for (id, secret) in [("", "s"), ("a", ""), ("a/b", "s"), ("a", "s s"), (&"a".repeat(129), "s")] {
+            assert_eq!(new(id, secret), None, "{id:?} {secret:?}");
+        }
     }
 
     #[test]

@@ -422,6 +422,7 @@ mod tests {
         Credential {
             name: "shop".into(),
             tokens: vec![TokenHash::of(b"")],
+            access_keys: Vec::new(),
             certificate: None,
             prefix: String::new(),
             rights: Rights::ALL,

@@ -147,6 +147,8 @@ codes! {
     KeyReused = "key_reused", 422, Conflict, "The request ID was used with another payload";
     /// The request committed long ago; its result is no longer kept.
     ResultGone = "result_gone", 410, Conflict, "The request committed; its result is no longer kept";
+    /// The session token names a commit that the store has lost, or never had.
+    SessionLost = "session_lost", 409, Invalid, "The store does not have a commit of the session";
     /// The transaction has committed, was aborted, or is committing.
     Ended = "ended", 409, Invalid, "The transaction has ended";
     /// The call breaks a rule.

@@ -21,7 +21,7 @@ export class Client {
   close(): void
   /**
    * The session's token, which another process can pass to `joinSession`; null before the first
-   * commit, and if sessions are off.
+   * commit, after `SessionLost`, and if sessions are off.
    */
   readonly session: string | null
   /**

@@ -25,7 +25,8 @@
 
 export { Client } from './lib/client.mjs'
 export {
-  AftError, ConditionFailed, InProgress, Internal, Invalid, KeyReused, NotFound, ResultGone, Retry, Unauthorized, Unavailable, Unknown
+  AftError, ConditionFailed, InProgress, Internal, Invalid, KeyReused, NotFound, ResultGone, Retry, SessionLost, Unauthorized, Unavailable,
+  Unknown
 } from './lib/errors.mjs'
 export { mergeSessions } from './lib/session.mjs'
 export { Transaction } from './lib/transaction.mjs'

@@ -61,6 +61,7 @@ bugs! {
     OlderVersionAfterRejection => [Simulation],
     FreshByOldListing => [Simulation],
     KnowWhatOthersShowed => [Story],
+    SessionLostWhateverTheMark => [Simulation, Story],
     SkipSecondPage => [Simulation],
     OrderByTimeOnly => [Simulation],
     ForgetLaterRanges => [Simulation],

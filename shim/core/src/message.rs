@@ -363,6 +363,10 @@ pub enum Refusal {
     Invalid(String),
     /// The store holds a damaged or foreign object; the text names it.
     Damaged(String),
+    /// The session names this commit, which the store must still have and does not have: it was
+    /// restored from an older backup, or has lost writes, or is not the session's store. Begin
+    /// without the session.
+    SessionLost(TxnId),
 }
 
 /// A conflict of a serializable transaction with another one.
@@ -454,6 +458,8 @@ pub enum Note {
     AheadOfTime(TxnId),
     /// An object of the store cannot be read; the text names it.
     Damaged(String),
+    /// A session names this commit, which the store must still have and does not have.
+    SessionLost(TxnId),
     /// A sweep moved the mark.
     MarkMoved(TxnId),
     /// A sweep removed superseded version entries.

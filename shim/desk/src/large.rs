@@ -112,10 +112,11 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Returns the operation that writes the value to `key`, with the door's encoded `attributes`.
-    pub fn put(&self, key: Key, attributes: Bytes) -> Op {
+    /// Returns the operation that writes the value to `key`, with the door's entity tag, which may
+    /// be empty, and its encoded `attributes`.
+    pub fn put(&self, key: Key, etag: Bytes, attributes: Bytes) -> Op {
         let location = Location::Blob(self.blob);
-        Op::Put(key, Value { location, size: self.size, etag: Bytes::new(), attributes })
+        Op::Put(key, Value { location, size: self.size, etag, attributes })
     }
 }
 

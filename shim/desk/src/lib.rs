@@ -43,7 +43,7 @@ mod settings;
 mod share;
 
 pub use caller::Caller;
-pub use opening::{Asked, Held, Opening, Ready};
+pub use opening::{Asked, Held, Open, Opened, Opening, Ready};
 pub use outcome::Outcome;
 pub use plan::Plan;
 pub use reads::{Got, ReadValue, Reads, Version, attributes_of, value_of};
@@ -53,7 +53,7 @@ pub use share::{Meter, Share, with_copies};
 
 use std::sync::Arc;
 
-use aft_access::{Access, Presented, Unauthorized};
+use aft_access::{Access, Presented, Secret, Unauthorized};
 use aft_node::NodeHandle;
 
 use crate::share::Bodies;
@@ -82,6 +82,16 @@ impl Desk {
     /// Returns true if there are no credentials: every caller has every right.
     pub fn is_open(&self) -> bool {
         self.access.is_open()
+    }
+
+    /// Returns the server itself as a caller, with every right: for what it does by itself.
+    pub fn server(self: &Arc<Desk>) -> Caller {
+        Caller::new(self.clone(), None)
+    }
+
+    /// Returns the secret of an access key, to verify a signature; `None` if there is no such key.
+    pub fn secret_of(&self, access_key: &str) -> Option<Secret> {
+        if self.access.is_open() { None } else { self.access.secret_of(access_key) }
     }
 
     /// Returns the bounds.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aft_access::Right;
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash, Session};
-use aft_core::message::{Batch, Begin, CommitArgs, Committed, Isolation, Op, Read, Refusal};
+use aft_core::message::{Batch, Begin, CommitArgs, Committed, Isolation, Op, Read, Refusal, Replayed};
 use aft_format::TransactionToken;
 use aft_node::{Begun, Ended, NodeHandle, Ran};
 use tracing::Span;
@@ -202,9 +202,64 @@ impl Ready {
         }
     }
 
+    /// Opens the transaction and reads keys in it, without their values.
+    ///
+    /// # Errors
+    /// Returns the node's refusal.
+    pub async fn open(self, caller: &Caller, keys: Vec<Key>) -> Result<Opened> {
+        let Ready { mut begin, held, asked } = self;
+        let plan: Plan = keys.into_iter().map(Op::Get).collect();
+        caller.load(begin.attempt, &plan)?;
+        begin.batch = Batch { ops: plan.into_ops(), commit: None };
+        match caller.node().begin(begin).await? {
+            Begun::Open { reads, .. } => Ok(Opened::Open { reads, open: Open { held, asked } }),
+            Begun::Replayed(replayed) => Ok(Opened::Replayed(replayed)),
+            begun => panic!("an opening was answered {begun:?}"),
+        }
+    }
+
     /// Lets the transaction stay open for the longest timeout that the node allows.
     pub fn as_long_as_possible(&mut self) {
         self.begin.timeout_ms = Some(LONGEST_MS);
+    }
+}
+
+/// The outcome of an opening that reads.
+#[derive(Debug)]
+pub enum Opened {
+    /// The transaction is open.
+    Open {
+        /// One read for each key, in order.
+        reads: Vec<Read>,
+        /// The transaction.
+        open: Open,
+    },
+    /// Another attempt of the request had committed.
+    Replayed(Replayed),
+}
+
+/// An open transaction whose client does not know it. If it is dropped, it is aborted.
+#[derive(Debug)]
+pub struct Open {
+    held: Held,
+    asked: Asked,
+}
+
+impl Open {
+    /// Returns the attempt of the transaction.
+    pub fn attempt(&self) -> AttemptId {
+        self.held.attempt
+    }
+
+    /// Runs a plan in the transaction, and commits it.
+    ///
+    /// # Errors
+    /// Returns the reason why the transaction was not committed. Then it is aborted, unless the
+    /// outcome of its commit is not known.
+    pub async fn commit(self, caller: &Caller, plan: Plan, args: CommitArgs) -> Result<Outcome> {
+        let outcome = caller.run(self.attempt(), plan, Some(args), &self.asked).await?;
+        self.held.ended();
+        Ok(outcome)
     }
 }
 
@@ -334,7 +389,7 @@ impl Caller {
     /// ask again.
     fn doubt(&self, attempt: AttemptId, refusal: Refusal, asked: &Asked) -> Refused {
         let cause = match refusal {
-            Refusal::Unknown(_) => Cause::NoAnswer,
+            Refusal::Unknown(_) => Cause::NoAnswer(self.node().why_silent(attempt)),
             Refusal::UnknownDamaged(_, what) => Cause::Damaged(what),
             refusal => return refusal.into(),
         };
@@ -367,7 +422,8 @@ fn ends(refusal: &Refusal) -> bool {
         | Refusal::NotServing
         | Refusal::TooLarge(_)
         | Refusal::Invalid(_)
-        | Refusal::Damaged(_) => false,
+        | Refusal::Damaged(_)
+        | Refusal::SessionLost(_) => false,
     }
 }
 

@@ -70,8 +70,9 @@ pub struct Doubt {
 /// The cause of a doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// The commit may have been stored, and the store did not answer in time.
-    NoAnswer,
+    /// The commit may have been stored, and the store did not answer in time; the text says why, if
+    /// that is known.
+    NoAnswer(Option<String>),
     /// The commit may have been stored, and its record cannot be read; the text names it.
     Damaged(String),
     /// The transaction is of another node, which may have sent a commit.
@@ -90,6 +91,7 @@ impl Refused {
                     | Refusal::InProgress { .. }
                     | Refusal::KeyReused
                     | Refusal::ResultGone
+                    | Refusal::SessionLost(_)
             ),
             Refused::Denied(Denied::Limit { .. }) | Refused::NoRoom { .. } => true,
             Refused::Denied(_)

@@ -45,7 +45,7 @@ mod times;
 mod token;
 
 pub use about::{Abilities, About, AboutError, FormatFound, Race, read_format};
-pub use attributes::Attributes;
+pub use attributes::{Attributes, Checksum, ChecksumAlgorithm, Pair};
 pub use body::{PartInPieces, decode_body, encode_object, encode_part};
 pub use commit::{call_error, decode_committed, encode_commit};
 pub use frame::Gone;

@@ -15,6 +15,7 @@
 //!   open.
 //! * [`body`] – request bodies within a size, a time and a budget for all; the rest of a rejected
 //!   body is read, so that its client can read the answer.
+//! * [`browser`] – keeps web pages out of a server that asks for no credentials.
 //! * [`reply`] – large replies that hold their share of memory until the last byte has left.
 //! * `stall` – ends connections whose peer reads nothing.
 //!
@@ -22,6 +23,7 @@
 //! trait ([`body::Budget`]); doors share one.
 
 pub mod body;
+pub mod browser;
 mod listener;
 mod places;
 pub mod reply;

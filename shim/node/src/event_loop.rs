@@ -126,6 +126,8 @@ pub(crate) struct EventLoop {
     damage: Descriptions,
     /// The state of meeting versions ahead of the store's time.
     ahead: Spell,
+    /// The state of meeting sessions that name commits which the store has lost.
+    losses: Spell,
 }
 
 impl EventLoop {
@@ -164,6 +166,7 @@ impl EventLoop {
             about,
             damage: Descriptions::default(),
             ahead: Spell::default(),
+            losses: Spell::default(),
         }
     }
 
@@ -491,6 +494,18 @@ impl EventLoop {
                         version = %txn,
                         "versions lie ahead of the store's time: a clock was wrong when they were written; \
                          aft_ahead_of_time_total counts them, and they are not logged one by one"
+                    );
+                }
+            }
+            Note::SessionLost(txn) => {
+                // Each client of the lost commits meets this once.
+                if self.losses.begins(self.now.mono_ms) {
+                    warn!(
+                        commit = %txn,
+                        "the store does not have a commit that a client's session names, though it is too recent \
+                         to have been removed: the store was restored from an older backup, has lost writes, or the \
+                         session is of another store; aft_refusals_total{{kind=\"session_lost\"}} counts such \
+                         clients, and they are not logged one by one"
                     );
                 }
             }

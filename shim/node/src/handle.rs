@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use aft_core::ids::{AttemptId, NodeId};
+use aft_core::ids::{AttemptId, Key, NodeId};
 use aft_core::message::{Bound, Refusal, Reply, Verb};
 use aft_format::Times;
 use aft_store::Store;
@@ -316,6 +316,12 @@ impl NodeHandle {
         &self.members[self.place(attempt)]
     }
 
+    /// Returns the reason why the store does not answer the calls of a transaction's node, while it
+    /// does not.
+    pub fn why_silent(&self, attempt: AttemptId) -> Option<String> {
+        self.member(attempt).shared.health.why_silent()
+    }
+
     /// Returns the reason why the store takes no more writes for the rest of this process's life,
     /// if something has ended them ([`aft_store::Store::ended`]).
     pub fn store_ended(&self) -> Option<String> {
@@ -325,6 +331,17 @@ impl NodeHandle {
     /// Returns the store's description of itself, as it was found at the start.
     pub fn opened(&self) -> &Opened {
         &self.shared().opened
+    }
+
+    /// Returns true if a serializable transaction can write a key. Where several processes share the
+    /// store, that is a matter of the key's prefix.
+    pub fn is_checked(&self, key: &Key) -> bool {
+        let exclusive = self.shared().settings.core.exclusive;
+        match self.opened() {
+            Opened::Marked { about, .. } => exclusive || about.levels.checks(key),
+            // Nothing can be written there, and the core says why.
+            Opened::Unmarked(_) => true,
+        }
     }
 
     /// Returns the reason why the node takes no commits for now, if there is one: it does not know

@@ -103,7 +103,7 @@ struct CallMeters {
 const ERROR_KINDS: [&str; 4] = ["no_answer", "busy", "refused", "damaged"];
 
 /// The labels of the reasons why verbs are rejected.
-const REFUSALS: [&str; 20] = [
+const REFUSALS: [&str; 21] = [
     "snapshot_gone",
     "overloaded_transactions",
     "overloaded_operations_in_transaction",
@@ -124,6 +124,7 @@ const REFUSALS: [&str; 20] = [
     "unknown_damaged",
     "conflict",
     "condition_failed",
+    "session_lost",
 ];
 const VERB_QUEUE: usize = 4;
 const IN_PROGRESS: usize = 7;
@@ -150,6 +151,7 @@ fn refusal_index(refusal: &Refusal) -> usize {
         Refusal::UnknownDamaged(..) => 17,
         Refusal::Conflict(_) => 18,
         Refusal::ConditionFailed(_) => 19,
+        Refusal::SessionLost(_) => 20,
     }
 }
 
@@ -486,7 +488,7 @@ fn describe() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aft_core::ids::{Key, RequestHash};
+    use aft_core::ids::{Key, RequestHash, TxnId};
     use aft_core::message::{Conflict, Excess, Failed, Measured};
 
     #[test]
@@ -517,6 +519,7 @@ mod tests {
             Refusal::Invalid(String::new()),
             Refusal::Damaged(String::new()),
             Refusal::UnknownDamaged(RequestHash([0; 32]), String::new()),
+            Refusal::SessionLost(TxnId::ZERO),
         ] {
             let name = format!("{refusal:?}");
             let name = name.split(['(', ' ']).next().expect("a name");

@@ -83,7 +83,20 @@ async fn a_dead_store_is_logged_once_and_named_to_callers() {
     let server = store.serve(&[]);
     let client = Client::new(server.address());
     put(&client, "k", 1).await.expect("an undisturbed server answers");
+    // A commit whose store dies before it.
+    let json = [("content-type", "application/json")];
+    let opened = client.raw(Method::POST, "/v1/transactions", &json, r#"{"timeout_ms":3000}"#).await;
+    let opened = opened.expect("it opens");
+    let opened: serde_json::Value = serde_json::from_slice(opened.body()).expect("a reply is JSON");
+    let path = format!("/v1/transactions/{}", opened["transaction"].as_str().expect("it is open"));
+    for method in [Method::GET, Method::PUT] {
+        client.raw(method, &format!("{path}/keys/k"), &[], "x").await.expect("the key is read and written");
+    }
     store.service.kill();
+    let commit =
+        client.raw(Method::POST, &format!("{path}/commit"), &[], "").await.expect("the server answers");
+    let text = String::from_utf8_lossy(commit.body()).into_owned();
+    assert!(text.contains(r#""code":"unknown""#) && text.to_lowercase().contains("refused"), "{text}");
     // Reads of twenty keys, all of which fail.
     let calls = (0..20).map(|n| {
         let client = client.clone();

@@ -378,7 +378,8 @@ impl Attempt {
             | Refusal::NotFound
             | Refusal::Ended
             | Refusal::TooLarge(_)
-            | Refusal::Invalid(_) => {
+            | Refusal::Invalid(_)
+            | Refusal::SessionLost(_) => {
                 self.dropped.append(&mut self.carried);
                 self.carried_checks.clear();
             }
@@ -629,7 +630,8 @@ impl Attempt {
             | Refusal::NotFound
             | Refusal::Ended
             | Refusal::TooLarge(_)
-            | Refusal::Invalid(_) => false,
+            | Refusal::Invalid(_)
+            | Refusal::SessionLost(_) => false,
         };
         let again = request.stubborn && allowed && self.commits < COMMITS_MAX;
         if again {

@@ -236,6 +236,7 @@ impl World {
                     Refusal::TooLarge(_) => "too large",
                     Refusal::Invalid(_) => "invalid",
                     Refusal::Damaged(_) => "damaged",
+                    Refusal::SessionLost(_) => "session lost",
                 },
             };
             *tally.entry(name).or_default() += 1;

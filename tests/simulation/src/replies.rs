@@ -460,7 +460,8 @@ impl World {
                 self.audit.judge_failed(attempt, sent, failed, self.scene())?;
                 true
             }
-            Refusal::TooLarge(_) => false,
+            // The store loses nothing here.
+            Refusal::TooLarge(_) | Refusal::SessionLost(_) => false,
             Refusal::Invalid(_) => {
                 let all: BTreeSet<&Key> = attempt.written().into_iter().chain(sent.writes.keys()).collect();
                 let levels = !self.settings.exclusive && self.settings.levels.iter().next().is_some();
@@ -506,7 +507,8 @@ impl World {
             | Refusal::NotServing
             | Refusal::TooLarge(_)
             | Refusal::Invalid(_)
-            | Refusal::Damaged(_) => false,
+            | Refusal::Damaged(_)
+            | Refusal::SessionLost(_) => false,
         };
         // Except that a commit that is repeated after its retention finds no record: its outcome is
         // not remembered for longer.

@@ -336,6 +336,7 @@ impl World {
             Note::Thawed { .. } => ("thawed", 1),
             Note::ClocksDisagree { .. } => ("clocks disagree", 1),
             Note::AheadOfTime(_) => ("ahead of time", 1),
+            Note::SessionLost(_) => ("sessions lost", 1),
             Note::Damaged(text) => {
                 if !self.met_damage(host, 0, text) {
                     return broken("a node reports only damage that the store reported", text.clone());

@@ -3,7 +3,8 @@
 import { randomUUID } from 'node:crypto'
 
 import {
-  Aborted, InProgress, Internal, Invalid, NotFound, Retry, Unauthorized, Unavailable, Unknown, committing, harmless, interrupted
+  Aborted, InProgress, Internal, Invalid, NotFound, Retry, SessionLost, Unauthorized, Unavailable, Unknown, committing, harmless,
+  interrupted
 } from './errors.mjs'
 import { ask } from './commit.mjs'
 import { keyPath, requestPath } from './names.mjs'
@@ -64,6 +65,14 @@ export class Client {
     }
   }
 
+  // Returns an error that the caller gets now. If the store has lost a commit of the session, the
+  // session is dropped here and no earlier: so no call reads the older state before the caller has
+  // heard of the loss.
+  _told (error) {
+    if (error instanceof SessionLost) this._session = null
+    return error
+  }
+
   async run (requestId, fn, options = {}) {
     const run = new Run(this, requestId, options, SERIALIZABLE)
     if (typeof fn !== 'function') throw new Invalid(`fn must be a function, not ${typeName(fn)}: write run(requestId, async t => { … })`)
@@ -117,9 +126,10 @@ export class Client {
       if (error instanceof Unknown) {
         doubt = error
       } else if (!error.retryable && !(error instanceof InProgress)) {
-        // Credentials that are rejected now, a store that is damaged now, or a proxy's answer say
-        // nothing about an earlier try.
-        throw [Unauthorized, Internal, Unavailable].some(kind => error instanceof kind) ? doubt ?? error : error
+        // Credentials that are rejected now, a store that is damaged or has lost writes now, or a
+        // proxy's answer say nothing about an earlier try.
+        const isBlind = [Unauthorized, Internal, Unavailable, SessionLost].some(kind => error instanceof kind)
+        throw this._told(isBlind ? doubt ?? error : error)
       }
       if (error.code === 'conflict') conflicts += 1
       if (conflicts >= this._options.attemptsMax || !await pace.pause(error, doubt)) throw pace.gaveUp(doubt ?? error)
@@ -242,7 +252,7 @@ export class Client {
         error = harmless(why)._about(requestId)
       }
       if (error.code === missing || error.code === 'absent') return null
-      if (!error.retryable || !await pace.pause(error)) throw pace.gaveUp(error)
+      if (!error.retryable || !await pace.pause(error)) throw this._told(pace.gaveUp(error))
     }
   }
 
@@ -260,7 +270,7 @@ export class Client {
           done = await this._resolve(error, pace)
         } else {
           if (error.retryable && !body?.isRead && await pace.pause(error)) continue
-          throw pace.gaveUp(error)
+          throw this._told(pace.gaveUp(error))
         }
       }
       this._committed(done.session)

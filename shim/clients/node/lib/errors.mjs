@@ -43,6 +43,7 @@ export class KeyReused extends AftError {}
 export class ResultGone extends AftError {}
 export class Invalid extends AftError {}
 export class ConditionFailed extends Invalid {}
+export class SessionLost extends Invalid {}
 export class NotFound extends AftError {}
 export class Unauthorized extends AftError {}
 export class Internal extends AftError {}

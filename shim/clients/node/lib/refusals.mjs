@@ -4,8 +4,8 @@
 import { STATUS_CODES } from 'node:http'
 
 import {
-  ConditionFailed, InProgress, Internal, Invalid, KeyReused, NoAnswer, NotFound, ResultGone, Retry, Unauthorized, Unavailable,
-  Unknown, permanent
+  ConditionFailed, InProgress, Internal, Invalid, KeyReused, NoAnswer, NotFound, ResultGone, Retry, SessionLost, Unauthorized,
+  Unavailable, Unknown, permanent
 } from './errors.mjs'
 
 // The most characters of a foreign answer that an error quotes.
@@ -15,7 +15,7 @@ const QUOTED_BYTES_MAX = 16 << 10
 
 const OF_CODE = new Map(Object.entries({
   overloaded: Unavailable, not_serving: Unavailable, store_unavailable: Unavailable, in_progress: InProgress,
-  key_reused: KeyReused, result_gone: ResultGone, condition_failed: ConditionFailed
+  key_reused: KeyReused, result_gone: ResultGone, condition_failed: ConditionFailed, session_lost: SessionLost
 }))
 const OF_ACTION = new Map(Object.entries({
   retry: Retry, unknown: Unknown, conflict: Invalid, invalid: Invalid, not_found: NotFound, unauthorized: Unauthorized,

@@ -161,7 +161,7 @@ export class Run {
     if (found === null && error instanceof Unknown) {
       throw new Retry('every attempt was aborted: nothing was committed')._about(this.requestId)
     }
-    throw found ?? this.pace.gaveUp(error)
+    throw found ?? this.client._told(this.pace.gaveUp(error))
   }
 
   // Aborts the attempts in doubt, since an aborted transaction never commits. If that fails for

@@ -95,7 +95,7 @@ describe('retries', { concurrency: true }, () => {
 
   test('errors that a retry cannot help are thrown at once', async () => {
     for (const [code, kind] of [['key_reused', aft.KeyReused], ['result_gone', aft.ResultGone], ['invalid', aft.Invalid],
-      ['unauthorized', aft.Unauthorized], ['damaged', aft.Internal], ['no_such_path', aft.NotFound]]) {
+      ['session_lost', aft.SessionLost], ['unauthorized', aft.Unauthorized], ['damaged', aft.Internal], ['no_such_path', aft.NotFound]]) {
       const { outcome, called, calls } = await go(true, () => code)
       assert.deepEqual([outcome.constructor, outcome.code, called, calls], [kind, code, 0, ['begin']])
     }

@@ -55,6 +55,12 @@ export class Invalid extends AftError {}
  * decide again.
  */
 export class ConditionFailed extends Invalid {}
+/**
+ * The store does not have a commit that this client's session names: it was restored from an older
+ * backup, has lost writes, or is another store. The client has dropped the session, so a new call
+ * reads what the store has.
+ */
+export class SessionLost extends Invalid {}
 /** The thing that the call names does not exist. A key without a value is not an error. */
 export class NotFound extends AftError {}
 /** The credentials are missing, or do not allow the call: present others. */

@@ -24,7 +24,7 @@ PASS, CUT_BEFORE, CUT_AFTER, BAD_GATEWAY = "pass", "cut before", "cut after", "b
 ACTIONS = {
     "snapshot_gone": (409, "retry"), "conflict": (409, "retry"), "lost": (409, "retry"), "overloaded": (429, "retry"), "not_serving": (503, "retry"),
     "store_unavailable": (503, "retry"), "unknown": (503, "unknown"), "in_progress": (409, "conflict"),
-    "key_reused": (422, "conflict"), "result_gone": (410, "conflict"), "invalid": (400, "invalid"),
+    "key_reused": (422, "conflict"), "result_gone": (410, "conflict"), "session_lost": (409, "invalid"), "invalid": (400, "invalid"),
     "not_found": (404, "not_found"), "no_such_path": (404, "not_found"), "unauthorized": (401, "unauthorized"),
     "damaged": (503, "internal"), "of_next_year": (409, "retry"),
 }

@@ -125,7 +125,7 @@ class Refusals(unittest.TestCase):
 
     def test_errors_that_a_retry_cannot_help_are_raised_at_once(self):
         for code, kind in [("key_reused", aft_client.KeyReused), ("result_gone", aft_client.ResultGone), ("invalid", aft_client.Invalid),
-                           ("unauthorized", aft_client.Unauthorized), ("damaged", aft_client.Internal), ("no_such_path", aft_client.NotFound)]:
+                           ("session_lost", aft_client.SessionLost), ("unauthorized", aft_client.Unauthorized), ("damaged", aft_client.Internal), ("no_such_path", aft_client.NotFound)]:
             outcome, called, _, calls = self.go(True, lambda *_: code)
             self.assertIs(type(outcome), kind)
             self.assertEqual((outcome.code, called, calls), (code, 0, ["begin"]))

@@ -161,6 +161,16 @@ impl Client {
         Err(answer::rejected(&started.whole().await?))
     }
 
+    /// Returns an error to the caller. Drops the session if the error says that the store has lost
+    /// a commit that it names: the caller hears of it once, and the next call reads what the store
+    /// has. While a commit is in doubt the session stays, because the caller gets another error.
+    pub(crate) fn told(&self, error: Error) -> Error {
+        if error.code() == Some(Code::SessionLost) {
+            self.session.forget();
+        }
+        error
+    }
+
     /// Posts a message and returns the reply, both in protobuf.
     pub(crate) async fn post(
         &self,

@@ -286,7 +286,7 @@ impl<'a> Run<'a> {
                 Err(Error::retry("every attempt was aborted: nothing was committed")
                     .about(self.request.id.as_deref(), None))
             }
-            Doubts::Cleared => Err(error),
+            Doubts::Cleared => Err(self.client.told(error)),
             Doubts::Committed(ran) => Ok(ran),
             Doubts::Left(error) => Err(error),
         }

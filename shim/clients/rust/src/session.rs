@@ -18,6 +18,10 @@ impl Session {
         self.0.lock().expect("no code panics while it holds the session").clone()
     }
 
+    pub(crate) fn forget(&self) {
+        *self.0.lock().expect("no code panics while it holds the session") = None;
+    }
+
     /// Merges the token that a commit returned into the session.
     pub(crate) fn add(&self, token: &str) {
         let mut held = self.0.lock().expect("no code panics while it holds the session");

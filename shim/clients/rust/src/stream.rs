@@ -140,7 +140,10 @@ impl Client {
         loop {
             match self.start(call.clone()).await.and_then(ValueStream::new) {
                 Ok(stream) => return Ok(stream),
-                Err(fault) => pace.again(fault.harmless().about(request.id.as_deref(), None)).await?,
+                Err(fault) => {
+                    let error = fault.harmless().about(request.id.as_deref(), None);
+                    pace.again(error).await.map_err(|error| self.told(error))?;
+                }
             }
         }
     }

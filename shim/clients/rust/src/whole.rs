@@ -137,11 +137,13 @@ impl Client {
         if matches!(error, Error::Unknown(_)) {
             *doubt = Some(error.clone());
         } else if !error.is_retryable() && !matches!(error, Error::InProgress(_)) {
-            // Credentials that are rejected now, a store that is damaged now, or a proxy in the way
-            // say nothing about an earlier try.
+            // Credentials that are rejected now, a store that is damaged or has lost commits, or a
+            // proxy in the way say nothing about an earlier try.
             let says_nothing =
-                matches!(error, Error::Unauthorized(_) | Error::Internal(_) | Error::Unavailable(_));
-            return Some(Err(doubt.take().filter(|_| says_nothing).unwrap_or(error)));
+                matches!(error, Error::Unauthorized(_) | Error::Internal(_) | Error::Unavailable(_))
+                    || error.code() == Some(Code::SessionLost);
+            let error = doubt.take().filter(|_| says_nothing).unwrap_or(error);
+            return Some(Err(self.told(error)));
         }
         *conflicts += u32::from(error.code() == Some(Code::Conflict));
         if *conflicts < self.settings.attempts_max && pace.pause(&error).await {
@@ -211,7 +213,7 @@ impl Client {
                     return Ok(Some(answer));
                 }
                 Err(Fault::Refused(error)) if error.code() == Some(Code::Absent) => return Ok(None),
-                Err(fault) => pace.again(fault.harmless()).await?,
+                Err(fault) => pace.again(fault.harmless()).await.map_err(|error| self.told(error))?,
             }
         }
     }
@@ -315,9 +317,9 @@ impl Client {
                 return Ok(written(reply.version));
             }
             if call.body.is_spent() {
-                return Err(error);
+                return Err(self.told(error));
             }
-            pace.again(error).await?;
+            pace.again(error).await.map_err(|error| self.told(error))?;
         }
     }
 }

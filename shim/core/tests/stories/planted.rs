@@ -9,16 +9,19 @@ use aft_core::settings::Settings;
 
 use crate::freshness::shows_what_was_committed_beside_a_look;
 use crate::reading::asks_for_nothing_before_its_cursor;
-use crate::session_floor::sees_on_another_node_what_its_token_does_not_name;
+use crate::session_floor::{
+    begins_fresh_where_a_record_was_removed, sees_on_another_node_what_its_token_does_not_name,
+};
 use crate::shop::Shop;
 
 /// A bug, and a story that panics if the bug is planted.
 type Story = (Bug, fn(&Settings));
 
-const STORIES: [Story; 3] = [
+const STORIES: [Story; 4] = [
     (Bug::ListFromTheStart, asks_for_nothing_before_its_cursor),
     (Bug::BelieveListingsOfTheForgotten, shows_what_was_committed_beside_a_look),
     (Bug::KnowWhatOthersShowed, sees_on_another_node_what_its_token_does_not_name),
+    (Bug::SessionLostWhateverTheMark, begins_fresh_where_a_record_was_removed),
 ];
 
 #[test]

@@ -131,12 +131,51 @@ fn a_forged_token_moves_no_commit_time() {
                     let time_ms = committed.txn.expect("it wrote something").time.ms();
                     assert!(time_ms <= shop.true_ms() + 10, "it has the store's time");
                 }
-                Err(Refusal::Invalid(why)) if !whole => assert!(why.contains("future"), "{why}"),
+                Err(Refusal::SessionLost(lost)) if !whole => assert_eq!(lost, txn),
                 outcome => panic!("{outcome:?}"),
             }
         }
         assert!(shop.write(0, None, &["k"], "w").txn.is_some(), "others go on");
     }
+}
+
+#[test]
+fn a_commit_that_the_store_has_lost_is_not_passed_over_in_silence() {
+    let mut shop = Shop::new(2, &Shop::settings());
+    commit_named(&mut shop, 1, "old");
+    let backup = shop.store.clone();
+    let lost = commit_named(&mut shop, 2, "new");
+    shop.store = backup;
+    let session = lost.session.clone();
+    let begin = Begin { session, ..shop.begin(None) };
+    // The other node does not know the commit, so it looks for the record.
+    match shop.ask(1, Verb::Begin(Box::new(begin))) {
+        Err(Refusal::SessionLost(txn)) => assert_eq!(Some(txn), lost.txn),
+        outcome => panic!("{outcome:?}"),
+    }
+    // Without the token the client reads what the store has.
+    assert_eq!(read_with(&mut shop, 1, &Session::default(), "k"), Some("old".into()));
+}
+
+#[test]
+fn a_commit_whose_record_was_removed_is_no_loss() {
+    begins_fresh_where_a_record_was_removed(&Shop::settings());
+}
+
+pub(crate) fn begins_fresh_where_a_record_was_removed(settings: &Settings) {
+    let mut shop = Shop::new(2, settings);
+    let committed = commit_named(&mut shop, 1, "v");
+    let txn = committed.txn.expect("a key was written");
+    shop.pass(settings.retention_min_ms() + settings.skew_max_ms);
+    shop.store.commits.remove(&hash(1));
+    shop.set_mark(txn.time.ms() + 1);
+    assert_eq!(read_with(&mut shop, 1, &committed.session, "other"), None);
+}
+
+/// Writes a key in a request, which can be looked up.
+fn commit_named(shop: &mut Shop, request: u8, text: &str) -> Committed {
+    let begin = shop.begin(Some(request));
+    commit(shop, 0, begin, "k", text)
 }
 
 #[test]

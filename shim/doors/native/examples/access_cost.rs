@@ -26,6 +26,7 @@ fn credential(number: usize) -> Credential {
     Credential {
         name: format!("tenant-{number}"),
         tokens: vec![TokenHash::of(token(number).as_bytes())],
+        access_keys: Vec::new(),
         certificate: None,
         prefix: "k".into(),
         rights: Rights::ALL,

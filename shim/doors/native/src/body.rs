@@ -4,6 +4,7 @@ use aft_api::{Code, Format, RequestBody};
 use aft_desk::large::Source;
 use aft_desk::{Meter, Refused, Share, with_copies};
 use aft_net::body::{BodyError, Limits};
+use aft_net::browser::excerpt;
 use aft_net::reply;
 use axum::body::Body;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -95,7 +96,7 @@ pub(crate) async fn message<T: RequestBody>(caller: &Caller, request: Request<Bo
                 None => "no content type".to_owned(),
                 Some(text) => {
                     let text = String::from_utf8_lossy(text.as_bytes());
-                    format!("the content type {:?}", crate::path::excerpt(&text))
+                    format!("the content type {:?}", excerpt(&text))
                 }
             };
             return Err(Failure::new(

@@ -7,6 +7,7 @@ use aft_core::message::{Bound, Conflict, Excess, Failed, Measured, Refusal};
 use aft_desk::large::StoreError;
 use aft_desk::{Asked, Cause, Doubt, Refused};
 use aft_net::body::BodyError;
+use aft_net::browser::{BadHead, excerpt};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -37,20 +38,25 @@ fn look_up_by_transaction(token: &str) -> String {
     format!("/v1/requests/{token}?by=transaction")
 }
 
-/// A failed call: its problem document; its request ID, if it has one, for the log; and true if an
-/// operator need not hear of it.
+/// A failed call: its problem document, and what the log needs.
 ///
 /// The span of a call exists only at the debug level, because it would slow down every call. So the
 /// lines that are logged at higher levels name the transaction and the request themselves.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Box<Problem>, Option<String>, bool);
+pub(crate) struct Failure {
+    pub(crate) problem: Box<Problem>,
+    /// The request ID, if the call has one.
+    request: Option<String>,
+    /// True if an operator need not hear of it.
+    quiet: bool,
+}
 
 /// The outcome of a handler.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Failure {
-        Failure(Box::new(Problem::new(code, detail)), None, false)
+        Failure { problem: Box::new(Problem::new(code, detail)), request: None, quiet: false }
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Failure {
@@ -60,7 +66,7 @@ impl Failure {
     /// Makes a failure for an input that is wrong from the byte at `position` on.
     pub(crate) fn invalid_at(position: usize, detail: impl Into<String>) -> Failure {
         let mut failure = Failure::invalid(detail);
-        failure.0.position = Some(position);
+        failure.problem.position = Some(position);
         failure
     }
 
@@ -69,8 +75,8 @@ impl Failure {
     pub(crate) fn beyond(code: Code, what: &str, limit: usize, actual: usize) -> Failure {
         let mut failure =
             Failure::new(code, format!("{what} may have at most {limit} bytes; this one has {actual}"));
-        failure.0.limit = Some(limit as u64);
-        failure.0.actual = Some(actual as u64);
+        failure.problem.limit = Some(limit as u64);
+        failure.problem.actual = Some(actual as u64);
         failure
     }
 
@@ -88,18 +94,18 @@ impl Failure {
 
     /// Adds the transaction that the call was about.
     pub(crate) fn of(mut self, transaction: &impl ToString) -> Failure {
-        let transaction = &*self.0.transaction.get_or_insert_with(|| transaction.to_string());
+        let transaction = &*self.problem.transaction.get_or_insert_with(|| transaction.to_string());
         // The transaction's node finds its request by the token; any node does, if the request has
         // no ID.
-        if self.0.code == Code::Unknown && self.0.look_up.is_none() {
-            self.0.look_up = Some(look_up_by_transaction(transaction));
+        if self.problem.code == Code::Unknown && self.problem.look_up.is_none() {
+            self.problem.look_up = Some(look_up_by_transaction(transaction));
         }
         self
     }
 
     /// Adds the ID of the request that the call was about.
     pub(crate) fn of_request(mut self, id: Option<&str>) -> Failure {
-        self.1 = id.map(str::to_owned);
+        self.request = id.map(str::to_owned);
         self
     }
 }
@@ -132,8 +138,8 @@ impl From<Refused> for Failure {
             Refused::Key(why) => {
                 let mut failure = Failure::invalid(why.to_string());
                 if let KeyError::TooLong(bytes) = why {
-                    failure.0.limit = Some(Key::BYTES_MAX as u64);
-                    failure.0.actual = Some(bytes as u64);
+                    failure.problem.limit = Some(Key::BYTES_MAX as u64);
+                    failure.problem.actual = Some(bytes as u64);
                 }
                 failure
             }
@@ -141,7 +147,7 @@ impl From<Refused> for Failure {
             Refused::ReadsTooLarge { limit, actual } => {
                 let what = "the sum of the values that one call reads";
                 let mut failure = Failure::beyond(Code::TooLarge, what, limit, actual);
-                failure.0.detail.push_str(": read fewer keys in one call, or read large values one by one with GET; everything that this call wrote or committed remains in effect");
+                failure.problem.detail.push_str(": read fewer keys in one call, or read large values one by one with GET; everything that this call wrote or committed remains in effect");
                 failure
             }
             Refused::NoRoom { bytes, bound } => no_room(bytes, bound),
@@ -176,7 +182,7 @@ fn denied_failure(denied: Denied) -> Failure {
             Failure::forbidden("right", detail)
         }
         Denied::Prefix { name, prefix, key } => {
-            let key = crate::path::excerpt(&key);
+            let key = excerpt(&key);
             let detail = format!(
                 "the credential {name:?} only allows keys that begin with {prefix:?}, and {key:?} does not: use another key or another credential"
             );
@@ -187,8 +193,8 @@ fn denied_failure(denied: Denied) -> Failure {
                 "the credential {name:?} has reached its limit {limit} = {at}: try again later, or ask for the limit to be raised"
             );
             let mut failure = Failure::new(Code::Overloaded, detail);
-            failure.0.limit = Some(at);
-            failure.0.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
+            failure.problem.limit = Some(at);
+            failure.problem.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
             failure
         }
     }
@@ -206,7 +212,7 @@ fn no_room(bytes: usize, bound: usize) -> Failure {
         )
     };
     let mut failure = Failure::new(Code::Overloaded, detail);
-    failure.0.retry_after_ms = Some(RETRY_AFTER_MS);
+    failure.problem.retry_after_ms = Some(RETRY_AFTER_MS);
     failure
 }
 
@@ -215,14 +221,15 @@ fn no_room(bytes: usize, bound: usize) -> Failure {
 fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
     let token = token.to_string();
     let why = match cause {
-        Cause::NoAnswer => NOT_SAID.to_owned(),
+        Cause::NoAnswer(None) => NOT_SAID.to_owned(),
+        Cause::NoAnswer(Some(why)) => format!("{NOT_SAID} ({why})"),
         Cause::Damaged(what) => damaged_in_doubt(what),
         // The caller may know a request ID that this node does not, so both ways are described.
         Cause::NodeElsewhere => {
             let detail = "the transaction was opened on a node that is not this one (another server, or this one before a restart), and that node may have sent a commit. If the request has an ID: repeat the commit with the ID in the header Idempotency-Key (and ?scope= if there was one), look the request up by its ID, or send it again under its ID. Without an ID: call the path in look_up, repeatedly for as long as a call to the store may take, or read the keys that the transaction wrote";
             // Any caller with an old token gets this answer: it tells of no trouble here.
             let mut failure = Failure::new(Code::Unknown, detail).of(&token);
-            failure.2 = true;
+            failure.quiet = true;
             return failure;
         }
     };
@@ -231,7 +238,7 @@ fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
     let (look_up, remedy) = match asked {
         Asked::Whole { id: Some(id), scope } => {
             let path = look_up_path(id, scope.as_deref());
-            let id = crate::path::excerpt(id);
+            let id = excerpt(id);
             let remedy = format!(
                 "send the request again under its ID {id:?}, which commits at most once, or call GET {path}"
             );
@@ -256,7 +263,7 @@ fn in_doubt(Doubt { token, cause, asked }: &Doubt) -> Failure {
         Code::Unknown,
         format!("it is not known whether transaction {token} committed: {why}: {remedy}"),
     );
-    failure.0.look_up = Some(look_up);
+    failure.problem.look_up = Some(look_up);
     failure
 }
 
@@ -296,6 +303,15 @@ impl From<BodyError<Refused>> for Failure {
                 Failure::invalid(format!("{what} ended before it was complete: {why}"))
             }
             BodyError::Refused(refused) => refused.into(),
+        }
+    }
+}
+
+impl From<BadHead> for Failure {
+    fn from(bad: BadHead) -> Failure {
+        match bad {
+            BadHead::Malformed(detail) => Failure::invalid(detail),
+            BadHead::Foreign { reason, detail } => Failure::forbidden(reason, detail),
         }
     }
 }
@@ -374,11 +390,15 @@ impl From<Refusal> for Failure {
             }
             Refusal::Invalid(why) => (Code::Invalid, why),
             Refusal::Damaged(what) => return Failure::damaged(&what),
+            Refusal::SessionLost(txn) => (
+                Code::SessionLost,
+                format!("the session token names commit {txn}, which this store does not have, though it is too recent to have been removed: the store was restored from an older backup, has lost writes, or is not the store of the session; begin without the token to read what the store has"),
+            ),
         };
         let mut failure = Failure::new(code, detail);
-        failure.0.retry_after_ms = retry_after_ms;
-        failure.0.limit = beyond.map(|excess: Excess| excess.limit as u64);
-        failure.0.actual = beyond.map(|excess| excess.actual as u64);
+        failure.problem.retry_after_ms = retry_after_ms;
+        failure.problem.limit = beyond.map(|excess: Excess| excess.limit as u64);
+        failure.problem.actual = beyond.map(|excess| excess.actual as u64);
         failure
     }
 }
@@ -423,7 +443,7 @@ fn text_of(bound: Bound) -> &'static str {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Failure(problem, request, quiet) = self;
+        let Failure { problem, request, quiet } = self;
         let code = problem.code;
         // A doubt or damage needs an operator's attention; everything else is the client's affair.
         match code.action() {
@@ -464,7 +484,7 @@ mod tests {
     fn every_refusal_has_its_status_and_action() {
         let check = |refusal: Refusal, status: u16, action: Action, retry_after: Option<&str>| {
             let failure = Failure::from(refusal.clone());
-            assert_eq!(failure.0.action, action, "{refusal:?}");
+            assert_eq!(failure.problem.action, action, "{refusal:?}");
             let response = failure.into_response();
             assert_eq!(response.status().as_u16(), status, "{refusal:?}");
             let header = response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
@@ -484,7 +504,7 @@ mod tests {
         check(Refusal::Unknown(RequestHash([7; 32])), 503, Action::Unknown, None);
         let damaged = Refusal::UnknownDamaged(RequestHash([7; 32]), "commit/07".into());
         check(damaged.clone(), 503, Action::Unknown, None);
-        let problem = Failure::from(damaged).of(&"t").0;
+        let problem = Failure::from(damaged).of(&"t").problem;
         assert!(problem.detail.contains("commit/07 (") && problem.detail.contains("restore this object"));
         assert_eq!(problem.look_up.as_deref(), Some("/v1/requests/t?by=transaction"));
         check(Refusal::NotFound, 404, Action::NotFound, None);
@@ -492,7 +512,7 @@ mod tests {
         check(Refusal::NotServing, 503, Action::Retry, Some("1"));
         check(Refusal::Invalid("why".into()), 400, Action::Invalid, None);
         check(Refusal::Damaged("why".into()), 503, Action::Internal, None);
-        let detail = Failure::from(Refusal::Damaged("blob/7".into())).0.detail;
+        let detail = Failure::from(Refusal::Damaged("blob/7".into())).problem.detail;
         assert!(detail.starts_with("blob/7 (") && detail.contains("restore this object"), "{detail}");
     }
 }

@@ -25,7 +25,6 @@
 
 mod auth;
 mod body;
-mod browser;
 mod caller;
 mod calls;
 mod failure;

@@ -5,6 +5,7 @@ use aft_api::Code;
 use aft_format::TransactionToken;
 
 use crate::failure::{Failure, Result};
+use aft_net::browser::excerpt;
 
 /// Returns the part of `path` after the first occurrence of a marker like `/keys/`, still encoded.
 pub(crate) fn after<'a>(path: &'a str, marker: &str) -> &'a str {
@@ -115,16 +116,6 @@ pub(crate) fn flag(name: &str, text: Option<&str>) -> Result<bool> {
     }
 }
 
-/// Returns the start of a text that a client sent, for a message.
-pub(crate) fn excerpt(text: &str) -> String {
-    const CHARS_MAX: usize = 80;
-    let mut excerpt: String = text.chars().take(CHARS_MAX).collect();
-    if excerpt.len() < text.len() {
-        excerpt.push('…');
-    }
-    excerpt
-}
-
 #[cfg(test)]
 mod tests {
     use aft_core::ids::Key;
@@ -145,7 +136,7 @@ mod tests {
         ok("%00", "\0");
         ok(&encode("a/b ä+%"), "a/b ä+%");
         let refused = |encoded: &str, position: Option<usize>, part: &str| {
-            let problem = key(encoded).unwrap_err().0;
+            let problem = key(encoded).unwrap_err().problem;
             assert_eq!((problem.code, problem.position), (Code::Invalid, position), "{problem:?}");
             assert!(problem.detail.contains(part), "{problem:?}");
         };
@@ -161,8 +152,8 @@ mod tests {
     fn queries_take_each_known_parameter_once() {
         let values = query(Some("prefix=a+b%2F&after="), ["prefix", "after", "limit"]).unwrap();
         assert_eq!(values, [Some("a b/".to_owned()), Some(String::new()), None]);
-        assert!(query(Some("x=1"), ["y"]).unwrap_err().0.detail.contains("it takes y"));
-        assert!(query(Some("y=1&y=2"), ["y"]).unwrap_err().0.detail.contains("twice"));
-        assert!(query(Some("y=%ff"), ["y"]).unwrap_err().0.detail.contains("not UTF-8"));
+        assert!(query(Some("x=1"), ["y"]).unwrap_err().problem.detail.contains("it takes y"));
+        assert!(query(Some("y=1&y=2"), ["y"]).unwrap_err().problem.detail.contains("twice"));
+        assert!(query(Some("y=%ff"), ["y"]).unwrap_err().problem.detail.contains("not UTF-8"));
     }
 }

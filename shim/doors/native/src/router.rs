@@ -8,6 +8,7 @@ use aft_api::Code;
 use aft_desk::Desk;
 use aft_net::Tls;
 use aft_net::body::lend;
+use aft_net::browser::{self, excerpt};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, State};
@@ -24,7 +25,7 @@ use tracing::{Instrument as _, debug_span};
 use crate::calls::{keys, listing, one_operation, requests, results, status, transactions};
 use crate::failure::{Failure, Result};
 use crate::meters::Meters;
-use crate::{browser, names_in_query};
+use crate::names_in_query;
 
 /// The native door: the parts that its handlers share.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ fn with_rest(path: &str, name: &str, methods: impl Fn() -> MethodRouter<Arc<Door
 }
 
 async fn no_such_path(request: Request<Body>) -> Failure {
-    let path = crate::path::excerpt(request.uri().path());
+    let path = excerpt(request.uri().path());
     Failure::new(
         Code::NoSuchPath,
         format!("the path {path:?} does not exist: GET /openapi.json describes all paths"),
@@ -139,8 +140,8 @@ async fn no_such_path(request: Request<Body>) -> Failure {
 async fn method_not_allowed(request: Request<Body>) -> Failure {
     let detail = format!(
         "the method {} is not supported for {:?}: the header Allow lists the methods that are",
-        crate::path::excerpt(request.method().as_str()),
-        crate::path::excerpt(request.uri().path())
+        excerpt(request.method().as_str()),
+        excerpt(request.uri().path())
     );
     Failure::new(Code::MethodNotAllowed, detail)
 }
@@ -197,13 +198,13 @@ fn check_head(door: &Door, request: &Request<Body>) -> Result<()> {
         let coding = String::from_utf8_lossy(coding.as_bytes());
         return Err(Failure::new(
             Code::UnsupportedTransferEncoding,
-            format!(
-                "the body has the transfer encoding {:?}: only chunked is supported",
-                crate::path::excerpt(&coding)
-            ),
+            format!("the body has the transfer encoding {:?}: only chunked is supported", excerpt(&coding)),
         ));
     }
-    if door.desk.is_open() { browser::check(request.uri(), headers) } else { Ok(()) }
+    if door.desk.is_open() {
+        browser::check(request.uri(), headers)?;
+    }
+    Ok(())
 }
 
 fn is_chunked(coding: &HeaderValue) -> bool {

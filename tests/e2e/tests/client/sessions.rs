@@ -1,9 +1,11 @@
 //! Sessions: the client carries them from commit to transaction, merges concurrent ones, and shares
 //! them among its clones.
 
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use aft_client::{Client, Error, Op, Request};
+use aft_client::{Client, Code, Error, Op, Request};
 use aft_e2e::server::Server;
 use aft_format::decode_session;
 
@@ -66,6 +68,56 @@ async fn commits_are_carried_and_merged() {
     let off = Client::builder(&format!("http://{}", server.address())).session(false).build().unwrap();
     off.put("f", "1").await.unwrap();
     assert_eq!(off.session(), None);
+}
+
+/// Puts an older backup under a session. The client hears of it once, and then reads what is there.
+#[tokio::test]
+async fn a_session_notices_an_older_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("store");
+    let backup = directory.path().join("backup");
+    let server = Server::on(&store);
+    client(server.address()).execute("first", vec![Op::put("k", "old")], "").await.unwrap();
+    server.kill();
+    copy(&store, &backup);
+    let server = Server::on(&store);
+    let live = client(server.address());
+    live.execute("second", vec![Op::put("k", "new")], "").await.unwrap();
+    let token = live.session().unwrap();
+    server.kill();
+    let server = Server::on(&backup);
+    let client = client(server.address());
+    for how in ["get", "run"] {
+        client.join_session(&token);
+        let read = match how {
+            "get" => client.get("k").await.map(|_| ()),
+            _ => {
+                let never = |_| async { unreachable!("the function does not run") };
+                client.run::<_, _, &str, Error>(Request::unnamed(), never).await.map(|_| ())
+            }
+        };
+        let error = read.expect_err("the older value is not given in silence");
+        assert_eq!(error.code(), Some(Code::SessionLost), "{how}: {error}");
+        assert!(!error.is_retryable(), "{how}");
+        assert_eq!(client.session(), None, "{how}: the session is dropped");
+        assert_eq!(client.get("k").await.unwrap().unwrap().bytes, "old");
+    }
+    let log = server.log();
+    assert_eq!(log.matches("restored from an older backup").count(), 1, "{log}");
+}
+
+/// Copies the files of a store.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let (from, to) = (file.path(), to.join(file.file_name()));
+        if file.file_type().unwrap().is_dir() {
+            copy(&from, &to)
+        } else {
+            fs::copy(from, to).map(|_| ()).unwrap()
+        }
+    }
 }
 
 /// Presents the token to a restarted server on the same store, which then knows what the session

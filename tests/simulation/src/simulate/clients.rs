@@ -179,7 +179,8 @@ impl Simulation {
                 | Refusal::ConditionFailed(_)
                 | Refusal::TooLarge(_)
                 | Refusal::Invalid(_)
-                | Refusal::Damaged(_) => false,
+                | Refusal::Damaged(_)
+                | Refusal::SessionLost(_) => false,
                 Refusal::Unknown(_) | Refusal::UnknownDamaged(..) | Refusal::Ended => {
                     asks = true;
                     !unsafe_to_repeat

@@ -136,6 +136,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Refused {
         Refusal::InProgress { .. } => ("in_progress", Effect::NothingRetry),
         Refusal::KeyReused => ("key_reused", Effect::Nothing),
         Refusal::ResultGone => ("result_gone", Effect::Nothing),
+        Refusal::SessionLost(_) => ("session_lost", Effect::Nothing),
         Refusal::NotFound => ("not_found", Effect::Nothing),
         Refusal::Ended => ("ended", Effect::Nothing),
         Refusal::TooLarge(_) => ("too_large", Effect::Nothing),

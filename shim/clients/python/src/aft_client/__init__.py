@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client import Client
 from .errors import (AftError, ConditionFailed, Internal, Invalid, InProgress, KeyReused, NotFound, ResultGone, Retry,
-                     Unauthorized, Unavailable, Unknown)
+                     SessionLost, Unauthorized, Unavailable, Unknown)
 from .session import merge_sessions
 from .transaction import Stream, Transaction
 from .values import Executed, Found, Listed, Op, Ran, Read, Value
@@ -45,7 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client", "Transaction", "Stream", "Op", "Ran", "Executed", "Value", "Read", "Listed", "Found", "merge_sessions",
     "AftError", "Retry", "Unavailable", "Unknown", "InProgress", "KeyReused", "ResultGone", "Invalid",
-    "ConditionFailed", "NotFound", "Unauthorized", "Internal", "aio", "__version__",
+    "ConditionFailed", "SessionLost", "NotFound", "Unauthorized", "Internal", "aio", "__version__",
 ]
 
 

@@ -35,7 +35,7 @@ class Shared:
     def session(self) -> Optional[str]:
         """The session's token, which another process can pass to `join_session`.
 
-        It is None before the first commit, and if sessions are off.
+        It is None before the first commit, after SessionLost, and if sessions are off.
         """
         return self._core.session
 

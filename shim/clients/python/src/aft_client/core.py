@@ -12,8 +12,8 @@ import uuid
 from typing import Any, Awaitable, Callable, Dict, Iterable, Optional, Union
 
 from .attempt import Attempt, BatchIsIn, Span, is_absent, range_header, value_of
-from .errors import (FAILURES, AftError, InProgress, Internal, Invalid, NoAnswer, NotFound, Retry, Unauthorized,
-                     Unavailable, Unknown, committing, harmless)
+from .errors import (FAILURES, AftError, InProgress, Internal, Invalid, NoAnswer, NotFound, Retry, SessionLost,
+                     Unauthorized, Unavailable, Unknown, committing, harmless)
 from .options import Request, Settings
 from .pace import Pace
 from .runs import Run
@@ -63,6 +63,17 @@ class Core:
                 # The token comes from a newer server: then the last one is kept.
                 self._session = token
 
+    def told(self, error: AftError) -> AftError:
+        """Returns an error that the caller gets now.
+
+        If the store has lost a commit of the session, the session is dropped here and no earlier:
+        so no call reads the older state before the caller has heard of the loss.
+        """
+        if isinstance(error, SessionLost):
+            with self._lock:
+                self._session = None
+        return error
+
     def _session_header(self) -> Dict[str, str]:
         session = self.session
         return {} if session is None else {"Aft-Session": session}
@@ -97,7 +108,7 @@ class Core:
             if absent(error):
                 return None
             if not await pace.pause(error, error.retryable):
-                raise pace.last(error)
+                raise self.told(pace.last(error))
 
     # --- runs
 
@@ -164,11 +175,11 @@ class Core:
             if isinstance(error, Unknown):
                 doubt = error
             elif not error.retryable and not isinstance(error, InProgress):
-                # Credentials that are rejected now, a store that is damaged now, or a proxy, say
-                # nothing about an earlier try.
-                blind = isinstance(error, (Unauthorized, Internal, Unavailable))
+                # Credentials that are rejected now, a store that is damaged or has lost writes now,
+                # or a proxy, say nothing about an earlier try.
+                blind = isinstance(error, (Unauthorized, Internal, Unavailable, SessionLost))
                 await pace.pause(error, False)
-                raise pace.last(doubt if doubt is not None and blind else error)
+                raise self.told(pace.last(doubt if doubt is not None and blind else error))
             conflicts += error.code == "conflict"
             if not await pace.pause(error, conflicts < self.settings.attempts_max):
                 raise pace.last(doubt or error)
@@ -250,7 +261,7 @@ class Core:
                 elif await pace.pause(error, error.retryable and not _is_used(body)):
                     continue
                 else:
-                    raise pace.last(error)
+                    raise self.told(pace.last(error))
             self.committed(reply.get("session"))
             return Ran(b"", False, reply.get("version"), attempts=1)
 

@@ -115,6 +115,12 @@ class ConditionFailed(Invalid):
     again."""
 
 
+class SessionLost(Invalid):
+    """The store does not have a commit that this client's session names: it was restored from an
+    older backup, has lost writes, or is another store. The client has dropped the session, so a new
+    call reads what the store has."""
+
+
 class NotFound(AftError):
     """The thing that the call names does not exist. A key without a value is not an error."""
 
@@ -182,6 +188,7 @@ def committing(why: Exception) -> AftError:
 _OF_CODE: Dict[str, Type[AftError]] = {
     "overloaded": Unavailable, "not_serving": Unavailable, "store_unavailable": Unavailable, "in_progress": InProgress,
     "key_reused": KeyReused, "result_gone": ResultGone, "condition_failed": ConditionFailed,
+    "session_lost": SessionLost,
 }
 _OF_ACTION: Dict[str, Type[AftError]] = {
     "retry": Retry, "unknown": Unknown, "conflict": Invalid, "invalid": Invalid, "not_found": NotFound,

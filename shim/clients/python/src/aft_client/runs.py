@@ -127,7 +127,7 @@ class Run:
             return found
         if found is None and isinstance(error, Unknown):
             raise Retry("every attempt was aborted: nothing was committed")._about(self.request.id, None)
-        raise found or error
+        raise found or self.core.told(error)
 
     async def clear_doubts(self) -> Union[None, Ran, AftError]:
         """Aborts the attempts in doubt, since an aborted transaction never commits.

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use crate::bug::Bug;
-use crate::ids::{AttemptId, RequestHash, Session, SessionEntry};
-use crate::message::{Begin, Bound, Header, Isolation, Refusal, Reply, Ticket};
+use crate::ids::{AttemptId, RequestHash, Session, SessionEntry, TxnId};
+use crate::message::{Begin, Bound, Header, Isolation, Note, Refusal, Reply, Ticket};
 use crate::record::Record;
-use crate::store::{Answer, Body, Call, Name};
+use crate::store::{Answer, Body, Call, CallError, Name};
 
 use super::super::base::calls::{Age, Limit};
 use super::super::base::requests::Waiter;
@@ -141,6 +141,7 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     // fresh transaction.
     let mut floor = Vec::new();
     let mut fresh = false;
+    let mut newest_missing = None;
     for (entry, seen) in session {
         let place = match seen {
             Seen::Known(header) => {
@@ -157,13 +158,10 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
             Answer::Got(Some((Body::Record(record), _))) if record.txn == entry.txn => {
                 floor.push(Arc::new(Header::of(&record, false)));
             }
-            // It was removed, or never was a commit. A fresh transaction sees every acknowledged
-            // commit; only a token from the future, which no node has issued, is an error.
+            // Its record was removed, or the store has lost it: the mark decides below.
             Answer::Got(_) => {
-                if is_ahead(run, state, &entry) {
-                    return Ok(Ending::Refuse(ahead_of_time()));
-                }
                 fresh = true;
+                newest_missing = newest_missing.max(Some(entry.txn));
             }
             answer => return Ok(Ending::Refuse(refusal_of(&answer))),
         }
@@ -173,23 +171,37 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
         fresh || floor.len() == begin.session.entries.len(),
         "a commit that is not in the floor makes the transaction fresh"
     );
+    if let Some(txn) = newest_missing
+        && let Some(refusal) = lost(run, state, txn)?
+    {
+        return Ok(Ending::Refuse(refusal));
+    }
     Ok(Ending::Open { floor, fresh })
 }
 
-/// Returns true if a commit that a token names, and whose record was not found, has a time in the
-/// future.
-fn is_ahead(run: &mut Run<'_>, state: &State, entry: &SessionEntry) -> bool {
-    run.once_if(|| {
-        let latest_ms = state.clock.bounds().map(|bounds| bounds.latest_ms);
-        latest_ms.is_some_and(|ms| entry.txn.time.ms() > ms.saturating_add(state.settings.skew_max_ms))
-    })
-}
-
-/// Returns the refusal of a token that no node has issued.
-fn ahead_of_time() -> Refusal {
-    Refusal::Invalid(
-        "the session token names a commit of the future that the store does not have: drop the token".into(),
-    )
+/// Returns the refusal of a session that names a commit whose record is missing, if nothing can have
+/// removed the record: sweeps remove only records that are past their retention, which is never
+/// less than the minimum, and at or below the mark. The mark is read after the record was missed,
+/// or a removal between the two would count as a loss.
+///
+/// An older token proves nothing. Nor does anything if neither the store's time nor the mark is
+/// known. A fresh transaction covers both.
+fn lost(run: &mut Run<'_>, state: &State, txn: TxnId) -> Result<Option<Refusal>, Pending> {
+    let is_kept = run.once_if(|| {
+        // The latest time that it may be, so that the commit is not taken for younger than it is.
+        let age_ms = state.clock.bounds().map(|bounds| bounds.latest_ms.saturating_sub(txn.time.ms()));
+        age_ms.is_some_and(|age_ms| age_ms < state.settings.retention_min_ms())
+    });
+    if is_kept {
+        return Ok(Some(Refusal::SessionLost(txn)));
+    }
+    let is_above_mark = match run.ask(|| Call::Get(Name::Format))? {
+        Answer::Got(Some((Body::Format(format), _))) => format.mark < txn,
+        Answer::Got(_) | Answer::Failed(CallError::Damaged(_)) => false,
+        answer => return Ok(Some(refusal_of(&answer))),
+    };
+    let lost = is_above_mark || run.once_if(|| state.planted(Bug::SessionLostWhateverTheMark));
+    Ok(lost.then_some(Refusal::SessionLost(txn)))
 }
 
 /// Carries a begin's ending out.
@@ -211,7 +223,12 @@ pub(in crate::node) fn carry_out(
                 Err(refusal) => state.refuse(ticket, refusal),
             }
         }
-        Ending::Refuse(refusal) => state.refuse(ticket, refusal),
+        Ending::Refuse(refusal) => {
+            if let Refusal::SessionLost(txn) = refusal {
+                state.note(Note::SessionLost(txn));
+            }
+            state.refuse(ticket, refusal);
+        }
     }
 }
 

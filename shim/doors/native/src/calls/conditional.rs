@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName};
 
 use crate::caller::Caller;
 use crate::failure::{Failure, Result};
-use crate::path::excerpt;
+use aft_net::browser::excerpt;
 
 /// Returns the condition of an operation, as a check that must run before the operation.
 pub(crate) fn of(caller: &Caller, op: &api::Op) -> Result<Option<Op>> {

@@ -16,6 +16,7 @@ use aft_core::record::{BlobRef, Location, Value};
 use aft_desk::large;
 use aft_desk::{Held, Version, attributes_of, value_of};
 use aft_net::body::{Limits, Started, start};
+use aft_net::browser::excerpt;
 use aft_net::reply;
 use axum::body::Body;
 use axum::http::header::{
@@ -206,10 +207,10 @@ fn range(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>> {
 fn beyond(text: &str, size: u64) -> Failure {
     let detail = format!(
         "the header Range asks for {:?}, but the value has {size} bytes: ask for a range within it",
-        crate::path::excerpt(text)
+        excerpt(text)
     );
     let mut failure = Failure::new(Code::RangeNotSatisfiable, detail);
-    failure.0.actual = Some(size);
+    failure.problem.actual = Some(size);
     failure
 }
 

@@ -9,6 +9,7 @@ use aft_format::TransactionToken;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
 use crate::caller::Caller;
 use crate::calls::call;
@@ -61,7 +62,7 @@ async fn put(
             let check = conditional::check(caller, &key, condition.as_ref())?;
             let attributes = attributes(content_type)?;
             let stored = store(caller, attempt, Arriving::new(large)).await?;
-            let plan = check.into_iter().chain([stored.put(key, attributes)]).collect();
+            let plan = check.into_iter().chain([stored.put(key, Bytes::new(), attributes)]).collect();
             caller.run(attempt, plan, None, &Asked::Within).await?;
         }
     }

@@ -3,6 +3,7 @@
 
 use aft_api::{Listed, Listing, header};
 use aft_core::message::ListKeys;
+use aft_net::browser::excerpt;
 use aft_node::Page;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -24,7 +25,7 @@ pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Respo
         Some(text) => match text.parse() {
             Ok(limit @ 1..=LIST_LIMIT_MAX) => limit,
             _ => {
-                let text = path::excerpt(&text);
+                let text = excerpt(&text);
                 return Err(Failure::invalid(format!(
                     "limit must be a number from 1 to {LIST_LIMIT_MAX}, not {text:?}"
                 )));

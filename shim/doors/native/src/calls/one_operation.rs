@@ -11,6 +11,7 @@ use aft_format::{encode_session, fingerprint};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::Response;
+use bytes::Bytes;
 use tracing::Span;
 
 use crate::body::{self, Large};
@@ -93,7 +94,8 @@ async fn write_large(
     // The transaction must stay open for as long as the client takes to send the value.
     ready.as_long_as_possible();
     Span::current().record("transaction", tracing::field::display(caller.token(ready.attempt())));
-    let plan = |stored: &Stored| check.into_iter().chain([stored.put(key, attributes)]).collect();
+    let plan =
+        |stored: &Stored| check.into_iter().chain([stored.put(key, Bytes::new(), attributes)]).collect();
     Ok(ready.store(caller, value, plan).await?.into())
 }
 

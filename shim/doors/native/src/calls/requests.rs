@@ -8,6 +8,7 @@ use aft_core::ids::{RequestHash, Session, SessionEntry};
 use aft_core::message::Refusal;
 use aft_core::record::Record;
 use aft_format::{MERGED_COVER_MS, TransactionToken, encode_session};
+use aft_net::browser::excerpt;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;
@@ -56,7 +57,7 @@ pub(crate) async fn find(caller: &Caller, target: &Uri, prefix: &str) -> Result<
         Some(other) => {
             return Err(Failure::invalid(format!(
                 "by must be id, transaction or hash, not {:?}",
-                path::excerpt(other)
+                excerpt(other)
             )));
         }
     };

@@ -56,7 +56,7 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
         (None, Some(LargeResult { blob, size })) => {
             // The parts are kept with the record, not with a version of a key. If they are gone,
             // the result is no longer kept.
-            let gone = |failure: Failure| match failure.0.code {
+            let gone = |failure: Failure| match failure.problem.code {
                 Code::SnapshotGone => Failure::from(Refusal::ResultGone),
                 _ => failure,
             };

@@ -157,10 +157,8 @@ fn commit_args(
     if result.is_some() {
         caller.need(Right::Write).map_err(|refused| {
             let mut failure = Failure::from(refused);
-            failure
-                .0
-                .detail
-                .push_str("; a commit with a result needs this right, and a commit without one does not");
+            let more = "; a commit with a result needs this right, and a commit without one does not";
+            failure.problem.detail.push_str(more);
             failure
         })?;
     }

@@ -19,7 +19,7 @@ pub(crate) fn plan(caller: &Caller, ops: Vec<api::Op>) -> Result<Plan> {
     let mut plan = Plan::default();
     for (at, op) in ops.into_iter().enumerate() {
         let at_it = |mut failure: Failure| {
-            failure.0.detail = format!("operation {at}: {}", failure.0.detail);
+            failure.problem.detail = format!("operation {at}: {}", failure.problem.detail);
             failure
         };
         plan.extend(conditional::of(caller, &op).map_err(at_it)?);
@@ -71,7 +71,7 @@ pub(crate) fn attributes(content_type: Option<String>) -> Result<Bytes> {
             ),
         ));
     }
-    Ok(Attributes { content_type: Some(content_type) }.to_bytes())
+    Ok(Attributes { content_type: Some(content_type), ..Attributes::default() }.to_bytes())
 }
 
 /// Formats a version for a reply.

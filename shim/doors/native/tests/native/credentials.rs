@@ -18,6 +18,7 @@ pub(crate) fn credential(name: &str, rights: &[Right]) -> Credential {
     Credential {
         name: name.into(),
         tokens: vec![TokenHash::of(format!("token of {name}").as_bytes())],
+        access_keys: Vec::new(),
         certificate: None,
         prefix: format!("{name}/"),
         rights: rights.iter().copied().collect(),

@@ -48,6 +48,7 @@ fn credentials() -> Vec<Credential> {
         .map(|name| Credential {
             name: name.into(),
             tokens: vec![TokenHash::of(name.as_bytes())],
+            access_keys: Vec::new(),
             certificate: Some(format!("{name}.example")),
             prefix: format!("{name}/"),
             rights: Rights::ALL,

@@ -12,8 +12,32 @@ use axum::http::header::{HOST, HeaderName, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, Version};
 
-use crate::failure::{Failure, Result};
-use crate::path::excerpt;
+/// The result of a check.
+type Result<T> = std::result::Result<T, BadHead>;
+
+/// The reason why a call's head is rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadHead {
+    /// The head breaks a rule of HTTP; the text gives the rule and the remedy.
+    Malformed(String),
+    /// The call may come from a web page. The text says what shows that, and the remedy.
+    Foreign {
+        /// The part of the head that shows it, for metrics: `host` or `origin`.
+        reason: &'static str,
+        /// The explanation, for people.
+        detail: String,
+    },
+}
+
+/// Returns the start of a text that a client sent, for a message.
+pub fn excerpt(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let mut excerpt: String = text.chars().take(CHARS_MAX).collect();
+    if excerpt.len() < text.len() {
+        excerpt.push('…');
+    }
+    excerpt
+}
 
 /// The header in which a browser tells where a call comes from (W3C Fetch Metadata).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -21,19 +45,27 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const REMEDY: &str = "call the server by a loopback address, such as http://127.0.0.1:7400, from a program; or give the server credentials (aft credentials add), with which it serves every host and origin";
 
 /// Checks that a call names exactly one host, as HTTP/1.1 asks (RFC 9112, section 3.2).
-pub(crate) fn check_one_host(version: Version, headers: &HeaderMap) -> Result<()> {
+///
+/// # Errors
+/// Returns [`BadHead::Malformed`] if it names none or several.
+pub fn check_one_host(version: Version, headers: &HeaderMap) -> Result<()> {
     let hosts = headers.get_all(HOST).iter().count();
     if hosts > 1 {
-        return Err(Failure::invalid("the call has several headers Host: send one"));
+        return Err(BadHead::Malformed("the call has several headers Host: send one".into()));
     }
     if hosts == 0 && version == Version::HTTP_11 {
-        return Err(Failure::invalid("the call has no header Host, which HTTP/1.1 requires: send one"));
+        return Err(BadHead::Malformed(
+            "the call has no header Host, which HTTP/1.1 requires: send one".into(),
+        ));
     }
     Ok(())
 }
 
 /// Checks that a call cannot come from a web page, at a server without credentials.
-pub(crate) fn check(uri: &Uri, headers: &HeaderMap) -> Result<()> {
+///
+/// # Errors
+/// Returns [`BadHead::Foreign`] if it can, and [`BadHead::Malformed`] if its host cannot be parsed.
+pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<()> {
     let host = host(uri, headers)?;
     if let Some(host) = &host
         && !is_loopback(host.host())
@@ -68,7 +100,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>> {
         Ok(host) => Ok(Some(host)),
         Err(_) => {
             let text = String::from_utf8_lossy(text.as_bytes());
-            Err(Failure::invalid(format!("the header Host is {:?}, which is no host", excerpt(&text))))
+            Err(BadHead::Malformed(format!("the header Host is {:?}, which is no host", excerpt(&text))))
         }
     }
 }
@@ -83,25 +115,26 @@ fn is_loopback(host: &str) -> bool {
     address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-fn foreign(reason: &'static str, what: String) -> Failure {
+fn foreign(reason: &'static str, what: String) -> BadHead {
     let why = "this server has no credentials, so it serves only programs on this machine";
-    Failure::forbidden(reason, format!("{what}, and {why}: {REMEDY}"))
+    BadHead::Foreign { reason, detail: format!("{what}, and {why}: {REMEDY}") }
 }
 
 #[cfg(test)]
 mod tests {
-    use aft_api::Code;
-
     use super::*;
 
-    fn code(target: &str, headers: &[(&str, &str)]) -> Option<Code> {
+    fn code(target: &str, headers: &[(&str, &str)]) -> Option<&'static str> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("tests name headers");
             map.append(name, value.parse().expect("tests send plain text"));
         }
         let checked = check(&target.parse().expect("tests name targets"), &map);
-        checked.err().map(|failure| failure.0.code)
+        checked.err().map(|bad| match bad {
+            BadHead::Foreign { reason, .. } => reason,
+            BadHead::Malformed(_) => "malformed",
+        })
     }
 
     #[test]
@@ -112,11 +145,11 @@ mod tests {
             assert_eq!(code("/v1/keys/a", &[("host", host)]), None, "{host}");
         }
         for host in ["evil.example:7400", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:1", "0.0.0.0:7400"] {
-            assert_eq!(code("/v1/keys/a", &[("host", host)]), Some(Code::Forbidden), "{host}");
+            assert_eq!(code("/v1/keys/a", &[("host", host)]), Some("host"), "{host}");
             let target = format!("http://{host}/v1/keys/a");
-            assert_eq!(code(&target, &[("host", "127.0.0.1")]), Some(Code::Forbidden), "{target}");
+            assert_eq!(code(&target, &[("host", "127.0.0.1")]), Some("host"), "{target}");
         }
-        assert_eq!(code("/v1/keys/a", &[("host", "a b")]), Some(Code::Invalid));
+        assert_eq!(code("/v1/keys/a", &[("host", "a b")]), Some("malformed"));
         // HTTP/1.0, which no browser sends.
         assert_eq!(code("/v1/keys/a", &[]), None);
     }
@@ -126,13 +159,13 @@ mod tests {
         let of = |name, value| code("/v1/execute", &[("host", "localhost:7400"), (name, value)]);
         assert_eq!(of("origin", "http://localhost:7400"), None);
         for origin in ["https://evil.example", "null", "http://localhost:3000", "http://localhost", ""] {
-            assert_eq!(of("origin", origin), Some(Code::Forbidden), "{origin}");
+            assert_eq!(of("origin", origin), Some("origin"), "{origin}");
         }
         for site in ["same-origin", "none"] {
             assert_eq!(of("sec-fetch-site", site), None, "{site}");
         }
         for site in ["cross-site", "same-site", "later"] {
-            assert_eq!(of("sec-fetch-site", site), Some(Code::Forbidden), "{site}");
+            assert_eq!(of("sec-fetch-site", site), Some("origin"), "{site}");
         }
     }
 
