@@ -4,8 +4,9 @@
 //! SHA-256 by search. A slow hash, as for passwords that people choose, would cost every call
 //! milliseconds and protect nothing.
 //!
-//! An access key of the S3 protocol signs calls, and whoever checks a signature needs the secret
-//! itself. So these secrets are kept as they are; the file that holds them is its owner's alone.
+//! An access key of the S3 protocol signs calls, and a signature cannot be checked without the
+//! secret itself. So these secrets are kept as they are; the file that holds them is its owner's
+//! alone.
 
 use std::fmt;
 

@@ -333,8 +333,8 @@ impl NodeHandle {
         &self.shared().opened
     }
 
-    /// Returns true if a serializable transaction can write a key. Where several processes share the
-    /// store, that is a matter of the key's prefix.
+    /// Returns true if a serializable transaction can write a key. Where several processes share
+    /// the store, that depends on the key's prefix.
     pub fn is_checked(&self, key: &Key) -> bool {
         let exclusive = self.shared().settings.core.exclusive;
         match self.opened() {

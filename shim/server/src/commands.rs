@@ -72,6 +72,16 @@ pub(crate) struct ServeArguments {
     /// [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
+    /// Serve the S3 protocol here, too: on a loopback address, or with --credentials on any
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) s3_listen: Option<String>,
+    /// Take the part of a host before this domain for a bucket; may be given several times
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) s3_domain: Vec<String>,
+    /// Make this bucket of the S3 endpoint at the start, if it is missing; may be given several
+    /// times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bucket: Vec<String>,
     /// Run N nodes in this process, each with its own event loop; more than one only on stores that
     /// several servers may share (s3:, dynamodb:, redis:) [default: 1]
     #[arg(long, value_name = "N")]
@@ -109,6 +119,7 @@ Examples:
   aft serve --store local:./data
   aft serve --store memory: --listen 127.0.0.1:0
   aft serve --store 's3://bucket/prefix?region=eu-west-1'
+  aft serve --store local:./data --s3-listen 127.0.0.1:7401 --bucket photos
   AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/shop'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data
   aft serve --store local:./data --listen 0.0.0.0:7400 \\
@@ -498,6 +509,13 @@ pub(crate) enum CredentialsAction {
     /// hash, send the server SIGHUP, hand out the new token, and remove the old hash.
     #[command(after_help = "Examples:\n  aft credentials token > shop.token")]
     Token,
+    /// Draw a further access key for an existing credential.
+    ///
+    /// Prints the key on standard output, once, as two lines that a shell can read: add it to the
+    /// credential's list access_keys by hand, as { id = "…", secret = "…" }. To change keys without
+    /// a gap, add the new one, send the server SIGHUP, hand it out, and remove the old one.
+    #[command(after_help = "Examples:\n  aft credentials access-key > shop.env")]
+    AccessKey,
     /// Read a credentials file as a server would, and report what is wrong with it.
     #[command(after_help = "Examples:\n  aft credentials check credentials.toml")]
     Check {
@@ -508,7 +526,10 @@ pub(crate) enum CredentialsAction {
 
 /// Add a credential to a file, which is created if it does not exist.
 ///
-/// Prints its token on standard output, once: the file has only the token's SHA-256.
+/// Prints its token on standard output, once: the file has only the token's SHA-256. With
+/// --access-key it gets an access key for the S3 endpoint instead of a token, which is printed as
+/// two lines that a shell can read. The file has to contain its secret, because signatures cannot
+/// be verified without it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -516,12 +537,17 @@ Examples:
     credentials.toml > shop.token
   aft credentials add operator --prefix '' --allow read,admin \\
     credentials.toml > operator.token
+  aft credentials add thumbnails --prefix photos/ --allow read,write \\
+    --access-key credentials.toml > thumbnails.env
 
-An entry of the file; limits, certificate and expires may be left out:
+An entry of the file; one of token_sha256, access_keys and certificate is
+needed, and limits and expires may be left out:
   [[credential]]
   name = \"shop\"
   # Up to 4 of them.
   token_sha256 = [\"…\"]
+  # Access keys for the S3 endpoint, up to 4 of them.
+  access_keys = [{ id = \"AFT…\", secret = \"…\" }]
   # A DNS or URI name of its client certificate: with it, it needs no token.
   certificate = \"shop.example\"
   # All its keys begin with this.
@@ -547,6 +573,9 @@ pub(crate) struct AddArguments {
     /// Grant these rights: read, write, admin
     #[arg(long, value_name = "RIGHTS", value_delimiter = ',', required = true, value_parser = right)]
     pub(crate) allow: Vec<Right>,
+    /// Give it an access key for the S3 endpoint instead of a token
+    #[arg(long)]
+    pub(crate) access_key: bool,
     /// Add the credential to this file
     pub(crate) file: PathBuf,
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aft_access::file::{self as credentials_file, is_name};
-use aft_access::{Limits, PREFIX_BYTES_MAX, Right, Secret};
+use aft_access::{AccessKey, Limits, PREFIX_BYTES_MAX, Right, Secret};
 use toml::Value;
 
 use crate::commands::{AddArguments, CredentialsAction, CredentialsArguments};
@@ -25,6 +25,14 @@ pub(crate) fn run(arguments: CredentialsArguments) -> Result<ExitCode, Failed> {
                 token.hash().to_hex()
             ));
         }
+        CredentialsAction::AccessKey => {
+            let key = AccessKey::draw()?;
+            output::print(as_environment(&key))?;
+            note(format_args!(
+                "add {} to the list access_keys of its credential, as {{ id = \"…\", secret = \"…\" }}",
+                key.id()
+            ));
+        }
         CredentialsAction::Check { file } => {
             let found = credentials_file::read(&file, Limits::NONE)?;
             let count = found.credentials.len();
@@ -37,7 +45,7 @@ pub(crate) fn run(arguments: CredentialsArguments) -> Result<ExitCode, Failed> {
 }
 
 fn add(arguments: &AddArguments) -> Result<(), Failed> {
-    let AddArguments { name, prefix, allow, file } = arguments;
+    let AddArguments { name, prefix, allow, access_key, file } = arguments;
     if !is_name(name) {
         return Err(format!(
             "{name:?} is not a valid name for a credential: use letters, digits, '.', '_' and '-'"
@@ -46,28 +54,44 @@ fn add(arguments: &AddArguments) -> Result<(), Failed> {
     if prefix.len() > PREFIX_BYTES_MAX {
         return Err(format!("a prefix has at most {PREFIX_BYTES_MAX} bytes"));
     }
-    let token = Secret::draw()?;
+    let drawn =
+        if *access_key { Drawn::AccessKey(AccessKey::draw()?) } else { Drawn::Token(Secret::draw()?) };
     let mut text = credentials_file::text(file)?.unwrap_or_default();
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    text.push_str(&entry(name, prefix, allow, &token));
+    text.push_str(&entry(name, prefix, allow, &drawn));
     // Parsed as a server will do it: an error shows now, and leaves the file unchanged.
     credentials_file::parse(&text, &file.display().to_string(), Limits::NONE)?.book()?;
-    // The token comes first: a credential whose token was lost would help nobody, and a token that
-    // the file does not have opens nothing.
-    output::print(token.expose()).map_err(|why| format!("{why}; {} is unchanged", file.display()))?;
+    // The token or key comes first: a credential whose token was lost would help nobody, and a
+    // token that the file does not have opens nothing.
+    let (shown, what) = match &drawn {
+        Drawn::Token(token) => (token.expose().to_owned(), "token"),
+        Drawn::AccessKey(key) => (as_environment(key), "access key"),
+    };
+    output::print(shown).map_err(|why| format!("{why}; {} is unchanged", file.display()))?;
     write(file, &text).map_err(|why| {
-        format!("credentials file {}: {why}; the printed token is of no use", file.display())
+        format!("credentials file {}: {why}; the printed {what} is of no use", file.display())
     })?;
     note(format_args!(
-        "added {name} to {}; its token was printed on standard output and is not shown again. A running server reads the file again at SIGHUP",
+        "added {name} to {}; its {what} was printed on standard output and is not shown again. A running server reads the file again at SIGHUP",
         file.display()
     ));
     if let Some(wider) = wider_than_it_looks(prefix) {
         note(format_args!("note: {wider}"));
     }
     Ok(())
+}
+
+/// The secret of a new credential.
+enum Drawn {
+    Token(Secret),
+    AccessKey(AccessKey),
+}
+
+/// Returns an access key as two assignments, by the names that AWS SDKs read.
+fn as_environment(key: &AccessKey) -> String {
+    format!("AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}", key.id(), key.secret().expose())
 }
 
 /// Returns a note if a prefix covers more than it seems to: it is the beginning of keys, and not a
@@ -83,13 +107,20 @@ fn wider_than_it_looks(prefix: &str) -> Option<String> {
     })
 }
 
-fn entry(name: &str, prefix: &str, allow: &[Right], token: &Secret) -> String {
+fn entry(name: &str, prefix: &str, allow: &[Right], drawn: &Drawn) -> String {
     let quoted = |text: &str| Value::String(text.to_owned()).to_string();
     let allow: Vec<_> = allow.iter().map(|right| quoted(right.as_str())).collect();
+    let how = match drawn {
+        Drawn::Token(token) => format!("token_sha256 = [{}]", quoted(&token.hash().to_hex())),
+        Drawn::AccessKey(key) => format!(
+            "access_keys = [{{ id = {}, secret = {} }}]",
+            quoted(key.id()),
+            quoted(key.secret().expose())
+        ),
+    };
     format!(
-        "[[credential]]\nname = {}\ntoken_sha256 = [{}]\nprefix = {}\nallow = [{}]\n\n",
+        "[[credential]]\nname = {}\n{how}\nprefix = {}\nallow = [{}]\n\n",
         quoted(name),
-        quoted(&token.hash().to_hex()),
         quoted(prefix),
         allow.join(", ")
     )
@@ -133,7 +164,8 @@ mod tests {
 
     fn arguments(name: &str, file: &Path) -> AddArguments {
         let prefix = format!("{name}/\"quoted\"");
-        AddArguments { name: name.into(), prefix, allow: vec![Right::Read, Right::Admin], file: file.into() }
+        let allow = vec![Right::Read, Right::Admin];
+        AddArguments { name: name.into(), prefix, allow, access_key: false, file: file.into() }
     }
 
     #[test]
@@ -171,6 +203,10 @@ mod tests {
         let names: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.prefix.as_str())).collect();
         assert_eq!(names, [("shop", "shop/\"quoted\""), ("bank", "bank/\"quoted\"")]);
         assert!(found[0].tokens != found[1].tokens && found[0].rights.allow(Right::Admin));
+
+        add(&AddArguments { access_key: true, ..arguments("photos", &file) }).unwrap();
+        let found = credentials_file::read(&file, Limits::NONE).unwrap().credentials;
+        assert!(found[2].tokens.is_empty() && found[2].access_keys.len() == 1, "{:?}", found[2]);
 
         let before = std::fs::read(&file).unwrap();
         assert!(add(&arguments("shop", &file)).unwrap_err().contains("named \"shop\""));

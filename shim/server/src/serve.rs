@@ -21,7 +21,8 @@ use aft_store::conformance::race_probe;
 use aft_store::{Capabilities, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::commands::{ServeArguments, Switch};
@@ -36,7 +37,7 @@ const LISTEN: &str = "127.0.0.1:7400";
 /// The default filter of logs: of the embedded store's tree only warnings. The client of cloud
 /// stores warns with dumps of its own types, and its errors come back to us: the stores say in
 /// words what failed.
-pub(crate) const FILTER: &str = "info,fjall=warn,lsm_tree=warn,aws=error";
+pub(crate) const FILTER: &str = "info,fjall=warn,lsm_tree=warn,aws=error,s3s=off";
 /// The races before serving: enough to catch a store without create-if-absent at once, and over
 /// within a second or two on a store in a cloud.
 const PROBE_WRITERS: usize = 8;
@@ -64,7 +65,20 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let credentials = arguments.credentials.clone().or(from.credentials);
     let listen = arguments.listen.as_deref().or(from.listen.as_deref()).unwrap_or(LISTEN);
     // Everything that can be rejected without a store is rejected before one is opened or made.
-    let listen = address(listen, credentials.is_some())?;
+    let listen = address("--listen", listen, credentials.is_some())?;
+    let s3_listen = arguments.s3_listen.as_deref().or(from.s3_listen.as_deref());
+    let s3_listen = match s3_listen {
+        Some(text) => Some(address("--s3-listen", text, credentials.is_some())?),
+        None => None,
+    };
+    let buckets = names(&arguments.bucket, from.s3_buckets.as_deref());
+    components.s3_door.domains = names(&arguments.s3_domain, from.s3_domains.as_deref());
+    if s3_listen.is_none() && !(buckets.is_empty() && components.s3_door.domains.is_empty()) {
+        return Err(
+            "there are buckets or domains of an S3 endpoint, and none is served: give --s3-listen as well"
+                .into(),
+        );
+    }
     let tls_files = TlsFiles::new(
         arguments.tls_certificate.clone().or(from.tls_certificate),
         arguments.tls_key.clone().or(from.tls_key),
@@ -77,7 +91,8 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     let mut signals = Signals::new()?;
 
     let meters = Meters::install();
-    if !listen.ip().is_loopback() && tls_files.is_none() {
+    let exposed = [Some(listen), s3_listen].into_iter().flatten().find(|address| !address.ip().is_loopback());
+    if let (Some(listen), None) = (exposed, &tls_files) {
         warn!(
             "listening on {listen} without TLS: tokens and values cross the network unencrypted; give --tls-certificate and --tls-key, or put a proxy with TLS before the server"
         );
@@ -90,6 +105,10 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         ));
     }
     Descriptors::raise()?.bound(&mut components.net, &mut components.local);
+    if s3_listen.is_some() {
+        // Each of two doors has half of the connections.
+        components.net.connections_max = (components.net.connections_max / 2).max(1);
+    }
     // Each step is announced, since any of them may take long on a store that answers slowly.
     info!("opening the store {}", stores::shown(url));
     let store = stores::open_with(url, &components).await?;
@@ -108,19 +127,33 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     node_settings.maintain = maintain == Switch::On;
     let entry = Entry::open(credentials, tls_files, &node_settings, &components.desk)?;
     // An address that is in use is reported before the node starts.
-    let listener = TcpListener::bind(listen).await.map_err(|why| cannot_listen(listen, &why))?;
-    let listen =
-        listener.local_addr().map_err(|why| format!("cannot read the address listened on: {why}"))?;
+    let (listener, listen) = listen_on("--listen", listen).await?;
+    let s3_listener = match s3_listen {
+        Some(address) => Some(listen_on("--s3-listen", address).await?),
+        None => None,
+    };
     // The node reads the store's description, and makes it on a new store.
     info!("reading the description of the store {shown}");
     let node = aft_node::start_several(store, node_settings, nodes).await.map_err(|why| why.to_string())?;
 
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = watch::channel(());
     let desk = Desk::new(node.clone(), entry.access.clone(), components.desk);
-    let door = Door::new(desk, components.net, meters);
     let tls = entry.tls.as_ref().map(|(tls, _)| tls.clone());
-    let here = format!("{}://{listen}", if tls.is_some() { "https" } else { "http" });
-    let serving = tokio::spawn(aft_door_native::serve(listener, door, tls, async { drop(stopped.await) }));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let mut here = format!("{scheme}://{listen}");
+    let mut serving = JoinSet::new();
+    if let Some((listener, listen)) = s3_listener {
+        here.push_str(&format!("\nlistening for S3 on {scheme}://{listen}"));
+        if desk.is_open() {
+            info!("the S3 endpoint accepts any signature unchecked, because there are no credentials");
+        }
+        let made = aft_door_s3::create_buckets(&desk, &buckets).await;
+        made.map_err(|why| format!("cannot make the buckets of the S3 endpoint: {why}"))?;
+        let door = aft_door_s3::Door::new(desk.clone(), components.net.clone(), components.s3_door);
+        serving.spawn(aft_door_s3::serve(listener, door, tls.clone(), until_dropped(stopped.clone())));
+    }
+    let door = Door::new(desk, components.net, meters);
+    serving.spawn(aft_door_native::serve(listener, door, tls, until_dropped(stopped)));
     // This task ends with the process.
     tokio::spawn(entry.follow()?);
     let drain = from.drain;
@@ -150,13 +183,39 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         }
         Err(why) => crate::failed(&why),
     };
-    // Sending fails if the doors have ended already; then there is nothing to stop.
-    let _ = stop.send(());
+    drop(stop);
     tokio::select! {
-        _ = serving => {}
+        _ = serving.join_all() => {}
         () = signals.next() => cut_off(),
     }
     Ok(code)
+}
+
+/// Waits until the sender is dropped.
+async fn until_dropped(mut stopped: watch::Receiver<()>) {
+    // Nothing is ever sent, so the only change is the end.
+    let _ = stopped.changed().await;
+}
+
+/// Listens on an address, and returns the one that it got.
+async fn listen_on(flag: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failed> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener
+        .map_err(|why| format!("cannot listen on {address}: {why}; choose another address with {flag}"))?;
+    let address = listener.local_addr();
+    let address = address.map_err(|why| format!("cannot read the address listened on: {why}"))?;
+    Ok((listener, address))
+}
+
+/// Returns the names that flags give, or else those of a setting, which separates them by commas.
+fn names(flags: &[String], setting: Option<&str>) -> Vec<String> {
+    match flags.is_empty() {
+        false => flags.to_vec(),
+        true => {
+            let names = setting.unwrap_or_default().split(',').map(str::trim);
+            names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        }
+    }
 }
 
 /// Prints the address, waits until the node stops by itself, and returns the reason.
@@ -190,11 +249,11 @@ fn cut_off() -> ! {
 /// # Errors
 /// Returns an error if `text` is not an address, or if it is not loopback and callers are not
 /// authenticated (`guarded`).
-fn address(text: &str, guarded: bool) -> Result<SocketAddr, Failed> {
+fn address(flag: &str, text: &str, guarded: bool) -> Result<SocketAddr, Failed> {
     let mut addresses = text
         .to_socket_addrs()
-        .map_err(|why| format!("--listen {text:?} is not an ADDRESS:PORT, such as 127.0.0.1:7400: {why}"))?;
-    let address = addresses.next().ok_or_else(|| format!("--listen {text:?} names no address"))?;
+        .map_err(|why| format!("{flag} {text:?} is not an ADDRESS:PORT, such as 127.0.0.1:7400: {why}"))?;
+    let address = addresses.next().ok_or_else(|| format!("{flag} {text:?} names no address"))?;
     if address.ip().is_loopback() || guarded {
         return Ok(address);
     }
@@ -202,10 +261,6 @@ fn address(text: &str, guarded: bool) -> Result<SocketAddr, Failed> {
         "cannot listen on {address} without authentication: everyone who reaches the port could read and write everything; give --credentials FILE (aft credentials add makes one), or use a loopback address (127.0.0.1:{})",
         address.port()
     ))
-}
-
-fn cannot_listen(address: SocketAddr, why: &std::io::Error) -> Failed {
-    format!("cannot listen on {address}: {why}; choose another address with --listen")
 }
 
 /// Tests that the store's create-if-absent has one winner, and returns the verdict, which a new
@@ -313,14 +368,14 @@ mod tests {
     #[test]
     fn without_credentials_only_loopback_is_accepted() {
         for text in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:7400"] {
-            assert!(address(text, false).is_ok(), "{text}");
+            assert!(address("--listen", text, false).is_ok(), "{text}");
         }
         for text in ["0.0.0.0:7400", "[::]:7400", "192.0.2.1:7400"] {
-            let why = address(text, false).unwrap_err();
+            let why = address("--listen", text, false).unwrap_err();
             assert!(why.contains("authentication") && why.contains("--credentials"), "{text}");
-            assert!(address(text, true).is_ok(), "{text}");
+            assert!(address("--listen", text, true).is_ok(), "{text}");
         }
-        let why = address("7400", true).unwrap_err();
+        let why = address("--listen", "7400", true).unwrap_err();
         assert!(why.contains("ADDRESS:PORT") && why.contains("127.0.0.1:7400"), "{why}");
     }
 

@@ -32,12 +32,13 @@ pub(crate) const REDIS_PASSWORD: &str = "AFT_REDIS_PASSWORD";
 /// Variables that begin as settings do and are secrets: never in a settings file.
 const SECRETS: [&str; 2] = [TOKEN, REDIS_PASSWORD];
 /// Variables of this repository's own tasks and tests.
-const TASKS: [&str; 8] = [
+const TASKS: [&str; 9] = [
     "AFT_BIN",
     "AFT_CLIENT_SEED",
     "AFT_HISTORY_SEED",
     "AFT_SERVICES_DIR",
     "AFT_SIM_DEEP",
+    "AFT_SIM_RECORD",
     "AFT_SKIP_SERVICES",
     "AFT_TORTURE_MINUTES",
     "AFT_TORTURE_SEED",

@@ -24,6 +24,7 @@ pub(crate) struct Components {
     pub(crate) dynamodb: aft_store_dynamodb::Prices,
     pub(crate) net: aft_net::Settings,
     pub(crate) desk: aft_desk::Settings,
+    pub(crate) s3_door: aft_door_s3::Settings,
     pub(crate) log: Log,
 }
 
@@ -32,6 +33,10 @@ pub(crate) struct Components {
 pub(crate) struct Serve {
     pub(crate) store: Option<String>,
     pub(crate) listen: Option<String>,
+    pub(crate) s3_listen: Option<String>,
+    /// Names separated by commas, as are the next ones.
+    pub(crate) s3_domains: Option<String>,
+    pub(crate) s3_buckets: Option<String>,
     pub(crate) nodes: NonZeroUsize,
     /// The time that a drain waits for open transactions: as long as they have by default.
     pub(crate) drain: Duration,
@@ -57,6 +62,9 @@ impl Components {
             serve: Serve {
                 store: None,
                 listen: None,
+                s3_listen: None,
+                s3_domains: None,
+                s3_buckets: None,
                 nodes: NonZeroUsize::MIN,
                 drain: Duration::from_secs(60),
                 maintain: Switch::On,
@@ -72,6 +80,7 @@ impl Components {
             dynamodb: aft_store_dynamodb::Options::default().prices,
             net: aft_net::Settings::default(),
             desk: aft_desk::Settings::default(),
+            s3_door: aft_door_s3::Settings::default(),
             log: Log { format: LogFormat::Text, filter: None },
         }
     }
@@ -136,6 +145,9 @@ pub(crate) const SECTIONS: &[Section] = &[
         rows: rows! {
             store: Kind::Text, @"none: one must be named", |c| Field::Text(&mut c.serve.store), "The URL of the store.";
             listen: Kind::Text, @"127.0.0.1:7400", |c| Field::Text(&mut c.serve.listen), "The address of the native API: loopback, or any with credentials.";
+            s3_listen: Kind::Text, @"none: no S3 endpoint", |c| Field::Text(&mut c.serve.s3_listen), "The address of the S3 endpoint: loopback, or any with credentials.";
+            s3_domains: Kind::Text, @"none: path-style addressing", |c| Field::Text(&mut c.serve.s3_domains), "The domains below which the first part of a host is a bucket, separated by commas. The flag is --s3-domain, once for each.";
+            s3_buckets: Kind::Text, @"none: made by CreateBucket", |c| Field::Text(&mut c.serve.s3_buckets), "The buckets of the S3 endpoint that are made at the start if they are missing, separated by commas. The flag is --bucket, once for each.";
             nodes: Kind::Count, |c| Field::AtLeastOne(&mut c.serve.nodes), "The nodes of the process, each with a loop of its own; more than one only on stores that other servers may write to as well.";
             maintain: Kind::Switch, |c| Field::Switch(&mut c.serve.maintain), "Remove superseded versions from time to time. Any number of servers of a store may; one is enough.";
             drain_ms: Kind::Ms, |c| Field::Time(&mut c.serve.drain), "The time that open transactions have to finish when the server is told to stop.";
@@ -202,6 +214,8 @@ pub(crate) const SECTIONS: &[Section] = &[
             value_bytes_max: Kind::Bytes, |c| Field::Len(&mut c.desk.value_bytes_max), "One value. In memory it is held part by part.";
             bodies_bytes_max: Kind::Bytes, |c| Field::Len(&mut c.desk.bodies_bytes_max), "Bodies beyond 64 KiB on their way, of requests and of replies, until their last byte has left. A large value passes in parts of 8 MiB, of which it holds four at once on its way in or out, whatever its size: a server of 256 MiB passes two large values at once. What does not fit is rejected as overloaded, before it is held.";
             header_timeout_ms: Kind::Ms, |c| Field::Time(&mut c.net.header_timeout), "The time in which a client must send a call's head.";
+            s3_xml_bytes_max: Kind::Bytes, |c| Field::Len(&mut c.s3_door.xml_bytes_max), "The XML of a call of the S3 endpoint.";
+            s3_form_file_bytes_max: Kind::Bytes, |c| Field::Len(&mut c.s3_door.form_file_bytes_max), "The file in a form of the S3 endpoint (POST), which is held in memory.";
             body_timeout_ms: Kind::Ms, |c| Field::Time(&mut c.net.body_timeout), "The time in which a client must send a call's body, or each part of a large value.";
             reply_stall_timeout_ms: Kind::Ms, |c| Field::Time(&mut c.net.reply_stall_timeout), "The time after which a connection is closed whose client takes nothing of an answer. Over HTTP/2 up to twice as long.";
             wait_default_ms: Kind::Ms, |c| Field::Number(&mut c.desk.wait_default_ms), "The time that a call waits for another open attempt of its request unless it says otherwise.";

@@ -79,7 +79,7 @@ async fn a_session_notices_an_older_backup() {
     let server = Server::on(&store);
     client(server.address()).execute("first", vec![Op::put("k", "old")], "").await.unwrap();
     server.kill();
-    copy(&store, &backup);
+    copy(&store, &backup).unwrap();
     let server = Server::on(&store);
     let live = client(server.address());
     live.execute("second", vec![Op::put("k", "new")], "").await.unwrap();
@@ -107,17 +107,18 @@ async fn a_session_notices_an_older_backup() {
 }
 
 /// Copies the files of a store.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir(to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
         let (from, to) = (file.path(), to.join(file.file_name()));
-        if file.file_type().unwrap().is_dir() {
-            copy(&from, &to)
+        if file.file_type()?.is_dir() {
+            copy(&from, &to)?;
         } else {
-            fs::copy(from, to).map(|_| ()).unwrap()
+            fs::copy(from, to)?;
         }
     }
+    Ok(())
 }
 
 /// Presents the token to a restarted server on the same store, which then knows what the session

@@ -179,10 +179,10 @@ pub(in crate::node) fn script(run: &mut Run<'_>, state: &State, begin: &Begin) -
     Ok(Ending::Open { floor, fresh })
 }
 
-/// Returns the refusal of a session that names a commit whose record is missing, if nothing can have
-/// removed the record: sweeps remove only records that are past their retention, which is never
-/// less than the minimum, and at or below the mark. The mark is read after the record was missed,
-/// or a removal between the two would count as a loss.
+/// Returns the refusal of a session that names a commit whose record is missing, if nothing can
+/// have removed the record: sweeps remove only records that are past their retention, which is
+/// never less than the minimum, and at or below the mark. The mark is read after the record was
+/// missed, or a removal between the two would count as a loss.
 ///
 /// An older token proves nothing. Nor does anything if neither the store's time nor the mark is
 /// known. A fresh transaction covers both.

@@ -1,0 +1,171 @@
+//! A call, and the transaction that it belongs to.
+//!
+//! A call that names a transaction is a part of it. Any other call is a transaction of its own:
+//! acknowledged when it is visible, and *fresh*, so that it sees whatever was acknowledged, on any
+//! node, before it began.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{Isolation, Read};
+use aft_desk::{Asked, Caller, Desk, Opening};
+use aft_format::TransactionToken;
+use axum::http::HeaderMap;
+use rand::RngExt as _;
+
+use crate::failure::{Failure, Result};
+use crate::object::marker;
+
+/// The header that names a transaction.
+const TRANSACTION: &str = "aft-transaction";
+/// The header in which SDKs inside a function pass on its tracing context, and the field of it that
+/// names a transaction.
+const TRACE: &str = "x-amzn-trace-id";
+const TRACE_FIELD: &str = "Txn=";
+/// The header that is the same in all sendings of one call by an SDK.
+const INVOCATION: &str = "amz-sdk-invocation-id";
+/// The longest such ID that is used, in bytes; SDKs send UUIDs.
+const INVOCATION_BYTES_MAX: usize = 128;
+
+/// The number of times that a call's own transaction runs if another one gets in its way. A
+/// transaction that has lost five times gets its keys reserved.
+const TRIES_MAX: u32 = 12;
+/// The longest pause before the second run, in milliseconds; it doubles each time, six times.
+const PAUSE_MS: u64 = 4;
+
+/// A call with its caller.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) caller: Caller,
+    /// The longer transaction that it is a part of.
+    pub(crate) within: Option<AttemptId>,
+    /// The ID that an SDK's resend of the call has, too.
+    invocation: Option<String>,
+}
+
+impl Call {
+    /// Reads the headers of a call.
+    ///
+    /// # Errors
+    /// Returns a failure if the transaction that it names is not open here.
+    pub(crate) fn new(caller: Caller, headers: &HeaderMap) -> Result<Call> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let named = text(TRANSACTION).or_else(|| {
+            let mut fields = text(TRACE)?.split(';').map(str::trim);
+            fields.find_map(|field| field.strip_prefix(TRACE_FIELD))
+        });
+        let within = match named {
+            Some(token) => {
+                let token: TransactionToken = token
+                    .trim()
+                    .parse()
+                    .map_err(|why| Failure::invalid_request(format!("{TRANSACTION}: {why}")))?;
+                caller.need_here(&token)?;
+                Some(token.attempt)
+            }
+            None => None,
+        };
+        let invocation = text(INVOCATION).filter(|id| (1..=INVOCATION_BYTES_MAX).contains(&id.len()));
+        Ok(Call { caller, within, invocation: invocation.map(str::to_owned) })
+    }
+
+    /// Returns a call of the server itself.
+    pub(crate) fn of_server(desk: &Arc<Desk>) -> Call {
+        Call { caller: desk.server(), within: None, invocation: None }
+    }
+
+    /// Returns the request ID for a transaction whose call an SDK may send again.
+    pub(crate) fn resend_id(&self) -> Option<String> {
+        self.invocation.as_ref().map(|id| format!("amz-sdk-invocation-id:{id}"))
+    }
+
+    /// Returns how the commit of a part of a longer transaction would be asked for.
+    pub(crate) const WITHIN: Asked = Asked::Within;
+
+    /// Returns an opening of a transaction of the call's own that only reads.
+    pub(crate) fn reading() -> Opening {
+        Opening { fresh: true, isolation: Some(Isolation::ReadAtomic), ..Opening::default() }
+    }
+
+    /// Returns an opening of a transaction of the call's own that writes `key`, after `conflicts`
+    /// runs that ended in a conflict.
+    pub(crate) fn writing(&self, key: &Key, conflicts: u32) -> Opening {
+        let isolation = Some(match self.caller.node().is_checked(key) {
+            true => Isolation::Serializable,
+            false => Isolation::ReadAtomic,
+        });
+        Opening { fresh: true, isolation, conflicts, ..Opening::default() }
+    }
+
+    /// Reads a key without its value.
+    pub(crate) async fn read(&self, key: Key) -> Result<Read> {
+        match self.within {
+            Some(attempt) => Ok(self.caller.read(attempt, key).await?),
+            None => {
+                let mut runs = Runs::default();
+                loop {
+                    let read = self.read_alone(key.clone()).await;
+                    if let Some(read) = runs.end(read).await {
+                        return read;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads a key without its value, in a transaction of its own.
+    async fn read_alone(&self, key: Key) -> Result<Read> {
+        let ready = Call::reading().prepare(&self.caller, Some(&key))?;
+        Ok(ready.read(&self.caller, key).await?.0)
+    }
+
+    /// Returns true if a bucket exists.
+    pub(crate) async fn has_bucket(&self, bucket: &str) -> Result<bool> {
+        Ok(aft_desk::value_of(self.read(marker(bucket)).await?.found).is_some())
+    }
+
+    /// Checks that a bucket exists.
+    pub(crate) async fn need_bucket(&self, bucket: &str) -> Result<()> {
+        match self.has_bucket(bucket).await? {
+            true => Ok(()),
+            false => Err(Failure::no_such_bucket(bucket)),
+        }
+    }
+}
+
+/// The runs of a transaction of a call's own: it runs again while other ones get in its way.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    conflicts: u32,
+}
+
+impl Runs {
+    /// Returns the number of runs that another transaction ended.
+    pub(crate) fn conflicts(&self) -> u32 {
+        self.conflicts
+    }
+
+    /// Takes the outcome of a run. Returns `None`, after a pause, if there has to be another run.
+    pub(crate) async fn end<T>(&mut self, ended: Result<T>) -> Option<Result<T>> {
+        match ended {
+            Err(failure) if failure.may_run_again && self.conflicts + 1 < TRIES_MAX => {
+                // A random pause, so that two that met do not meet again.
+                let most = PAUSE_MS << self.conflicts.min(6);
+                let pause = Duration::from_millis(rand::rng().random_range(1..=most));
+                tokio::time::sleep(pause).await;
+                self.conflicts += 1;
+                None
+            }
+            // The SDK runs the call again, after a longer pause.
+            Err(failure) if failure.may_run_again => {
+                let why = format!(
+                    "other transactions came first {TRIES_MAX} times: try again ({})",
+                    failure.message
+                );
+                Some(Err(Failure::new("SlowDown", 503, why)))
+            }
+            ended => Some(ended),
+        }
+    }
+}

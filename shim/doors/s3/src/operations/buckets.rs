@@ -1,0 +1,199 @@
+//! Buckets: CreateBucket, DeleteBucket, HeadBucket, ListBuckets.
+
+use std::sync::Arc;
+
+use aft_access::Right;
+use aft_core::message::{CommitArgs, Condition, ListKeys, Op};
+use aft_desk::{Desk, Outcome, Plan, ReadValue};
+use tracing::info;
+
+use crate::call::{Call, Runs};
+use crate::failure::{Failure, Result};
+use crate::object::{exists, marker, marker_value, modified_ms, name};
+use crate::operations::now_ms;
+
+/// The keys and prefixes in one page of the listing behind ListBuckets.
+const PAGE_LEN: u32 = 1_000;
+/// The markers that are read at once.
+const MARKERS_AT_ONCE: usize = 100;
+
+/// A bucket of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) name: String,
+    /// The time of its creation, in milliseconds since the epoch.
+    pub(crate) created_ms: u64,
+}
+
+impl Call {
+    /// Creates a bucket.
+    pub(crate) async fn create_bucket(&self, bucket: &str) -> Result<()> {
+        let key = self.caller.key(&name(bucket, ""), Right::Write)?;
+        let put = || Op::Put(key.clone(), marker_value());
+        let exists_already = || {
+            let why = format!("the bucket {bucket:?} exists already, and it is yours");
+            Failure::new("BucketAlreadyOwnedByYou", 409, why)
+        };
+        let is_absent = Op::Check(key.clone(), Condition::Absent);
+        if self.within.is_some() || !self.caller.node().is_checked(&key) {
+            if self.has_bucket(bucket).await? {
+                return Err(exists_already());
+            }
+            return self.run_on_bucket(vec![put()]).await;
+        }
+        match self.run_on_bucket(vec![is_absent, put()]).await {
+            Err(failure) if failure.code == "PreconditionFailed" => Err(exists_already()),
+            ended => ended,
+        }
+    }
+
+    /// Deletes a bucket, which must be empty. An object that is put at the same moment may remain:
+    /// it is there again if the bucket is created again.
+    pub(crate) async fn delete_bucket(&self, bucket: &str) -> Result<()> {
+        let key = self.caller.key(&name(bucket, ""), Right::Write)?;
+        self.need_bucket(bucket).await?;
+        let ask = ListKeys {
+            prefix: key.as_str().to_owned(),
+            after: Some(key.as_str().to_owned()),
+            limit: 1,
+            delimiter: None,
+        };
+        if !self.page(ask).await?.keys.is_empty() {
+            let why = format!("the bucket {bucket:?} has objects: delete them first");
+            return Err(Failure::new("BucketNotEmpty", 409, why));
+        }
+        let delete = Op::Delete(key.clone());
+        if self.within.is_some() || !self.caller.node().is_checked(&key) {
+            return self.run_on_bucket(vec![delete]).await;
+        }
+        match self.run_on_bucket(vec![Op::Check(key, exists()), delete]).await {
+            Err(failure) if failure.code == "PreconditionFailed" => Err(Failure::no_such_bucket(bucket)),
+            ended => ended,
+        }
+    }
+
+    /// Runs operations on a bucket's marker.
+    async fn run_on_bucket(&self, ops: Vec<Op>) -> Result<()> {
+        if let Some(attempt) = self.within {
+            self.caller.run(attempt, ops.into_iter().collect(), None, &Call::WITHIN).await?;
+            return Ok(());
+        }
+        let mut runs = Runs::default();
+        loop {
+            let plan: Plan = ops.iter().cloned().collect();
+            let first = plan.first_key().expect("a bucket's marker").clone();
+            let ready = self.writing(&first, runs.conflicts()).prepare(&self.caller, Some(&first))?;
+            let ran = ready.run(&self.caller, plan, Some(CommitArgs::default())).await;
+            if let Some(ran) = runs.end(ran.map_err(Failure::from)).await {
+                return ran.map(|_| ());
+            }
+        }
+    }
+
+    /// Lists the buckets that the caller may use, in order.
+    pub(crate) async fn list_buckets(&self) -> Result<Vec<Bucket>> {
+        self.caller.need(Right::Read)?;
+        let prefix = self.caller.credential().map_or("", |credential| credential.prefix.as_str());
+        // A prefix within one bucket allows that one.
+        let names = match prefix.split_once('/') {
+            Some((bucket, _)) => vec![bucket.to_owned()],
+            None => self.names_of_buckets(prefix).await?,
+        };
+        let names: Vec<String> = names.into_iter().filter(|name| is_bucket_name(name)).collect();
+        let mut buckets = Vec::new();
+        for names in names.chunks(MARKERS_AT_ONCE) {
+            let mut runs = Runs::default();
+            let markers = loop {
+                if let Some(markers) = runs.end(self.read_markers(names).await).await {
+                    break markers?;
+                }
+            };
+            for (name, read) in names.iter().zip(markers) {
+                if let Some(found) = read.found {
+                    buckets.push(Bucket {
+                        name: name.clone(),
+                        created_ms: modified_ms(found.version, now_ms()),
+                    });
+                }
+            }
+        }
+        Ok(buckets)
+    }
+
+    /// Reads the markers of buckets, in a transaction of its own.
+    async fn read_markers(&self, names: &[String]) -> Result<Vec<ReadValue>> {
+        let plan: Plan = names.iter().map(|name| Op::Get(marker(name))).collect();
+        let ready = Call::reading().prepare(&self.caller, None)?;
+        match ready.run(&self.caller, plan, Some(CommitArgs::default())).await? {
+            Outcome::Committed { reads, .. } => Ok(reads.values),
+            outcome => unreachable!("a transaction that reads ends {outcome:?}"),
+        }
+    }
+
+    /// Returns the first parts of all keys with a prefix.
+    async fn names_of_buckets(&self, prefix: &str) -> Result<Vec<String>> {
+        let prefix = self.caller.listed(prefix)?;
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let delimiter = Some("/".to_owned());
+            let ask = ListKeys { prefix: prefix.clone(), after, limit: PAGE_LEN, delimiter };
+            let page = self.page(ask).await?;
+            names.extend(
+                page.prefixes.iter().filter_map(|prefix| prefix.strip_suffix('/').map(str::to_owned)),
+            );
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(names),
+            }
+        }
+    }
+}
+
+/// Makes buckets that are missing, on behalf of the server.
+///
+/// # Errors
+/// Returns the reason why one cannot be made; the text names the bucket.
+pub async fn create_buckets(desk: &Arc<Desk>, names: &[String]) -> std::result::Result<(), String> {
+    let call = Call::of_server(desk);
+    for name in names {
+        if !is_bucket_name(name) {
+            return Err(format!(
+                "{name:?} is no name of a bucket: use 3 to 63 lower-case letters, digits, '-' and '.', with a letter \
+                 or a digit at both ends"
+            ));
+        }
+        match call.create_bucket(name).await {
+            Ok(()) => info!(bucket = name, "made a bucket of the S3 endpoint"),
+            Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => {}
+            Err(failure) => return Err(format!("{name:?}: {}", failure.message)),
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if a text can be the name of a bucket.
+pub(crate) fn is_bucket_name(name: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = [name.bytes().next(), name.bytes().next_back()];
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|byte| is_word(byte) || b".-".contains(&byte))
+        && ends.into_iter().flatten().all(is_word)
+        && !name.contains("..")
+        && name.parse::<std::net::IpAddr>().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_bucket_name;
+
+    #[test]
+    fn names_of_buckets_are_checked() {
+        for name in ["abc", "a-b.c", "1a2", &"a".repeat(63)] {
+            assert!(is_bucket_name(name), "{name}");
+        }
+        for name in ["", "ab", "Abc", "a_b", "-ab", "ab-", "a..b", "10.0.0.1", "a/b", "äbc", &"a".repeat(64)]
+        {
+            assert!(!is_bucket_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Listings: ListObjects and ListObjectsV2.
+
+use aft_access::Right;
+use aft_core::message::ListKeys;
+use aft_desk::{Opened, Version};
+use aft_node::Page;
+
+use crate::call::{Call, Runs};
+use crate::failure::{Failure, Result};
+use crate::object::{etag, modified_ms, name};
+use crate::operations::now_ms;
+
+/// The most keys and common prefixes of one page, as S3 has it.
+pub(crate) const PAGE_LEN_MAX: i32 = 1_000;
+
+/// The arguments of a listing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub(crate) bucket: String,
+    pub(crate) prefix: String,
+    pub(crate) delimiter: Option<String>,
+    /// The key, or common prefix, after which the listing begins, exclusive.
+    pub(crate) after: Option<String>,
+    pub(crate) max_keys: Option<i32>,
+}
+
+/// An object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    pub(crate) size: u64,
+    /// The entity tag, without quotes.
+    pub(crate) etag: String,
+    pub(crate) modified_ms: u64,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Listing {
+    pub(crate) objects: Vec<Listed>,
+    pub(crate) prefixes: Vec<String>,
+    /// The text after which the next page begins; `None` at the end.
+    pub(crate) next: Option<String>,
+    /// The most entries that a page may have.
+    pub(crate) max_keys: i32,
+}
+
+impl Call {
+    /// Lists objects of a bucket.
+    pub(crate) async fn list(&self, asked: &Asked) -> Result<Listing> {
+        let Asked { bucket, prefix, .. } = asked;
+        let max_keys = match asked.max_keys {
+            None => PAGE_LEN_MAX,
+            Some(max_keys @ 0..) => max_keys.min(PAGE_LEN_MAX),
+            Some(_) => return Err(Failure::invalid_argument("max-keys must not be negative")),
+        };
+        let whole = name(bucket, prefix);
+        // A credential sees a part of the keys, and must name it.
+        self.caller.need(Right::Read)?;
+        if self.caller.listed(&whole)? != whole {
+            let prefix = self.caller.credential().map_or("", |credential| credential.prefix.as_str());
+            let why =
+                format!("the credential is limited to what begins with {prefix:?}: list with that prefix");
+            return Err(Failure::new("AccessDenied", 403, why));
+        }
+        let limit = u32::try_from(max_keys).expect("it is not negative");
+        if limit == 0 {
+            self.need_bucket(bucket).await?;
+            return Ok(Listing { max_keys, ..Listing::default() });
+        }
+        // The bucket's marker comes before all its objects, and is none of them.
+        let first = name(bucket, "");
+        let after = name(bucket, asked.after.as_deref().unwrap_or_default());
+        let delimiter = asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
+        let page = self.page(ListKeys { prefix: whole, after: Some(after), limit, delimiter }).await?;
+        if page.keys.is_empty() && page.prefixes.is_empty() {
+            self.need_bucket(bucket).await?;
+        }
+        let now_ms = now_ms();
+        let of_bucket = |text: &str| text.strip_prefix(&first).expect("a listing has its prefix").to_owned();
+        let objects = page.keys.iter().map(|listed| {
+            let version = listed.txn.map_or(Version::Uncommitted, Version::Committed);
+            Listed {
+                key: of_bucket(listed.key.as_str()),
+                size: listed.meta.size,
+                etag: etag(&listed.meta.etag, version),
+                modified_ms: modified_ms(version, now_ms),
+            }
+        });
+        Ok(Listing {
+            objects: objects.collect(),
+            prefixes: page.prefixes.iter().map(|prefix| of_bucket(prefix)).collect(),
+            next: page.next.as_deref().map(of_bucket),
+            max_keys,
+        })
+    }
+
+    /// Lists keys in the call's transaction.
+    pub(crate) async fn page(&self, ask: ListKeys) -> Result<Page> {
+        if let Some(attempt) = self.within {
+            return Ok(self.caller.list(attempt, ask).await?);
+        }
+        let mut runs = Runs::default();
+        loop {
+            let page = self.page_alone(ask.clone()).await;
+            if let Some(page) = runs.end(page).await {
+                return page;
+            }
+        }
+    }
+
+    /// Lists keys in a transaction of its own.
+    async fn page_alone(&self, ask: ListKeys) -> Result<Page> {
+        let ready = Call::reading().prepare(&self.caller, None)?;
+        let open = match ready.open(&self.caller, Vec::new()).await? {
+            Opened::Open { open, .. } => open,
+            Opened::Replayed(replayed) => unreachable!("a request without an ID has no {replayed:?}"),
+        };
+        // The transaction has nothing to commit: dropping it ends it.
+        Ok(self.caller.list(open.attempt(), ask).await?)
+    }
+}

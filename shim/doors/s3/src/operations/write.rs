@@ -1,0 +1,391 @@
+//! PutObject and CopyObject: a value with its attributes, under one key.
+
+use std::ops::ControlFlow;
+
+use aft_access::Right;
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{CommitArgs, Op, Read};
+use aft_core::record::{Location, Value};
+use aft_desk::large::{self, Arriving, Source};
+use aft_desk::{Opened, Opening, Outcome, Plan, value_of};
+use aft_format::{Attributes, Checksum};
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::body::{Content, Large};
+use crate::call::{Call, Runs};
+use crate::checksum::{Digests, Verified, Wanted};
+use crate::conditions::Conditions;
+use crate::failure::{Failure, Result};
+use crate::object::{Object, exists, marker, modified_ms, name};
+use crate::operations::now_ms;
+
+/// The answer to a write, as it is kept for a resend of the call.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Written {
+    /// The entity tag, without quotes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) etag: Bytes,
+    /// The checksum that is kept.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) checksum: Option<Checksum>,
+    /// The time of the write, in milliseconds since the epoch. Not kept: a resend has the commit's.
+    #[prost(uint64, tag = "3")]
+    pub(crate) modified_ms: u64,
+}
+
+/// The key that a call writes, with its conditions.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) conditions: Conditions,
+}
+
+impl Target {
+    /// Returns the key, if the call may write it.
+    pub(crate) fn checked(&self, call: &Call) -> Result<Key> {
+        Ok(call.caller.key(&name(&self.bucket, &self.key), Right::Write)?)
+    }
+}
+
+impl Call {
+    /// Writes an object.
+    pub(crate) async fn put(&self, target: &Target, about: Attributes, content: Content) -> Result<Written> {
+        let key = target.checked(self)?;
+        match content {
+            Content::Whole { bytes, verified, _share } => {
+                self.put_whole(target, &key, about, bytes, verified).await
+            }
+            Content::Large(large) => self.put_large(target, &key, about, *large).await,
+        }
+    }
+
+    async fn put_whole(
+        &self,
+        target: &Target,
+        key: &Key,
+        about: Attributes,
+        bytes: Bytes,
+        Verified { etag, checksum }: Verified,
+    ) -> Result<Written> {
+        let about = Attributes { checksum: checksum.clone(), ..about };
+        let value = Value {
+            size: bytes.len() as u64,
+            location: Location::Inline(bytes),
+            etag: etag.clone(),
+            attributes: about.to_bytes(),
+        };
+        let written = Written { etag, checksum, modified_ms: 0 };
+        let ops = || vec![Op::Put(key.clone(), value.clone())];
+        self.write(target, key, written, ops).await
+    }
+
+    /// Writes keys of one bucket, whose operations are known beforehand.
+    pub(crate) async fn write(
+        &self,
+        target: &Target,
+        key: &Key,
+        written: Written,
+        ops: impl Fn() -> Vec<Op> + Send + Sync,
+    ) -> Result<Written> {
+        if let Some(attempt) = self.within {
+            self.judge_within(attempt, target, key).await?;
+            let plan: Plan = ops().into_iter().collect();
+            self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
+            return Ok(Written { modified_ms: now_ms(), ..written });
+        }
+        // Without conditions and where the store checks keys, one call does it all: it writes if
+        // the bucket exists, and the commit fails if that changes meanwhile.
+        if !target.conditions.any() && self.caller.node().is_checked(key) {
+            let mut runs = Runs::default();
+            loop {
+                let check = Op::Check(marker(&target.bucket), exists());
+                let plan: Plan = std::iter::once(check).chain(ops()).collect();
+                let ready = self.writing(key, runs.conflicts()).prepare(&self.caller, Some(key))?;
+                let outcome = ready.run(&self.caller, plan, Some(CommitArgs::default())).await;
+                match runs.end(outcome.map_err(Failure::from)).await {
+                    None => continue,
+                    Some(Ok(outcome)) => return told(outcome, written),
+                    Some(Err(failure)) if failure.code == "PreconditionFailed" => {
+                        return Err(Failure::no_such_bucket(&target.bucket));
+                    }
+                    Some(Err(failure)) => return Err(failure),
+                }
+            }
+        }
+        let mut runs = Runs::default();
+        loop {
+            let ran = self.write_judged(target, key, runs.conflicts(), &written, ops()).await;
+            if let Some(ran) = runs.end(ran).await {
+                return ran;
+            }
+        }
+    }
+
+    /// Judges whether a write may take effect, and carries it out, in a transaction of the call's
+    /// own.
+    async fn write_judged(
+        &self,
+        target: &Target,
+        key: &Key,
+        conflicts: u32,
+        written: &Written,
+        ops: Vec<Op>,
+    ) -> Result<Written> {
+        let open = match self.open_to_write(target, key, conflicts, false).await? {
+            ControlFlow::Continue(open) => open,
+            ControlFlow::Break(written) => return Ok(written),
+        };
+        let args = CommitArgs { result: self.kept(target, written), ..CommitArgs::default() };
+        let outcome = open.commit(&self.caller, ops.into_iter().collect(), args).await?;
+        told(outcome, written.clone())
+    }
+
+    /// Opens a transaction of the call's own, and judges whether it may write. Breaks with the
+    /// first answer if the call is a resend of one that was carried out.
+    async fn open_to_write(
+        &self,
+        target: &Target,
+        key: &Key,
+        conflicts: u32,
+        takes_long: bool,
+    ) -> Result<ControlFlow<Written, aft_desk::Open>> {
+        let mut opening = self.writing(key, conflicts);
+        if target.conditions.any() {
+            if opening.isolation == Some(aft_core::message::Isolation::ReadAtomic) {
+                return Err(Failure::not_implemented(
+                    "a conditional write of a bucket whose keys are read_atomic (`aft store show` lists the levels)",
+                ));
+            }
+            // A resend of the call by its SDK is the same request, whose answer is kept.
+            opening = Opening { request_id: self.resend_id(), retention_ms: Some(0), ..opening };
+        }
+        let mut ready = opening.prepare(&self.caller, Some(key))?;
+        if takes_long {
+            ready.as_long_as_possible();
+        }
+        let mut keys = vec![marker(&target.bucket)];
+        keys.extend(target.conditions.any().then(|| key.clone()));
+        let (reads, open) = match ready.open(&self.caller, keys).await? {
+            Opened::Open { reads, open } => (reads, open),
+            Opened::Replayed(replayed) => {
+                let kept = Written::decode(replayed.result.unwrap_or_default());
+                let kept = kept.map_err(|_| Failure::from(aft_core::message::Refusal::ResultGone))?;
+                return Ok(ControlFlow::Break(Written { modified_ms: replayed.txn.time.ms(), ..kept }));
+            }
+        };
+        let mut reads = reads.into_iter();
+        let bucket = reads.next().expect("the bucket's marker was read");
+        judge(target, bucket, reads.next())?;
+        Ok(ControlFlow::Continue(open))
+    }
+
+    /// Judges whether a longer transaction may write.
+    async fn judge_within(&self, attempt: AttemptId, target: &Target, key: &Key) -> Result<()> {
+        let bucket = self.caller.read(attempt, marker(&target.bucket)).await?;
+        let found = match target.conditions.any() {
+            true => Some(self.caller.read(attempt, key.clone()).await?),
+            false => None,
+        };
+        judge(target, bucket, found)
+    }
+
+    /// Returns the answer to keep for a resend of the call.
+    fn kept(&self, target: &Target, written: &Written) -> Option<Bytes> {
+        let is_named = target.conditions.any() && self.resend_id().is_some();
+        is_named.then(|| written.encode_to_vec().into())
+    }
+
+    async fn put_large(
+        &self,
+        target: &Target,
+        key: &Key,
+        about: Attributes,
+        large: Large,
+    ) -> Result<Written> {
+        let verified = large.verified();
+        let stored = |stored: &large::Stored| {
+            let Verified { etag, checksum } = verified.get().expect("the whole body was stored").clone();
+            let about = Attributes { checksum: checksum.clone(), ..about.clone() };
+            let op = stored.put(key.clone(), etag.clone(), about.to_bytes());
+            (op, Written { etag, checksum, modified_ms: 0 })
+        };
+        self.store(target, key, large, stored).await
+    }
+
+    /// Stores a large value as it arrives, and writes it.
+    async fn store<S: Source<Error = Failure>>(
+        &self,
+        target: &Target,
+        key: &Key,
+        source: S,
+        stored: impl FnOnce(&large::Stored) -> (Op, Written),
+    ) -> Result<Written> {
+        if let Some(attempt) = self.within {
+            self.judge_within(attempt, target, key).await?;
+            let (op, written) = stored(&large::store(&self.caller, attempt, Arriving::new(source)).await?);
+            self.caller.run(attempt, Plan::of(op), None, &Call::WITHIN).await?;
+            return Ok(Written { modified_ms: now_ms(), ..written });
+        }
+        // The bytes can be read once, so only the opening can be tried again; and the transaction
+        // stays open for as long as the client may take to send them.
+        let mut runs = Runs::default();
+        let open = loop {
+            let opened = self.open_to_write(target, key, runs.conflicts(), true).await;
+            match runs.end(opened).await {
+                None => continue,
+                Some(Err(failure)) => return Err(failure),
+                Some(Ok(ControlFlow::Break(written))) => return Ok(written),
+                Some(Ok(ControlFlow::Continue(open))) => break open,
+            }
+        };
+        let (op, written) = stored(&large::store(&self.caller, open.attempt(), Arriving::new(source)).await?);
+        let args = CommitArgs { result: self.kept(target, &written), ..CommitArgs::default() };
+        let outcome = open.commit(&self.caller, Plan::of(op), args).await.map_err(|refused| {
+            let failure = Failure::from(refused);
+            match failure.may_run_again {
+                // The client has to send the bytes again.
+                true if target.conditions.any() => {
+                    Failure::new("ConditionalRequestConflict", 409, failure.message)
+                }
+                true => Failure::new("SlowDown", 503, failure.message),
+                false => failure,
+            }
+        })?;
+        told(outcome, written)
+    }
+
+    /// Writes a copy of an object, with attributes that `about` makes of the source's.
+    pub(crate) async fn copy(
+        &self,
+        source: (&str, &str, &Conditions),
+        target: &Target,
+        about: impl Fn(&Attributes) -> Attributes,
+        wanted: Option<Wanted>,
+    ) -> Result<Written> {
+        let (bucket, key, conditions) = source;
+        let to = target.checked(self)?;
+        let (object, held) = self.find_to_send(bucket, key).await?;
+        conditions.of_source(&object, now_ms())?;
+        let about = about(&object.about);
+        // Objects of the native API have no MD5 yet, and a new algorithm means a new checksum.
+        let kept = Kept { etag: object.value.etag.clone(), checksum: object.about.checksum.clone() };
+        let kept = (wanted.is_none() && !kept.etag.is_empty()).then_some(kept);
+        match &object.value.location {
+            Location::Inline(bytes) => {
+                let verified = match kept {
+                    Some(Kept { etag, checksum }) => Verified { etag, checksum },
+                    None => {
+                        let mut digests = Digests::new(wanted.unwrap_or_default());
+                        digests.update(bytes);
+                        digests.verify(&[])?
+                    }
+                };
+                self.put_whole(target, &to, about, bytes.clone(), verified).await
+            }
+            // The blob belongs to the attempt that wrote it, and goes with it. So its bytes are
+            // copied, within the server.
+            Location::Blob(blob) => {
+                let size = object.value.size;
+                let download = large::read(&self.caller, &object.key, *blob, size, 0..size, held).await?;
+                let copying = Copying::new(download, wanted.unwrap_or_default());
+                let digests = copying.verified.clone();
+                let stored = |stored: &large::Stored| {
+                    let computed = digests.get().expect("the whole value was copied").clone();
+                    let Verified { etag, checksum } = match kept {
+                        Some(Kept { etag, checksum }) => Verified { etag, checksum },
+                        None => computed,
+                    };
+                    let about = Attributes { checksum: checksum.clone(), ..about };
+                    let op = stored.put(to.clone(), etag.clone(), about.to_bytes());
+                    (op, Written { etag, checksum, modified_ms: 0 })
+                };
+                self.store(target, &to, copying, stored).await
+            }
+        }
+    }
+}
+
+/// The digests that a copy takes over from its source.
+struct Kept {
+    etag: Bytes,
+    checksum: Option<Checksum>,
+}
+
+/// Judges whether a write may take effect, by what its bucket's marker and its key hold.
+fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
+    if value_of(bucket.found).is_none() {
+        return Err(Failure::no_such_bucket(&target.bucket));
+    }
+    let object = found.map(Object::of).transpose()?.flatten();
+    target.conditions.of_write(&target.key, object.as_ref())
+}
+
+/// Returns the answer to a write that has committed.
+fn told(outcome: Outcome, written: Written) -> Result<Written> {
+    match outcome {
+        Outcome::Committed { committed, .. } => {
+            let version = committed.txn.map(aft_desk::Version::Committed);
+            let modified_ms = modified_ms(version.unwrap_or(aft_desk::Version::Uncommitted), now_ms());
+            Ok(Written { modified_ms, ..written })
+        }
+        // Another sending of the call was carried out while this one ran.
+        Outcome::Replayed(replayed) => {
+            let kept = Written::decode(replayed.result.unwrap_or_default());
+            let kept = kept.map_err(|_| Failure::from(aft_core::message::Refusal::ResultGone))?;
+            Ok(Written { modified_ms: replayed.txn.time.ms(), ..kept })
+        }
+        Outcome::Open { .. } | Outcome::Ran { .. } => unreachable!("a write commits"),
+    }
+}
+
+/// The bytes of an object that is being copied.
+struct Copying {
+    first: Option<Bytes>,
+    more: futures::stream::BoxStream<'static, std::result::Result<Bytes, aft_core::message::Refusal>>,
+    _share: Option<aft_desk::Share>,
+    digests: Option<Digests>,
+    verified: std::sync::Arc<std::sync::OnceLock<Verified>>,
+}
+
+impl Copying {
+    fn new(download: large::Download, wanted: Wanted) -> Copying {
+        Copying {
+            first: Some(download.first),
+            more: download.more,
+            _share: download.share,
+            digests: Some(Digests::new(wanted)),
+            verified: std::sync::Arc::default(),
+        }
+    }
+}
+
+impl Source for Copying {
+    type Error = Failure;
+
+    fn announced(&self) -> Option<usize> {
+        None
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        use futures::StreamExt as _;
+        let piece = match self.first.take() {
+            Some(first) if !first.is_empty() => Some(first),
+            _ => self.more.next().await.transpose()?,
+        };
+        match (&piece, self.digests.take()) {
+            (Some(bytes), Some(mut digests)) => {
+                digests.update(bytes);
+                self.digests = Some(digests);
+            }
+            (None, Some(digests)) => {
+                self.verified.set(digests.verify(&[])?).expect("the copy ends once");
+            }
+            (_, None) => {}
+        }
+        Ok(piece)
+    }
+
+    fn take_time(&mut self) {}
+}

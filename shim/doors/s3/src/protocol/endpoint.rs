@@ -1,0 +1,735 @@
+//! The operations of the protocol. Each takes a call apart, runs it, and puts the answer together.
+//! What is not here is answered with `501 NotImplemented` and the name of the operation.
+
+use std::sync::Mutex;
+
+use aft_desk::Caller;
+use aft_format::{Attributes, Pair};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use s3s::dto::*;
+use s3s::{Body, S3, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
+
+use crate::attributes;
+use crate::body::{self, Trailer};
+use crate::call::Call;
+use crate::checksum::{self, Wanted};
+use crate::conditions::Holds;
+use crate::failure::{Failure, Result};
+use crate::object::Object;
+use crate::operations::list::{Asked, Listed, Listing};
+use crate::operations::write::{Target, Written};
+use crate::operations::{now_ms, tags};
+use crate::protocol::convert::{self, Checksums, etag, timestamp};
+use crate::unchecked::Fields;
+use crate::url_text;
+
+/// The operations, with the settings that they need.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) net: aft_net::Settings,
+    pub(super) region: String,
+}
+
+/// Returns the call that a request makes.
+fn call<T>(request: &S3Request<T>) -> Result<Call> {
+    let caller =
+        request.extensions.get::<Caller>().expect("a call has its caller before it has an operation");
+    Call::new(caller.clone(), &request.headers)
+}
+
+/// Rejects a version ID, except that of a bucket without versions.
+fn check_version(version: Option<&str>) -> Result<()> {
+    match version {
+        None | Some("null") => Ok(()),
+        Some(_) => Err(Failure::not_implemented("a version ID")),
+    }
+}
+
+/// Rejects the keys of a customer's encryption.
+fn check_no_customer_key(algorithm: Option<&String>) -> Result<()> {
+    match algorithm {
+        None => Ok(()),
+        Some(_) => Err(Failure::not_implemented("encryption with a key of the customer (SSE-C)")),
+    }
+}
+
+/// Returns the fields that follow a request's body, to be called when the body has ended.
+fn trailer(extensions: &Extensions, verified: Option<TrailingHeaders>) -> Trailer {
+    let unverified = extensions.get::<Fields>().cloned();
+    Box::new(move || {
+        if let Some(fields) = unverified {
+            return fields.take();
+        }
+        let headers = verified.and_then(|headers| headers.take()).unwrap_or_default();
+        let pairs = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+        pairs.collect()
+    })
+}
+
+/// Returns a streaming blob as a body of the HTTP library.
+fn to_body(blob: Option<StreamingBlob>) -> axum::body::Body {
+    match blob {
+        Some(blob) => axum::body::Body::from_stream(SyncStream(Mutex::new(blob))),
+        None => axum::body::Body::empty(),
+    }
+}
+
+/// A stream behind a lock that nobody waits for.
+struct SyncStream(Mutex<StreamingBlob>);
+
+impl futures::Stream for SyncStream {
+    type Item = std::result::Result<bytes::Bytes, s3s::StdError>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let mut blob = self.0.lock().expect("nothing panics while it holds the body");
+        std::pin::Pin::new(&mut *blob).poll_next(cx)
+    }
+}
+
+/// Returns an answer's output and headers, if the answer sends an object or describes one.
+struct Described {
+    checksums: Checksums,
+    metadata: Option<Metadata>,
+    headers: HeaderMap,
+    tag: Option<ETag>,
+    modified: Option<Timestamp>,
+    tags: Option<i32>,
+}
+
+impl Described {
+    fn new(object: &Object, with_checksum: bool) -> Described {
+        let about = &object.about;
+        let tags = i32::try_from(about.tags.len()).expect("there are at most ten");
+        Described {
+            checksums: Checksums::of(about.checksum.as_ref().filter(|_| with_checksum)),
+            metadata: convert::metadata(about),
+            headers: attributes::to_headers(about),
+            tag: etag(object.etag()),
+            modified: Some(timestamp(object.modified_ms(now_ms()))),
+            tags: (tags > 0).then_some(tags),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Writes an object whose body is arriving.
+    async fn write<T>(
+        &self,
+        request: S3Request<T>,
+        target: Target,
+        about: Attributes,
+        body: impl FnOnce(T) -> Option<StreamingBlob>,
+    ) -> Result<Written> {
+        let call = call(&request)?;
+        attributes::check_metadata(&about)?;
+        // These checks come before the body is read, so that a bad call costs little.
+        target.checked(&call)?;
+        let wanted = Wanted::of_headers(&request.headers)?;
+        let trailer = trailer(&request.extensions, request.trailing_headers);
+        let body = to_body(body(request.input));
+        let content = body::receive(&call.caller, &self.net, body, &request.headers, wanted, trailer).await?;
+        call.put(&target, about, content).await
+    }
+}
+
+fn output_of(written: Written) -> PutObjectOutput {
+    let checksums = Checksums::of(written.checksum.as_ref());
+    PutObjectOutput {
+        e_tag: etag(String::from_utf8_lossy(&written.etag).into_owned()),
+        checksum_crc32: checksums.crc32,
+        checksum_crc32c: checksums.crc32c,
+        checksum_crc64nvme: checksums.crc64nvme,
+        checksum_sha1: checksums.sha1,
+        checksum_sha256: checksums.sha256,
+        checksum_type: checksums.kind,
+        ..PutObjectOutput::default()
+    }
+}
+
+/// Returns a text of a listing in the encoding that the call asks for.
+struct Encoding(Option<EncodingType>);
+
+impl Encoding {
+    fn new(asked: Option<EncodingType>) -> Result<Encoding> {
+        match &asked {
+            Some(encoding) if encoding.as_str() != EncodingType::URL => {
+                Err(Failure::invalid_argument("encoding-type: the only encoding is url"))
+            }
+            _ => Ok(Encoding(asked)),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        match self.0 {
+            Some(_) => url_text::encode(text),
+            None => text.to_owned(),
+        }
+    }
+
+    fn objects(&self, objects: Vec<Listed>, owner: Option<&Owner>) -> Option<Vec<s3s::dto::Object>> {
+        let object = |listed: Listed| s3s::dto::Object {
+            key: Some(self.text(&listed.key)),
+            size: Some(i64::try_from(listed.size).unwrap_or(i64::MAX)),
+            e_tag: etag(listed.etag),
+            last_modified: Some(timestamp(listed.modified_ms)),
+            storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+            owner: owner.cloned(),
+            ..s3s::dto::Object::default()
+        };
+        Some(objects.into_iter().map(object).collect())
+    }
+
+    fn prefixes(&self, prefixes: &[String]) -> Option<Vec<CommonPrefix>> {
+        let prefix = |prefix: &String| CommonPrefix { prefix: Some(self.text(prefix)) };
+        (!prefixes.is_empty()).then(|| prefixes.iter().map(prefix).collect())
+    }
+}
+
+/// The continuation token of a listing: an opaque text that contains the last key.
+fn token_of(next: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(next)
+}
+
+fn next_of(token: &str) -> Result<String> {
+    use base64::Engine as _;
+    let invalid = || {
+        Failure::invalid_argument("the continuation token is not one of this endpoint's: pass it unchanged")
+    };
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
+    String::from_utf8(bytes).map_err(|_| invalid())
+}
+
+fn owner() -> Owner {
+    Owner { display_name: Some("aft".into()), id: Some("aft".into()) }
+}
+
+fn tag_pairs(tags: TagSet) -> Result<Vec<Pair>> {
+    let pair = |tag: Tag| Pair { name: tag.key.unwrap_or_default(), value: tag.value.unwrap_or_default() };
+    tags::checked(tags.into_iter().map(pair).collect())
+}
+
+#[async_trait::async_trait]
+impl S3 for Endpoint {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        let part = convert::part(input.range, input.part_number)?;
+        let conditions = convert::conditions(
+            input.if_match,
+            input.if_none_match,
+            input.if_modified_since,
+            input.if_unmodified_since,
+        );
+        let (object, held) = call.find_to_send(&input.bucket, &input.key).await?;
+        if conditions.of_read(&object, now_ms())? == Holds::NotModified {
+            return Err(not_modified(&object));
+        }
+        let size = object.value.size;
+        let range = part.of(size).map_err(|failure| beyond(failure, size))?;
+        let described = Described::new(&object, range.is_none() && input.checksum_mode.is_some());
+        let bytes = range.clone().unwrap_or(0..size);
+        let content_range = range.filter(|range| !range.is_empty());
+        let answer = call.send(&object, bytes.clone(), held).await?;
+        let (head, body) = answer.into_parts();
+        let output = GetObjectOutput {
+            accept_ranges: Some("bytes".into()),
+            body: Some(StreamingBlob::from(Body::http_body_unsync(body))),
+            content_length: Some(i64::try_from(bytes.end - bytes.start).expect("a value has a size")),
+            content_range: content_range
+                .map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1)),
+            e_tag: described.tag,
+            last_modified: described.modified,
+            metadata: described.metadata,
+            tag_count: described.tags,
+            parts_count: None,
+            checksum_crc32: described.checksums.crc32,
+            checksum_crc32c: described.checksums.crc32c,
+            checksum_crc64nvme: described.checksums.crc64nvme,
+            checksum_sha1: described.checksums.sha1,
+            checksum_sha256: described.checksums.sha256,
+            checksum_type: described.checksums.kind,
+            ..GetObjectOutput::default()
+        };
+        let mut headers = described.headers;
+        // The overrides of the call come last.
+        for (name, value) in [
+            (header::CONTENT_TYPE, input.response_content_type),
+            (header::CACHE_CONTROL, input.response_cache_control),
+            (header::CONTENT_DISPOSITION, input.response_content_disposition),
+            (header::CONTENT_ENCODING, input.response_content_encoding),
+            (header::CONTENT_LANGUAGE, input.response_content_language),
+        ] {
+            if let Some(value) = value {
+                let invalid =
+                    |_| Failure::invalid_argument(format!("the value for the header {name} is not valid"));
+                headers.insert(&name, HeaderValue::from_str(&value).map_err(invalid)?);
+            }
+        }
+        let mut response = S3Response::with_headers(output, headers);
+        // The watch for readers that stall goes with the answer.
+        response.extensions = head.extensions;
+        Ok(response)
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        let part = convert::part(input.range, input.part_number)?;
+        let conditions = convert::conditions(
+            input.if_match,
+            input.if_none_match,
+            input.if_modified_since,
+            input.if_unmodified_since,
+        );
+        let object = call.find(&input.bucket, &input.key).await?;
+        if conditions.of_read(&object, now_ms())? == Holds::NotModified {
+            return Err(not_modified(&object));
+        }
+        let size = object.value.size;
+        let range = part.of(size).map_err(|failure| beyond(failure, size))?;
+        let described = Described::new(&object, range.is_none() && input.checksum_mode.is_some());
+        let bytes = range.clone().unwrap_or(0..size);
+        let status = range.is_some().then_some(StatusCode::PARTIAL_CONTENT);
+        let content_range = range.filter(|range| !range.is_empty());
+        let output = HeadObjectOutput {
+            accept_ranges: Some("bytes".into()),
+            content_length: Some(i64::try_from(bytes.end - bytes.start).expect("a value has a size")),
+            content_range: content_range
+                .map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1)),
+            e_tag: described.tag,
+            last_modified: described.modified,
+            metadata: described.metadata,
+            checksum_crc32: described.checksums.crc32,
+            checksum_crc32c: described.checksums.crc32c,
+            checksum_crc64nvme: described.checksums.crc64nvme,
+            checksum_sha1: described.checksums.sha1,
+            checksum_sha256: described.checksums.sha256,
+            checksum_type: described.checksums.kind,
+            ..HeadObjectOutput::default()
+        };
+        let mut response = S3Response::with_headers(output, described.headers);
+        response.status = status;
+        Ok(response)
+    }
+
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        attributes::check_supported(&request.headers)?;
+        let input = &request.input;
+        let about = Attributes {
+            metadata: convert::pairs(input.metadata.clone()),
+            tags: input.tagging.as_deref().map(tags::of_header).transpose()?.unwrap_or_default(),
+            ..attributes::of_headers(&request.headers)?
+        };
+        let conditions = convert::conditions(input.if_match.clone(), input.if_none_match.clone(), None, None);
+        let target = Target { bucket: input.bucket.clone(), key: input.key.clone(), conditions };
+        let written = self.write(request, target, about, |input| input.body).await?;
+        Ok(S3Response::new(output_of(written)))
+    }
+
+    /// A form's fields take the place of headers.
+    async fn post_object(
+        &self,
+        request: S3Request<PostObjectInput>,
+    ) -> S3Result<S3Response<PostObjectOutput>> {
+        let input = &request.input;
+        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        let about = Attributes {
+            content_type: input.content_type.clone(),
+            cache_control: input.cache_control.clone(),
+            content_disposition: input.content_disposition.clone(),
+            content_encoding: input.content_encoding.as_deref().and_then(attributes::without_framing),
+            content_language: input.content_language.clone(),
+            website_redirect: input.website_redirect_location.clone(),
+            metadata: convert::pairs(input.metadata.clone()),
+            tags: match &input.tagging {
+                Some(_) => return Err(Failure::not_implemented("the field tagging of a form").into()),
+                None => Vec::new(),
+            },
+            ..Attributes::default()
+        };
+        let target =
+            Target { bucket: input.bucket.clone(), key: input.key.clone(), conditions: Default::default() };
+        let call = call(&request)?;
+        attributes::check_metadata(&about)?;
+        target.checked(&call)?;
+        // The headers of the call are those of the form, and not of its file.
+        let none = HeaderMap::new();
+        let body = to_body(request.input.body);
+        let content =
+            body::receive(&call.caller, &self.net, body, &none, Wanted::default(), Box::new(Vec::new))
+                .await?;
+        let written = call.put(&target, about, content).await?;
+        let output = PostObjectOutput {
+            e_tag: etag(String::from_utf8_lossy(&written.etag).into_owned()),
+            ..PostObjectOutput::default()
+        };
+        Ok(S3Response::new(output))
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        if input.if_match_last_modified_time.is_some() || input.if_match_size.is_some() {
+            return Err(Failure::not_implemented("a condition of a deletion on time or size").into());
+        }
+        let conditions = convert::conditions(input.if_match, None, None, None);
+        call.delete(&Target { bucket: input.bucket, key: input.key, conditions }).await?;
+        Ok(S3Response::with_status(DeleteObjectOutput::default(), StatusCode::NO_CONTENT))
+    }
+
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let call = call(&request)?;
+        let Delete { objects, quiet } = request.input.delete;
+        for object in &objects {
+            check_version(object.version_id.as_deref())?;
+            if object.e_tag.is_some() || object.last_modified_time.is_some() || object.size.is_some() {
+                return Err(Failure::not_implemented("a condition within DeleteObjects").into());
+            }
+        }
+        let keys: Vec<String> = objects.into_iter().map(|object| object.key).collect();
+        let denied = call.delete_all(&request.input.bucket, &keys).await?;
+        let is_deleted = |key: &&String| !denied.iter().any(|(denied, _)| denied == *key);
+        let deleted = keys
+            .iter()
+            .filter(is_deleted)
+            .map(|key| DeletedObject { key: Some(key.clone()), ..DeletedObject::default() });
+        let deleted: Vec<DeletedObject> = if quiet == Some(true) { Vec::new() } else { deleted.collect() };
+        let errors: Vec<Error> = denied
+            .into_iter()
+            .map(|(key, failure)| Error {
+                key: Some(key),
+                code: Some(failure.code.to_owned()),
+                message: Some(failure.message),
+                version_id: None,
+            })
+            .collect();
+        Ok(S3Response::new(DeleteObjectsOutput {
+            deleted: (!deleted.is_empty()).then_some(deleted),
+            errors: (!errors.is_empty()).then_some(errors),
+            ..DeleteObjectsOutput::default()
+        }))
+    }
+
+    async fn copy_object(
+        &self,
+        request: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
+        attributes::check_supported(&request.headers)?;
+        let call = call(&request)?;
+        let headers = attributes::of_headers(&request.headers)?;
+        let input = request.input;
+        let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
+            return Err(Failure::not_implemented("a copy from an access point").into());
+        };
+        check_version(version_id.as_deref())?;
+        check_no_customer_key(input.copy_source_sse_customer_algorithm.as_ref())?;
+        let replaces = |directive: Option<&str>, name: &str| match directive {
+            None | Some("COPY") => Ok(false),
+            Some("REPLACE") => Ok(true),
+            Some(_) => Err(Failure::invalid_argument(format!("{name} is COPY or REPLACE"))),
+        };
+        let new_metadata = replaces(
+            input.metadata_directive.as_ref().map(|directive| directive.as_str()),
+            "x-amz-metadata-directive",
+        )?;
+        let new_tags = replaces(
+            input.tagging_directive.as_ref().map(|directive| directive.as_str()),
+            "x-amz-tagging-directive",
+        )?;
+        if **bucket == *input.bucket && **key == *input.key && !new_metadata && !new_tags {
+            let why = "an object that is copied to itself must change its metadata or its tags";
+            return Err(Failure::invalid_request(why).into());
+        }
+        let tags = match (&input.tagging, new_tags) {
+            (Some(text), true) => tags::of_header(text)?,
+            (_, _) => Vec::new(),
+        };
+        let metadata = convert::pairs(input.metadata);
+        let about = |source: &Attributes| {
+            let kept = match new_metadata {
+                true => Attributes { metadata: metadata.clone(), ..headers.clone() },
+                false => Attributes { modified_ms: None, checksum: None, ..source.clone() },
+            };
+            Attributes { tags: if new_tags { tags.clone() } else { source.tags.clone() }, ..kept }
+        };
+        let wanted = match &input.checksum_algorithm {
+            Some(algorithm) => Some(Wanted::computed(checksum::algorithm_of(algorithm.as_str())?)),
+            None => None,
+        };
+        let of_source = convert::conditions(
+            input.copy_source_if_match,
+            input.copy_source_if_none_match,
+            input.copy_source_if_modified_since,
+            input.copy_source_if_unmodified_since,
+        );
+        // The protocol's library does not parse the conditions of a copy's target.
+        let conditions = convert::of_target(&request.headers)?;
+        let target = Target { bucket: input.bucket, key: input.key, conditions };
+        let written = call.copy((bucket, key, &of_source), &target, about, wanted).await?;
+        let checksums = Checksums::of(written.checksum.as_ref());
+        let result = CopyObjectResult {
+            e_tag: etag(String::from_utf8_lossy(&written.etag).into_owned()),
+            last_modified: Some(timestamp(written.modified_ms)),
+            checksum_crc32: checksums.crc32,
+            checksum_crc32c: checksums.crc32c,
+            checksum_crc64nvme: checksums.crc64nvme,
+            checksum_sha1: checksums.sha1,
+            checksum_sha256: checksums.sha256,
+            checksum_type: checksums.kind,
+        };
+        Ok(S3Response::new(CopyObjectOutput {
+            copy_object_result: Some(result),
+            ..CopyObjectOutput::default()
+        }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let call = call(&request)?;
+        let input = request.input;
+        let encoding = Encoding::new(input.encoding_type)?;
+        let after = match &input.continuation_token {
+            Some(token) => Some(next_of(token)?),
+            None => input.start_after.clone(),
+        };
+        let asked = Asked {
+            bucket: input.bucket.clone(),
+            prefix: input.prefix.clone().unwrap_or_default(),
+            delimiter: input.delimiter.clone(),
+            after,
+            max_keys: input.max_keys,
+        };
+        let Listing { objects, prefixes, next, max_keys } = call.list(&asked).await?;
+        let owner = (input.fetch_owner == Some(true)).then(owner);
+        let count = i32::try_from(objects.len() + prefixes.len()).expect("a page is short");
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(input.bucket),
+            prefix: Some(encoding.text(&asked.prefix)),
+            delimiter: input.delimiter.map(|delimiter| encoding.text(&delimiter)),
+            start_after: input.start_after.map(|after| encoding.text(&after)),
+            max_keys: Some(max_keys),
+            key_count: Some(count),
+            is_truncated: Some(next.is_some()),
+            continuation_token: input.continuation_token,
+            next_continuation_token: next.as_deref().map(token_of),
+            common_prefixes: encoding.prefixes(&prefixes),
+            contents: encoding.objects(objects, owner.as_ref()),
+            encoding_type: encoding.0,
+            ..ListObjectsV2Output::default()
+        }))
+    }
+
+    async fn list_objects(
+        &self,
+        request: S3Request<ListObjectsInput>,
+    ) -> S3Result<S3Response<ListObjectsOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        let encoding = Encoding::new(input.encoding_type)?;
+        let asked = Asked {
+            bucket: input.bucket.clone(),
+            prefix: input.prefix.clone().unwrap_or_default(),
+            delimiter: input.delimiter.clone(),
+            after: input.marker.clone(),
+            max_keys: input.max_keys,
+        };
+        let Listing { objects, prefixes, next, max_keys } = call.list(&asked).await?;
+        let is_truncated = next.is_some();
+        // Without a delimiter the next page begins after the last key, which the client has.
+        let has_delimiter = input.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty());
+        Ok(S3Response::new(ListObjectsOutput {
+            name: Some(input.bucket),
+            prefix: Some(encoding.text(&asked.prefix)),
+            marker: Some(encoding.text(&input.marker.unwrap_or_default())),
+            delimiter: input.delimiter.map(|delimiter| encoding.text(&delimiter)),
+            max_keys: Some(max_keys),
+            is_truncated: Some(is_truncated),
+            next_marker: next.filter(|_| has_delimiter).map(|next| encoding.text(&next)),
+            common_prefixes: encoding.prefixes(&prefixes),
+            contents: encoding.objects(objects, Some(&owner())),
+            encoding_type: encoding.0,
+            ..ListObjectsOutput::default()
+        }))
+    }
+
+    async fn get_object_tagging(
+        &self,
+        request: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        let call = call(&request)?;
+        check_version(request.input.version_id.as_deref())?;
+        let object = call.find(&request.input.bucket, &request.input.key).await?;
+        let tag = |pair: Pair| Tag { key: Some(pair.name), value: Some(pair.value) };
+        let tag_set = object.about.tags.into_iter().map(tag).collect();
+        Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: None }))
+    }
+
+    async fn put_object_tagging(
+        &self,
+        request: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        call.set_tags(&input.bucket, &input.key, tag_pairs(input.tagging.tag_set)?).await?;
+        Ok(S3Response::new(PutObjectTaggingOutput::default()))
+    }
+
+    async fn delete_object_tagging(
+        &self,
+        request: S3Request<DeleteObjectTaggingInput>,
+    ) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        call.set_tags(&input.bucket, &input.key, Vec::new()).await?;
+        Ok(S3Response::with_status(DeleteObjectTaggingOutput::default(), StatusCode::NO_CONTENT))
+    }
+
+    async fn get_object_attributes(
+        &self,
+        request: S3Request<GetObjectAttributesInput>,
+    ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        check_version(input.version_id.as_deref())?;
+        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        let object = call.find(&input.bucket, &input.key).await?;
+        // The protocol's library takes a list in one header for one name.
+        let asked = input.object_attributes.iter().flat_map(|names| names.as_str().split(','));
+        let asked: Vec<&str> = asked.map(str::trim).collect();
+        let asks = |name: &str| asked.contains(&name);
+        let checksums = Checksums::of(object.about.checksum.as_ref());
+        let checksum = Checksum {
+            checksum_crc32: checksums.crc32,
+            checksum_crc32c: checksums.crc32c,
+            checksum_crc64nvme: checksums.crc64nvme,
+            checksum_sha1: checksums.sha1,
+            checksum_sha256: checksums.sha256,
+            checksum_type: checksums.kind,
+        };
+        let has_checksum = checksum.checksum_type.is_some();
+        Ok(S3Response::new(GetObjectAttributesOutput {
+            last_modified: Some(timestamp(object.modified_ms(now_ms()))),
+            e_tag: etag(object.etag()).filter(|_| asks(ObjectAttributes::ETAG)),
+            object_size: asks(ObjectAttributes::OBJECT_SIZE)
+                .then(|| i64::try_from(object.value.size).expect("a value has a size")),
+            storage_class: asks(ObjectAttributes::STORAGE_CLASS)
+                .then(|| StorageClass::from_static(StorageClass::STANDARD)),
+            checksum: (has_checksum && asks(ObjectAttributes::CHECKSUM)).then_some(checksum),
+            ..GetObjectAttributesOutput::default()
+        }))
+    }
+
+    async fn create_bucket(
+        &self,
+        request: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
+        attributes::check_supported(&request.headers)?;
+        let call = call(&request)?;
+        let input = request.input;
+        if input.object_lock_enabled_for_bucket == Some(true) {
+            return Err(Failure::not_implemented("object lock").into());
+        }
+        call.create_bucket(&input.bucket).await?;
+        Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
+    }
+
+    async fn delete_bucket(
+        &self,
+        request: S3Request<DeleteBucketInput>,
+    ) -> S3Result<S3Response<DeleteBucketOutput>> {
+        call(&request)?.delete_bucket(&request.input.bucket).await?;
+        Ok(S3Response::with_status(DeleteBucketOutput::default(), StatusCode::NO_CONTENT))
+    }
+
+    async fn head_bucket(
+        &self,
+        request: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
+        call(&request)?.need_bucket(&request.input.bucket).await?;
+        let bucket_region = Some(self.region.clone());
+        Ok(S3Response::new(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() }))
+    }
+
+    async fn get_bucket_location(
+        &self,
+        request: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        call(&request)?.need_bucket(&request.input.bucket).await?;
+        // The protocol's name for us-east-1 is an empty one.
+        let location = Some(self.region.clone()).filter(|region| region != "us-east-1");
+        let location_constraint = location.map(BucketLocationConstraint::from);
+        Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
+    }
+
+    async fn list_buckets(
+        &self,
+        request: S3Request<ListBucketsInput>,
+    ) -> S3Result<S3Response<ListBucketsOutput>> {
+        let call = call(&request)?;
+        let input = request.input;
+        if input.continuation_token.is_some() || input.max_buckets.is_some() {
+            return Err(s3_error!(
+                NotImplemented,
+                "a page of ListBuckets is not implemented by this endpoint"
+            ));
+        }
+        let prefix = input.prefix.unwrap_or_default();
+        let buckets =
+            call.list_buckets().await?.into_iter().filter(|bucket| bucket.name.starts_with(&prefix));
+        let bucket = |bucket: crate::operations::buckets::Bucket| Bucket {
+            name: Some(bucket.name),
+            creation_date: Some(timestamp(bucket.created_ms)),
+            bucket_region: Some(self.region.clone()),
+        };
+        Ok(S3Response::new(ListBucketsOutput {
+            buckets: Some(buckets.map(bucket).collect()),
+            owner: Some(owner()),
+            ..ListBucketsOutput::default()
+        }))
+    }
+}
+
+/// Returns the answer that sends no object, because the client has it already. The protocol's
+/// library takes only a failure for an answer without a body.
+fn not_modified(object: &Object) -> s3s::S3Error {
+    let mut error = s3s::S3Error::from(Failure::new("NotModified", 304, "the client has this object"));
+    let mut headers = attributes::to_headers(&object.about);
+    headers.remove(header::CONTENT_TYPE);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", object.etag())) {
+        headers.insert(header::ETAG, tag);
+    }
+    error.set_headers(headers);
+    error
+}
+
+/// Adds the size of the object to the answer to a range beyond it.
+fn beyond(failure: Failure, size: u64) -> s3s::S3Error {
+    let mut error = s3s::S3Error::from(failure);
+    let value = HeaderValue::from_str(&format!("bytes */{size}")).expect("a number is a header's value");
+    error.set_headers(HeaderMap::from_iter([(header::CONTENT_RANGE, value)]));
+    error
+}
