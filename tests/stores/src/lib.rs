@@ -8,14 +8,11 @@
 //!   [`take_settled`], [`expect`] – transactions over a store, and the requests that they took.
 //! * [`check_scans`], [`scan_all`], [`both_ways`] – scans, compared with groups and their items;
 //!   [`check_times`] – the store's time.
-//! * [`passed_but_for_races`] – the requirements on a server whose conditional writes are not
-//!   atomic.
 //! * [`aft`] – the binary, with the credentials of a server.
 
 mod binary;
 mod bucket;
 mod front;
-mod races;
 mod scans;
 mod table;
 mod times;
@@ -25,7 +22,6 @@ mod trouble;
 pub use binary::{Ran, Serving, aft, aft_in, curl, serve};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
-pub use races::passed_but_for_races;
 pub use scans::{Way, both_ways, check_crowded_scans, check_scans, put_all, scan_all};
 pub use table::Table;
 pub use times::check_times;

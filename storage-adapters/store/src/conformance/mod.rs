@@ -2,6 +2,7 @@
 //! trusted.
 //!
 //! * [`run`] – every check, each on a fresh store: for adapters' tests.
+//! * [`run_without_races`] – the same for a server that is known to lose races.
 //! * [`probe`] – the same checks on a store in use, under names of its own, which it removes: for
 //!   `aft store probe`.
 //! * [`race_probe`] – the races alone (does `create` have exactly one winner?), before a node
@@ -101,8 +102,26 @@ where
     F: Fn() -> M,
     M: Future<Output = Arc<dyn Store>>,
 {
+    on_fresh(make, CONTRACT.into_iter().chain(RACES)).await
+}
+
+/// Runs every check but the races, each on a fresh, empty store that `make` returns: for a server
+/// that is known to lose races.
+pub async fn run_without_races<F, M>(make: F) -> Report
+where
+    F: Fn() -> M,
+    M: Future<Output = Arc<dyn Store>>,
+{
+    on_fresh(make, CONTRACT.into_iter()).await
+}
+
+async fn on_fresh<F, M>(make: F, checks: impl Iterator<Item = (&'static str, CheckFn)>) -> Report
+where
+    F: Fn() -> M,
+    M: Future<Output = Arc<dyn Store>>,
+{
     let mut report = Report::default();
-    for (name, check) in CONTRACT.into_iter().chain(RACES) {
+    for (name, check) in checks {
         let scratch = Scratch::fresh(make().await, RACE_WRITERS, RACE_ROUNDS);
         report.url = scratch.url();
         let outcome = check(&scratch).await;
