@@ -11,9 +11,9 @@ use std::ops::Range;
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
 use aft_core::message::{CommitArgs, Op, Refusal, Replayed};
 use aft_core::record::{BlobRef, Location, Value};
-use aft_format::FingerprintOfPieces;
-use aft_node::{Begun, UPLOAD_PARTS_HELD};
-use bytes::Bytes;
+use aft_format::{ComposedTag, FingerprintOfPieces, Manifest, Piece};
+use aft_node::{Begun, NodeHandle, UPLOAD_PARTS_HELD};
+use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _, unfold};
 use tokio::sync::mpsc;
 
@@ -192,9 +192,139 @@ async fn replay<S: Source>(
     }
 }
 
+/// Returns the size of a value in bytes. What is stored under the key of a composed value is
+/// shorter.
+pub fn size_of(etag: &[u8], stored: u64) -> u64 {
+    ComposedTag::of(etag).map_or(stored, |tag| tag.size)
+}
+
 /// Returns true if sending `value` takes long, so that its transaction should stay open meanwhile.
 pub fn takes_long(value: &Value) -> bool {
-    matches!(value.location, Location::Blob(BlobRef { parts: 2.., .. }))
+    let in_parts = matches!(value.location, Location::Blob(BlobRef { parts: 2.., .. }));
+    in_parts || ComposedTag::of(&value.etag).is_some()
+}
+
+/// The bytes of a value: where they are, and how many.
+#[derive(Debug, Clone)]
+pub struct Content {
+    pieces: Vec<Piece>,
+    size: u64,
+}
+
+impl Content {
+    /// Finds the bytes of a value that a read of `key` found. The pieces of a composed value are
+    /// read.
+    ///
+    /// # Errors
+    /// Returns the reason why they cannot be read.
+    pub async fn of(caller: &Caller, key: &Key, value: &Value) -> Result<Content> {
+        let Some(tag) = ComposedTag::of(&value.etag) else {
+            let piece = match &value.location {
+                Location::Inline(bytes) => Piece::Inline(bytes.clone()),
+                Location::Blob(blob) => Piece::Blob { blob: *blob, size: value.size },
+            };
+            return Ok(Content { pieces: vec![piece], size: value.size });
+        };
+        let bytes = caller.node().read_value(key, value).await?;
+        let pieces = Manifest::from_bytes(&bytes).map(|manifest| manifest.pieces);
+        match pieces {
+            Some(pieces) if pieces.iter().map(Piece::size).sum::<u64>() == tag.size => {
+                Ok(Content { pieces, size: tag.size })
+            }
+            _ => {
+                Err(Refusal::Damaged(format!("the list of the parts of {key:?} is not what was written"))
+                    .into())
+            }
+        }
+    }
+
+    /// Returns the bytes of a blob as those of a value.
+    pub fn of_blob(blob: BlobRef, size: u64) -> Content {
+        Content { pieces: vec![Piece::Blob { blob, size }], size }
+    }
+
+    /// Returns the size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns the range of the piece with an index: a part of a composed value.
+    pub fn piece(&self, at: usize) -> Option<Range<u64>> {
+        let piece = self.pieces.get(at)?;
+        let start: u64 = self.pieces[..at].iter().map(Piece::size).sum();
+        Some(start..start + piece.size())
+    }
+
+    /// Returns the bytes of a range, if all of them are in memory.
+    pub fn in_memory(&self, range: &Range<u64>) -> Option<Bytes> {
+        let [Piece::Inline(bytes)] = &self.pieces[..] else { return None };
+        let at = |offset| usize::try_from(offset).expect("an inline value is in memory");
+        Some(bytes.slice(at(range.start)..at(range.end)))
+    }
+
+    /// Returns the stretches that hold bytes of a range, in order.
+    fn stretches(&self, range: &Range<u64>) -> Vec<Stretch> {
+        let mut stretches = Vec::new();
+        let mut from = 0;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Inline(bytes) => {
+                    let place = Place::Inline(bytes.clone());
+                    stretches.push(Stretch { from, len: bytes.len() as u64, place });
+                }
+                Piece::Blob { blob, size } => {
+                    let part_bytes = u64::from(blob.part_bytes);
+                    stretches.extend((0..blob.parts).map(|part| {
+                        let before = u64::from(part) * part_bytes;
+                        let len = part_bytes.min(size.saturating_sub(before));
+                        let place = Place::Part { blob: *blob, size: *size, part };
+                        Stretch { from: from + before, len, place }
+                    }));
+                }
+            }
+            from += piece.size();
+        }
+        stretches.retain(|stretch| stretch.from < range.end && range.start < stretch.from + stretch.len);
+        stretches
+    }
+}
+
+/// Bytes of a value that are read at once.
+#[derive(Debug, Clone)]
+struct Stretch {
+    /// The place of its first byte in the value.
+    from: u64,
+    len: u64,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Inline(Bytes),
+    /// Part `part` of a blob of `size` bytes.
+    Part {
+        blob: BlobRef,
+        size: u64,
+        part: u32,
+    },
+}
+
+impl Stretch {
+    /// Cuts bytes, which begin at `offset` of the stretch, to a range of the value.
+    fn cut(&self, range: &Range<u64>, offset: usize, bytes: &Bytes) -> Bytes {
+        let from = self.from + offset as u64;
+        let within =
+            |at: u64| usize::try_from(at.saturating_sub(from)).map_or(bytes.len(), |at| at.min(bytes.len()));
+        bytes.slice(within(range.start)..within(range.end))
+    }
+
+    /// Reads the whole stretch.
+    async fn read(&self, node: &NodeHandle, key: &Key) -> std::result::Result<Bytes, Refusal> {
+        match &self.place {
+            Place::Inline(bytes) => Ok(bytes.clone()),
+            Place::Part { blob, size, part } => node.read_part(key, blob, *size, *part).await,
+        }
+    }
 }
 
 /// A large value that is being read.
@@ -213,67 +343,44 @@ impl std::fmt::Debug for Download {
     }
 }
 
-/// Reads a range of a blob of `size` bytes that a read of `key` found. `held` keeps the transaction
-/// open until the last byte was taken.
+/// Reads a range of the content that a read of `key` found. `held` keeps the transaction open until
+/// the last byte was taken.
 ///
 /// # Errors
-/// Returns the reason why the first part cannot be read, or [`Refused::NoRoom`].
+/// Returns the reason why the first bytes cannot be read, or [`Refused::NoRoom`].
 pub async fn read(
     caller: &Caller,
     key: &Key,
-    blob: BlobRef,
-    size: u64,
+    content: &Content,
     range: Range<u64>,
     held: Option<Held>,
 ) -> Result<Download> {
+    let size = content.size;
     assert!(range.start <= range.end && range.end <= size, "{range:?} lies within {size} bytes");
     if range.is_empty() {
         return Ok(Download { first: Bytes::new(), more: futures::stream::empty().boxed(), share: None });
     }
-    let part_bytes = u64::from(blob.part_bytes);
-    // The memory is taken before anything is fetched. Parts are read whole.
-    let (first, last) = (range.start / part_bytes, (range.end - 1) / part_bytes);
-    let most = (last - first + 1).min(DOWNLOAD_PARTS_HELD) * part_bytes.min(size);
-    let share = caller.share(usize::try_from(most).unwrap_or(usize::MAX))?;
-    // A part's last piece is held back until the whole part is verified. If the range ends before
-    // that piece, the client would have a complete answer before then, so the last part is read
-    // whole.
-    let ends_within = range.end < size.min((last + 1) * part_bytes);
-    // Cuts `bytes`, which begin at `offset` of `part`, to the range.
-    let of_range = move |part: u32, offset: usize, bytes: Bytes| {
-        let from = u64::from(part) * part_bytes + offset as u64;
-        let within =
-            |at: u64| usize::try_from(at.saturating_sub(from)).map_or(bytes.len(), |at| at.min(bytes.len()));
-        bytes.slice(within(range.start)..within(range.end))
+    let mut stretches: VecDeque<Stretch> = content.stretches(&range).into();
+    let Some(first) = stretches.pop_front() else {
+        return Err(Refusal::Damaged(format!("the parts of {key:?} do not hold what its size says")).into());
     };
-    let number = |part: u64| u32::try_from(part).expect("a blob's parts are counted in 32 bits");
-    let (first, last) = (number(first), number(last));
+    // The memory is taken before anything is fetched. Parts are read whole.
+    let longest = stretches.iter().map(|stretch| stretch.len).fold(first.len, u64::max);
+    let most = (stretches.len() as u64 + 1).min(DOWNLOAD_PARTS_HELD) * longest;
+    let share = caller.share(usize::try_from(most).unwrap_or(usize::MAX))?;
     // The first part is read before the answer's head is sent, so that a problem with it can still
     // be reported.
-    let head = of_range(first, 0, caller.node().read_part(key, &blob, size, first).await?);
+    let head = first.cut(&range, 0, &first.read(caller.node(), key).await?);
     // Each of the other parts is fetched by a task of its own, which starts ahead of time and runs
     // while the connection sends the parts before it. Its pieces are sent as they arrive.
     let (node, key) = (caller.node().clone(), key.clone());
-    let fetch = move |part: u32| {
-        let (node, key) = (node.clone(), key.clone());
+    let fetch = move |stretch: Stretch| {
+        let (node, key, range) = (node.clone(), key.clone(), range.clone());
         // The channel needs no bound: it holds at most one part.
         let (give, pieces) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
-            let mut offset = 0;
-            let take = |bytes: Bytes| {
-                let len = bytes.len();
-                // A failed send means that the download was dropped: `closed` ends this task below.
-                let _ = give.send(Ok(of_range(part, offset, bytes)));
-                offset += len;
-            };
-            let read = async {
-                if part == last && ends_within {
-                    return node.read_part(&key, &blob, size, part).await.map(take);
-                }
-                node.read_part_in_pieces(&key, &blob, size, part, take).await
-            };
             let outcome = tokio::select! {
-                outcome = read => outcome,
+                outcome = stretch.send(&node, &key, &range, &give) => outcome,
                 () = give.closed() => Ok(()),
             };
             if let Err(refusal) = outcome {
@@ -282,8 +389,7 @@ pub async fn read(
         });
         (pieces, task)
     };
-    let mut waiting = first + 1..=last;
-    let mut begin = move || waiting.next().map(&fetch);
+    let mut begin = move || stretches.pop_front().map(&fetch);
     let ahead: VecDeque<_> = (0..=PARTS_AHEAD).filter_map(|_| begin()).collect();
     let more = unfold((ahead, begin, held), |(mut ahead, mut begin, held)| async move {
         loop {
@@ -302,4 +408,80 @@ pub async fn read(
         }
     });
     Ok(Download { first: head, more: more.boxed(), share })
+}
+
+/// Reads all bytes of a value that a read of `key` found.
+///
+/// # Errors
+/// Returns the reason why they cannot be read.
+pub(crate) async fn read_whole(caller: &Caller, key: &Key, value: &Value) -> Result<Bytes> {
+    let content = Content::of(caller, key, value).await?;
+    let mut download = read(caller, key, &content, 0..content.size, None).await?;
+    let mut whole = BytesMut::from(&download.first[..]);
+    while let Some(piece) = download.more.next().await {
+        whole.extend_from_slice(&piece?);
+    }
+    Ok(whole.freeze())
+}
+
+impl Stretch {
+    /// Gives the bytes of the stretch that are in a range of the value to `give`, in pieces.
+    async fn send(
+        &self,
+        node: &NodeHandle,
+        key: &Key,
+        range: &Range<u64>,
+        give: &mpsc::UnboundedSender<std::result::Result<Bytes, Refusal>>,
+    ) -> std::result::Result<(), Refusal> {
+        let mut offset = 0;
+        let take = |bytes: Bytes| {
+            let len = bytes.len();
+            // A failed send means that the download was dropped: its task ends then.
+            let _ = give.send(Ok(self.cut(range, offset, &bytes)));
+            offset += len;
+        };
+        match &self.place {
+            // A part's last piece is held back until the whole part is verified. If the range ends
+            // before that piece, the client would have a complete answer before then, so the last
+            // part is read whole.
+            Place::Part { blob, size, part } if range.end >= self.from + self.len => {
+                node.read_part_in_pieces(key, blob, *size, *part, take).await
+            }
+            Place::Part { .. } | Place::Inline(_) => self.read(node, key).await.map(take),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aft_core::record::BlobGroup;
+
+    /// The stretches of a range, cut to it, are its bytes, whatever the pieces are.
+    #[test]
+    fn stretches_cover_a_range() {
+        let group = BlobGroup { attempt: AttemptId([0; 16]), hash: RequestHash([0; 32]), reserved_ms: 0 };
+        let blob = |size: u64, part_bytes: u32| {
+            let parts = u32::try_from(size.div_ceil(part_bytes.into())).unwrap();
+            Piece::Blob { blob: BlobRef { group, number: 0, parts, part_bytes }, size }
+        };
+        let pieces = vec![blob(10, 4), Piece::Inline(Bytes::from_static(b"abc")), blob(4, 4), blob(1, 4)];
+        let size = pieces.iter().map(Piece::size).sum();
+        let content = Content { pieces, size };
+        let all: Vec<u64> = (0..size).collect();
+        for start in 0..=size {
+            for end in start + 1..=size {
+                let mut covered = Vec::new();
+                for stretch in content.stretches(&(start..end)) {
+                    // Bytes that are the low parts of their places in the value.
+                    let bytes: Vec<u8> =
+                        (stretch.from..stretch.from + stretch.len).map(|at| at as u8).collect();
+                    let cut = stretch.cut(&(start..end), 0, &bytes.into());
+                    assert!(!cut.is_empty(), "a stretch has bytes of the range");
+                    covered.extend(cut.iter().map(|byte| u64::from(*byte)));
+                }
+                assert_eq!(covered, all[start as usize..end as usize], "{start}..{end}");
+            }
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Committed, Found, Read, Refusal};
 use aft_core::record::{Location, Value, Write};
-use aft_format::Attributes;
+use aft_format::{Attributes, ComposedTag};
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _, iter};
 
 use crate::caller::Caller;
+use crate::large::{self, size_of};
 use crate::refused::{Refused, Result};
 use crate::share::Share;
 
@@ -95,7 +96,9 @@ impl Reads {
     /// together have the limit of a request's body.
     pub(crate) async fn resolve(caller: &Caller, reads: Vec<Read>) -> Result<Reads> {
         let size = |read: &Read| match &read.found {
-            Found::Own(write) | Found::Version(_, write) => write.value().map_or(0, |value| value.size),
+            Found::Own(write) | Found::Version(_, write) => {
+                write.value().map_or(0, |value| size_of(&value.etag, value.size))
+            }
             Found::Absent => 0,
         };
         let bytes: u64 = reads.iter().map(size).sum();
@@ -121,6 +124,9 @@ async fn resolve_one(caller: &Caller, read: Read) -> Result<ReadValue> {
         return Ok(ReadValue { key: read.key, found: None });
     };
     let attributes = attributes_of(&read.key, &value)?;
-    let bytes = caller.node().read_value(&read.key, &value).await?;
+    let bytes = match ComposedTag::of(&value.etag) {
+        None => caller.node().read_value(&read.key, &value).await?,
+        Some(_) => large::read_whole(caller, &read.key, &value).await?,
+    };
     Ok(ReadValue { key: read.key, found: Some(Got { attributes, version, bytes }) })
 }

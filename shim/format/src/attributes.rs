@@ -41,6 +41,9 @@ pub struct Attributes {
     /// changed only attributes. Otherwise it is the version's commit time.
     #[prost(uint64, optional, tag = "11")]
     pub modified_ms: Option<u64>,
+    /// The upload whose parts hold the bytes of a composed value.
+    #[prost(string, optional, tag = "12")]
+    pub upload: Option<String>,
 }
 
 /// A name with a value.
@@ -63,6 +66,9 @@ pub struct Checksum {
     /// The checksum, in the algorithm's own number of bytes, big-endian.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
+    /// The number of parts of whose checksums this is the checksum; 0 if it is that of the bytes.
+    #[prost(uint32, tag = "3")]
+    pub parts: u32,
 }
 
 /// An algorithm of checksums.
@@ -126,11 +132,14 @@ mod tests {
             checksum: Some(Checksum {
                 algorithm: ChecksumAlgorithm::Crc64Nvme.into(),
                 value: vec![1, 2, 3].into(),
+                parts: 2,
             }),
             modified_ms: Some(300),
+            upload: Some("u".into()),
         };
         let golden = b"\x0a\x01a\x12\x01b\x1a\x01c\x22\x01d\x2a\x01e\x32\x01f\x3a\x01g\
-            \x42\x06\x0a\x01m\x12\x01v\x4a\x06\x0a\x01t\x12\x01v\x52\x07\x08\x03\x12\x03\x01\x02\x03\x58\xac\x02";
+            \x42\x06\x0a\x01m\x12\x01v\x4a\x06\x0a\x01t\x12\x01v\x52\x09\x08\x03\x12\x03\x01\x02\x03\x18\x02\
+            \x58\xac\x02\x62\x01u";
         assert_eq!(&object.to_bytes()[..], golden);
         assert_eq!(Attributes::from_bytes(&object.to_bytes()).unwrap(), object);
     }

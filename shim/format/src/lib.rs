@@ -17,6 +17,7 @@
 //!   `store/format`.
 //! * [`request_hash`], [`own_hash`], [`own_hash_of`], [`fingerprint`] (`hash`) – names of requests.
 //! * [`Attributes`] (`attributes`) – the bytes that a door keeps with a value.
+//! * [`Manifest`], [`ComposedTag`] (`composed`) – values made of the bytes of others.
 //! * [`encode_session`], [`TransactionToken`] (`token`) – tokens that clients carry from call to
 //!   call, as text.
 //!
@@ -31,6 +32,7 @@ mod about;
 mod attributes;
 mod body;
 mod commit;
+mod composed;
 mod fault;
 mod frame;
 mod hash;
@@ -48,6 +50,7 @@ pub use about::{Abilities, About, AboutError, FormatFound, Race, read_format};
 pub use attributes::{Attributes, Checksum, ChecksumAlgorithm, Pair};
 pub use body::{PartInPieces, decode_body, encode_object, encode_part};
 pub use commit::{call_error, decode_committed, encode_commit};
+pub use composed::{ComposedTag, Manifest, Piece};
 pub use frame::Gone;
 pub use hash::{FingerprintOfPieces, fingerprint, own_hash, own_hash_of, request_hash};
 pub use listing::{Ask, Listing, Scanning};

@@ -54,6 +54,34 @@ pub(crate) struct LargeResult {
     pub(crate) size: u64,
 }
 
+/// A piece of a composed value: a blob, or bytes in its place.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Piece {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) attempt: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) hash: Bytes,
+    #[prost(uint32, tag = "3")]
+    pub(crate) number: u32,
+    #[prost(uint32, tag = "4")]
+    pub(crate) parts: u32,
+    #[prost(uint32, tag = "5")]
+    pub(crate) part_bytes: u32,
+    #[prost(uint64, tag = "6")]
+    pub(crate) size: u64,
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub(crate) inline: Option<Bytes>,
+    #[prost(uint64, tag = "8")]
+    pub(crate) reserved_ms: u64,
+}
+
+/// The pieces of a composed value, in order.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Manifest {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) pieces: Vec<Piece>,
+}
+
 /// A transaction's write of one key.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Write {

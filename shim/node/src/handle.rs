@@ -78,6 +78,9 @@ pub(crate) struct Shared {
     pub(crate) opened: Opened,
     /// The largest error of the store's time at which the core still commits.
     skew_max_ms: u64,
+    /// The time after which an attempt is over, and the pause between sweeps.
+    over_after: Duration,
+    sweep_interval: Duration,
     /// The reason why this node must not sweep, if there is one.
     no_sweeps: Option<String>,
     /// The queues of the other nodes of this process. The references are weak, so that a node still
@@ -187,6 +190,8 @@ pub async fn start_several(
             cut_off: watch::Sender::new(0),
             opened: opened.clone(),
             skew_max_ms: core.skew_max_ms,
+            over_after: Duration::from_millis(core.over_after_ms()),
+            sweep_interval: Duration::from_millis(core.sweep_interval_ms),
             no_sweeps: no_sweeps.clone(),
             peers: OnceLock::new(),
         });
@@ -331,6 +336,17 @@ impl NodeHandle {
     /// Returns the store's description of itself, as it was found at the start.
     pub fn opened(&self) -> &Opened {
         &self.shared().opened
+    }
+
+    /// Returns the time after which an attempt is over: no call that it made can take effect any
+    /// more.
+    pub fn over_after(&self) -> Duration {
+        self.shared().over_after
+    }
+
+    /// Returns the pause between two sweeps.
+    pub fn sweep_interval(&self) -> Duration {
+        self.shared().sweep_interval
     }
 
     /// Returns true if a serializable transaction can write a key. Where several processes share

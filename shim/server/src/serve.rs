@@ -149,6 +149,10 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         }
         let made = aft_door_s3::create_buckets(&desk, &buckets).await;
         made.map_err(|why| format!("cannot make the buckets of the S3 endpoint: {why}"))?;
+        if maintain == Switch::On {
+            // This task ends with the process.
+            tokio::spawn(aft_door_s3::upkeep(desk.clone()));
+        }
         let door = aft_door_s3::Door::new(desk.clone(), components.net.clone(), components.s3_door);
         serving.spawn(aft_door_s3::serve(listener, door, tls.clone(), until_dropped(stopped.clone())));
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_core::ids::{AttemptId, Key};
-use aft_core::message::{Isolation, Read};
-use aft_desk::{Asked, Caller, Desk, Opening};
+use aft_core::message::{CommitArgs, Isolation, Op, Read};
+use aft_desk::{Asked, Caller, Desk, Opening, Plan};
 use aft_format::TransactionToken;
 use axum::http::HeaderMap;
 use rand::RngExt as _;
@@ -75,6 +75,11 @@ impl Call {
         Call { caller: desk.server(), within: None, invocation: None }
     }
 
+    /// Returns the call without the longer transaction that it is a part of.
+    pub(crate) fn alone(&self) -> Call {
+        Call { within: None, ..self.clone() }
+    }
+
     /// Returns the request ID for a transaction whose call an SDK may send again.
     pub(crate) fn resend_id(&self) -> Option<String> {
         self.invocation.as_ref().map(|id| format!("amz-sdk-invocation-id:{id}"))
@@ -118,6 +123,20 @@ impl Call {
     async fn read_alone(&self, key: Key) -> Result<Read> {
         let ready = Call::reading().prepare(&self.caller, Some(&key))?;
         Ok(ready.read(&self.caller, key).await?.0)
+    }
+
+    /// Runs operations in a transaction of the call's own.
+    pub(crate) async fn run_alone(&self, ops: Vec<Op>) -> Result<()> {
+        let mut runs = Runs::default();
+        loop {
+            let plan: Plan = ops.iter().cloned().collect();
+            let first = plan.first_key().expect("an operation has a key").clone();
+            let ready = self.writing(&first, runs.conflicts()).prepare(&self.caller, Some(&first))?;
+            let ran = ready.run(&self.caller, plan, Some(CommitArgs::default())).await;
+            if let Some(ran) = runs.end(ran.map_err(Failure::from)).await {
+                return ran.map(|_| ());
+            }
+        }
     }
 
     /// Returns true if a bucket exists.

@@ -114,6 +114,22 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// Reads the headers of a call whose checksums are not those of its body.
+    pub(crate) fn of_payload(headers: &HeaderMap) -> Wanted {
+        let text = headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
+        Wanted { payload: text.and_then(hexadecimal), ..Wanted::default() }
+    }
+
+    /// Wants the checksum of an algorithm to be computed, if the call names none.
+    pub(crate) fn or_computed(self, algorithm: i32) -> Wanted {
+        match (ChecksumAlgorithm::try_from(algorithm), &self.checksum) {
+            (Ok(algorithm), None) if algorithm != ChecksumAlgorithm::None => {
+                Wanted { checksum: Some((algorithm, Expected::Computed)), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Wants a checksum that is to be computed and kept.
     pub(crate) fn computed(algorithm: ChecksumAlgorithm) -> Wanted {
         Wanted { checksum: Some((algorithm, Expected::Computed)), ..Wanted::default() }
@@ -157,13 +173,62 @@ pub(crate) fn algorithm_of(name: &str) -> Result<ChecksumAlgorithm> {
 
 /// Returns the name of a checksum's algorithm as a value; `None` if a newer program wrote it.
 pub(crate) fn name_of(checksum: &Checksum) -> Option<&'static str> {
-    let known = ALGORITHMS.iter().find(|known| i32::from(known.algorithm) == checksum.algorithm);
+    name_of_algorithm(checksum.algorithm)
+}
+
+/// Returns the name of an algorithm as a value; `None` for none, or if a newer program wrote it.
+pub(crate) fn name_of_algorithm(algorithm: i32) -> Option<&'static str> {
+    let known = ALGORITHMS.iter().find(|known| i32::from(known.algorithm) == algorithm);
     known.map(|known| known.value)
 }
 
-/// Returns a checksum's bytes in base64.
+/// Returns a checksum as the protocol writes it: its bytes in base64, and the number of parts if it
+/// is one of their checksums.
 pub(crate) fn text_of(checksum: &Checksum) -> String {
-    STANDARD.encode(&checksum.value)
+    let text = STANDARD.encode(&checksum.value);
+    match checksum.parts {
+        0 => text,
+        parts => format!("{text}-{parts}"),
+    }
+}
+
+/// Returns the MD5 of bytes.
+pub(crate) fn md5_of(bytes: &[u8]) -> [u8; 16] {
+    Md5::digest(bytes).into()
+}
+
+/// Returns the checksum of the checksums of parts.
+pub(crate) fn composite(algorithm: ChecksumAlgorithm, parts: &[Bytes]) -> Checksum {
+    let mut hasher = Hasher::of(algorithm);
+    parts.iter().for_each(|part| hasher.update(part));
+    let count = u32::try_from(parts.len()).expect("an upload has at most 10,000 parts");
+    Checksum { algorithm: algorithm.into(), value: hasher.finish(), parts: count }
+}
+
+/// Returns the checksum of the bytes of parts, from the checksums and the sizes of the parts; `None`
+/// for an algorithm that has no such rule.
+pub(crate) fn combined(algorithm: ChecksumAlgorithm, parts: &[(Bytes, u64)]) -> Option<Checksum> {
+    let (crc, bytes) = match algorithm {
+        ChecksumAlgorithm::Crc32 => (CrcAlgorithm::Crc32IsoHdlc, 4),
+        ChecksumAlgorithm::Crc32c => (CrcAlgorithm::Crc32Iscsi, 4),
+        ChecksumAlgorithm::Crc64Nvme => (CrcAlgorithm::Crc64Nvme, 8),
+        ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256 | ChecksumAlgorithm::None => return None,
+    };
+    let number = |value: &Bytes| value.iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+    let mut parts = parts.iter();
+    let first = parts.next().map(|(value, _)| number(value))?;
+    let whole = parts
+        .fold(first, |before, (value, size)| crc_fast::checksum_combine(crc, before, number(value), *size));
+    let digits = whole.to_be_bytes();
+    let value = Bytes::copy_from_slice(&digits[digits.len() - bytes..]);
+    Some(Checksum { algorithm: algorithm.into(), value, parts: 0 })
+}
+
+/// Parses a checksum that a call names for an upload as a whole, which may have the number of parts
+/// at its end.
+pub(crate) fn is_text_of(text: &str, checksum: &Checksum) -> bool {
+    let whole = text_of(checksum);
+    text == whole || text == STANDARD.encode(&checksum.value)
 }
 
 /// The computation of a checksum.
@@ -291,7 +356,7 @@ impl Digests {
             if !is_right {
                 return Err(Failure::bad_digest(&name));
             }
-            kept = Some(Checksum { algorithm: algorithm.into(), value });
+            kept = Some(Checksum { algorithm: algorithm.into(), value, parts: 0 });
         }
         let digits: String = md5.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Verified { etag: digits.into(), checksum: kept })
@@ -360,6 +425,17 @@ mod tests {
             }
         }
         assert_eq!(verify(&[], &[]).unwrap().checksum, None);
+        for (at, (name, value)) in CHECKSUMS.iter().enumerate() {
+            let algorithm = ALGORITHMS[at].algorithm;
+            let of = |bytes: &[u8]| {
+                let mut hasher = Hasher::of(algorithm);
+                hasher.update(bytes);
+                (hasher.finish(), bytes.len() as u64)
+            };
+            let whole = combined(algorithm, &[of(b"hello"), of(b" "), of(b"world")]);
+            let is_crc = name.contains("crc");
+            assert_eq!(whole.map(|whole| text_of(&whole)), is_crc.then(|| (*value).to_owned()), "{name}");
+        }
         let missing = verify(&[("x-amz-trailer", "x-amz-checksum-crc32")], &[]);
         assert_eq!(missing.unwrap_err().code, "MalformedTrailerError");
     }

@@ -10,7 +10,7 @@ use aft_net::{Tls, browser};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RANGE};
+use axum::http::header::{AUTHORIZATION, RANGE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use axum::response::Response;
 use http_body_util::{BodyExt as _, Limited};
@@ -140,25 +140,7 @@ fn bearer(door: &Door, headers: &HeaderMap) -> Result<Option<Caller>> {
 /// Verifies the body of a call that consists of XML, which the protocol's library parses without a
 /// look at its digests.
 async fn verify_control(door: &Door, request: Request<Body>) -> Result<Request<Body>> {
-    let headers = request.headers();
-    let is_form = headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"multipart/form-data"));
-    let has_tagging = request
-        .uri()
-        .query()
-        .is_some_and(|query| query.split('&').any(|pair| pair == "tagging" || pair.starts_with("tagging=")));
-    let is_xml = match *request.method() {
-        Method::POST => !is_form,
-        Method::PUT => has_tagging,
-        _ => false,
-    };
-    let is_framed =
-        headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
-    if !is_xml || is_framed {
-        return Ok(request);
-    }
-    let wanted = Wanted::of_headers(headers)?;
+    let Some(wanted) = wanted_of_control(&request)? else { return Ok(request) };
     let (head, body) = request.into_parts();
     let limit = door.settings.xml_bytes_max;
     let read = tokio::time::timeout(door.net.body_timeout, Limited::new(body, limit).collect());
@@ -177,6 +159,25 @@ async fn verify_control(door: &Door, request: Request<Body>) -> Result<Request<B
     digests.update(&bytes);
     digests.verify(&[])?;
     Ok(Request::from_parts(head, Body::from(bytes)))
+}
+
+/// Returns the digests of the body of a call that consists of XML; `None` for any other call.
+fn wanted_of_control(request: &Request<Body>) -> Result<Option<Wanted>> {
+    let headers = request.headers();
+    let is_framed =
+        headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"));
+    let has = |name: &str| {
+        let mut pairs = request.uri().query().unwrap_or_default().split('&');
+        pairs.any(|pair| pair.split('=').next() == Some(name))
+    };
+    match *request.method() {
+        _ if is_framed => Ok(None),
+        Method::POST if has("delete") => Wanted::of_headers(headers).map(Some),
+        Method::PUT if has("tagging") => Wanted::of_headers(headers).map(Some),
+        // The checksums of this call are those of the object.
+        Method::POST if has("uploadId") => Ok(Some(Wanted::of_payload(headers))),
+        _ => Ok(None),
+    }
 }
 
 /// Returns true for a method of the protocol.

@@ -13,6 +13,7 @@
 //! * `call` – a call, and the transaction that it belongs to; the runs of one of its own.
 //! * `operations` – what the operations do, without the protocol's types.
 //! * `object`, `attributes`, `conditions`, `checksum`, `body` – their parts.
+//! * [`upkeep`] – deletes the parts of uploads that nothing needs any more.
 //! * `failure` – the one place that maps errors to codes of the protocol.
 //!
 //! This crate has no protocol decision about transactions, no durable format, no rights and quotas
@@ -30,8 +31,10 @@ mod operations;
 mod protocol;
 mod settings;
 mod unchecked;
+mod upkeep;
 mod url_text;
 
 pub use door::{Door, router, serve};
 pub use operations::buckets::create_buckets;
 pub use settings::Settings;
+pub use upkeep::upkeep;

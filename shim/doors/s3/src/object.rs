@@ -8,8 +8,9 @@
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Condition, Read};
 use aft_core::record::{Location, Value};
+use aft_desk::large::size_of;
 use aft_desk::{Version, attributes_of, value_of};
-use aft_format::Attributes;
+use aft_format::{Attributes, ComposedTag};
 use bytes::Bytes;
 
 use crate::failure::Result;
@@ -37,7 +38,17 @@ pub(crate) fn marker(bucket: &str) -> Key {
 
 /// Returns the value of a marker.
 pub(crate) fn marker_value() -> Value {
-    Value { location: Location::Inline(Bytes::new()), size: 0, etag: Bytes::new(), attributes: Bytes::new() }
+    inline(Bytes::new())
+}
+
+/// Returns a value of the endpoint's own, without attributes.
+pub(crate) fn inline(bytes: Bytes) -> Value {
+    Value {
+        size: bytes.len() as u64,
+        location: Location::Inline(bytes),
+        etag: Bytes::new(),
+        attributes: Bytes::new(),
+    }
 }
 
 /// Returns the condition on a marker that its bucket exists.
@@ -68,6 +79,16 @@ impl Object {
         etag(&self.value.etag, self.version)
     }
 
+    /// Returns the number of parts of an object that was uploaded in parts.
+    pub(crate) fn parts(&self) -> Option<i32> {
+        ComposedTag::of(&self.value.etag).map(|tag| i32::from(tag.parts))
+    }
+
+    /// Returns the size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        size_of(&self.value.etag, self.value.size)
+    }
+
     /// Returns the time of the last change of the bytes, in milliseconds since the epoch. An
     /// uncommitted write changes at `now_ms`.
     pub(crate) fn modified_ms(&self, now_ms: u64) -> u64 {
@@ -83,16 +104,24 @@ pub(crate) fn modified_ms(version: Version, now_ms: u64) -> u64 {
     }
 }
 
-/// Returns the entity tag of a version. A value that the native API wrote has no MD5, so its tag is
+/// Returns the entity tag of a version. That of a composed value is the MD5 of the MD5s of its
+/// parts, with their number. A value that the native API wrote has no MD5, so its tag is
 /// made of its transaction. It has the form of the tag of a multipart upload, which clients do not
 /// take for an MD5.
 pub(crate) fn etag(kept: &[u8], version: Version) -> String {
+    if let Some(tag) = ComposedTag::of(kept) {
+        return format!("{}-{}", hex(&tag.md5), tag.parts);
+    }
     match (std::str::from_utf8(kept), version) {
         (Ok(kept), _) if !kept.is_empty() => kept.to_owned(),
         (_, Version::Committed(TxnId { attempt, .. })) => {
-            let digits: String = attempt.0.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{digits}-1")
+            format!("{}-1", hex(&attempt.0))
         }
         (_, Version::Uncommitted) => format!("{}-1", "0".repeat(32)),
     }
+}
+
+/// Returns bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

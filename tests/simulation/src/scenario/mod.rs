@@ -15,6 +15,7 @@ mod requests;
 mod serializable;
 mod stage;
 mod sweeps;
+mod uploads;
 
 use aft_core::bug::Bug;
 
@@ -33,5 +34,6 @@ pub fn all(bug: Option<Bug>) -> Vec<Scenario> {
     all.extend(failures::ending(bug));
     all.extend(serializable::checking(bug));
     all.extend(serializable::locking(bug));
+    all.extend(uploads::uploading(bug));
     all
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use aft_api::{Code, header};
 use aft_core::ids::Key;
 use aft_core::message::{Found, Read};
-use aft_core::record::{BlobRef, Location, Value};
+use aft_core::record::Value;
 use aft_desk::large;
 use aft_desk::{Held, Version, attributes_of, value_of};
 use aft_net::body::{Limits, Started, start};
@@ -123,8 +123,9 @@ pub(crate) async fn respond(
         return Err(Failure::new(Code::Absent, detail));
     };
     let content_type = attributes_of(&key, &value)?.content_type;
-    let asked = if method == Method::HEAD { None } else { range(headers, value.size)? };
-    let range = asked.clone().unwrap_or(0..value.size);
+    let size = large::size_of(&value.etag, value.size);
+    let asked = if method == Method::HEAD { None } else { range(headers, size)? };
+    let range = asked.clone().unwrap_or(0..size);
     if method != Method::HEAD {
         caller.charge(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
     }
@@ -138,7 +139,7 @@ pub(crate) async fn respond(
         content_type.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or(DEFAULT_CONTENT_TYPE);
     if let Some(asked) = asked {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        let text = format!("bytes {}-{}/{}", asked.start, asked.end - 1, value.size);
+        let text = format!("bytes {}-{}/{}", asked.start, asked.end - 1, size);
         response.headers_mut().insert(CONTENT_RANGE, header_value(&text));
     }
     let headers = response.headers_mut();
@@ -162,30 +163,26 @@ async fn content(
     range: Range<u64>,
     held: Option<Held>,
 ) -> Result<Response> {
-    match &value.location {
-        Location::Inline(bytes) => {
-            let at = |offset| usize::try_from(offset).expect("an inline value is in memory");
-            let slice = &bytes[at(range.start)..at(range.end)];
-            let share = caller.share(slice.len())?;
-            // Copied, because the bytes are a slice of a record or of a request's body, all of
-            // which a slow reader would keep in memory.
-            Ok(body::large(Bytes::copy_from_slice(slice), share))
-        }
-        Location::Blob(blob) => blob_content(caller, key, *blob, value.size, range, held).await,
+    let content = large::Content::of(caller, key, value).await?;
+    if let Some(bytes) = content.in_memory(&range) {
+        let share = caller.share(bytes.len())?;
+        // Copied, because the bytes are a slice of a record or of a request's body, all of which a
+        // slow reader would keep in memory.
+        return Ok(body::large(Bytes::copy_from_slice(&bytes), share));
     }
+    stream(caller, key, &content, range, held).await
 }
 
-/// Responds with a range of a blob's bytes, part by part.
-pub(crate) async fn blob_content(
+/// Responds with a range of bytes, part by part.
+pub(crate) async fn stream(
     caller: &Caller,
     key: &Key,
-    blob: BlobRef,
-    size: u64,
+    content: &large::Content,
     range: Range<u64>,
     held: Option<Held>,
 ) -> Result<Response> {
     let len = range.end - range.start;
-    let download = large::read(caller, key, blob, size, range, held).await?;
+    let download = large::read(caller, key, content, range, held).await?;
     Ok(reply::stream(download.first, download.more, len, download.share))
 }
 

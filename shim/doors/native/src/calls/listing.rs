@@ -3,6 +3,7 @@
 
 use aft_api::{Listed, Listing, header};
 use aft_core::message::ListKeys;
+use aft_desk::large;
 use aft_net::browser::excerpt;
 use aft_node::Page;
 use axum::body::Body;
@@ -51,7 +52,7 @@ pub(crate) async fn list(caller: Caller, request: Request<Body>) -> Result<Respo
     let Page { keys, prefixes, next } = listed.map_err(|refused| Failure::from(refused).of(&token))?;
     let keys = keys.into_iter().map(|listed| Listed {
         key: listed.key.as_str().to_owned(),
-        size: listed.meta.size,
+        size: large::size_of(&listed.meta.etag, listed.meta.size),
         version: listed.txn.map_or_else(|| header::VERSION_UNCOMMITTED.to_owned(), |txn| txn.to_string()),
     });
     let listing = match below {

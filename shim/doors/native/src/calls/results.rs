@@ -6,7 +6,7 @@ use aft_api::{Code, header};
 use aft_core::ids::Key;
 use aft_core::message::{Op, Refusal};
 use aft_core::record::LargeResult;
-use aft_desk::large::{Arriving, Stored, store};
+use aft_desk::large::{self, Arriving, Stored, store};
 use aft_desk::{Asked, Plan};
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -61,7 +61,9 @@ pub(crate) async fn read(caller: Caller, request: Request<Body>) -> Result<Respo
                 _ => failure,
             };
             let of = Key::parse("result").expect("a key has a byte");
-            content::blob_content(&caller, &of, blob, size, 0..size, None).await.map_err(gone)?
+            content::stream(&caller, &of, &large::Content::of_blob(blob, size), 0..size, None)
+                .await
+                .map_err(gone)?
         }
         (None, None) => return Err(Failure::new(Code::Absent, "the request committed without a result")),
     };

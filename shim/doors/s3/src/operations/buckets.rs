@@ -78,16 +78,7 @@ impl Call {
             self.caller.run(attempt, ops.into_iter().collect(), None, &Call::WITHIN).await?;
             return Ok(());
         }
-        let mut runs = Runs::default();
-        loop {
-            let plan: Plan = ops.iter().cloned().collect();
-            let first = plan.first_key().expect("a bucket's marker").clone();
-            let ready = self.writing(&first, runs.conflicts()).prepare(&self.caller, Some(&first))?;
-            let ran = ready.run(&self.caller, plan, Some(CommitArgs::default())).await;
-            if let Some(ran) = runs.end(ran.map_err(Failure::from)).await {
-                return ran.map(|_| ());
-            }
-        }
+        self.run_alone(ops).await
     }
 
     /// Lists the buckets that the caller may use, in order.

@@ -2,6 +2,7 @@
 
 use aft_access::Right;
 use aft_core::message::ListKeys;
+use aft_desk::large::size_of;
 use aft_desk::{Opened, Version};
 use aft_node::Page;
 
@@ -82,7 +83,7 @@ impl Call {
             let version = listed.txn.map_or(Version::Uncommitted, Version::Committed);
             Listed {
                 key: of_bucket(listed.key.as_str()),
-                size: listed.meta.size,
+                size: size_of(&listed.meta.etag, listed.meta.size),
                 etag: etag(&listed.meta.etag, version),
                 modified_ms: modified_ms(version, now_ms),
             }

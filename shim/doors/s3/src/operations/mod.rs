@@ -5,6 +5,7 @@ pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod read;
 pub(crate) mod tags;
+pub(crate) mod uploads;
 pub(crate) mod write;
 
 use std::time::{SystemTime, UNIX_EPOCH};

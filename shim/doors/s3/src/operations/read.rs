@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use aft_access::Right;
-use aft_core::record::Location;
 use aft_desk::{Held, large};
 use aft_net::reply;
 use axum::response::Response;
@@ -27,7 +26,8 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Returns the bytes of an object of `size` bytes; `None` for all of them.
+    /// Returns the bytes of an object of `size` bytes that was put as a whole; `None` for all of
+    /// them.
     pub(crate) fn of(self, size: u64) -> Result<Option<Range<u64>>> {
         let beyond = || {
             let message = format!("the object has {size} bytes, and none of them is in the range");
@@ -91,6 +91,20 @@ impl Call {
         })
     }
 
+    /// Returns the range of an object that a call asks for; `None` for all of it.
+    pub(crate) async fn range_of(&self, object: &Object, part: Part) -> Result<Option<Range<u64>>> {
+        let (Part::Number(number), Some(count)) = (part, object.parts()) else {
+            return part.of(object.size());
+        };
+        let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
+        let range = usize::try_from(number - 1).ok().and_then(|at| content.piece(at));
+        let missing = || {
+            let why = format!("the object has {count} parts, and none with the number {number}");
+            Failure::new("InvalidPartNumber", 416, why)
+        };
+        range.map(Some).ok_or_else(missing)
+    }
+
     /// Returns a response with bytes of an object.
     pub(crate) async fn send(
         &self,
@@ -99,23 +113,16 @@ impl Call {
         held: Option<Held>,
     ) -> Result<Response> {
         let len = range.end - range.start;
-        match &object.value.location {
-            Location::Inline(bytes) => {
-                let at = |offset| usize::try_from(offset).expect("an inline value is in memory");
-                let slice = &bytes[at(range.start)..at(range.end)];
-                let share = self.caller.share(slice.len())?;
-                self.caller.charge(slice.len());
-                // Copied, because the bytes are a slice of a record, all of which a slow reader
-                // would keep in memory.
-                Ok(reply::response(Bytes::copy_from_slice(slice), share))
-            }
-            Location::Blob(blob) => {
-                let size = object.value.size;
-                let download = large::read(&self.caller, &object.key, *blob, size, range, held).await?;
-                self.caller.charge(usize::try_from(len).unwrap_or(usize::MAX));
-                Ok(reply::stream(download.first, download.more, len, download.share))
-            }
+        self.caller.charge(usize::try_from(len).unwrap_or(usize::MAX));
+        let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
+        if let Some(bytes) = content.in_memory(&range) {
+            let share = self.caller.share(bytes.len())?;
+            // Copied, because the bytes are a slice of a record, all of which a slow reader would
+            // keep in memory.
+            return Ok(reply::response(Bytes::copy_from_slice(&bytes), share));
         }
+        let download = large::read(&self.caller, &object.key, &content, range, held).await?;
+        Ok(reply::stream(download.first, download.more, len, download.share))
     }
 }
 

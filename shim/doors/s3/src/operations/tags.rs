@@ -1,12 +1,15 @@
 //! Tags of objects. To change them is to write a version with the same bytes.
 
+use aft_core::message::Op;
+use aft_core::record::Value;
 use aft_format::{Attributes, Pair};
 
 use crate::call::Call;
-use crate::conditions::Conditions;
+use crate::conditions::{Conditions, Tag};
 use crate::failure::{Failure, Result};
+use crate::object::inline;
 use crate::operations::now_ms;
-use crate::operations::write::Target;
+use crate::operations::write::{Target, Written};
 
 /// The most tags of an object, and the longest names and values of them in characters, as S3 has
 /// them.
@@ -57,13 +60,25 @@ impl Call {
         let object = self.find(bucket, key).await?;
         let modified_ms = Some(object.modified_ms(now_ms()));
         // Only the version that was found gets the tags: what came after it is not undone.
-        let tag = crate::conditions::Tag::Is(object.etag());
+        let tag = Tag::Is(object.etag());
         let conditions = match self.within.is_some() || !self.caller.node().is_checked(&object.key) {
             true => Conditions::default(),
             false => Conditions { if_match: Some(tag), ..Conditions::default() },
         };
         let target = Target { bucket: bucket.to_owned(), key: key.to_owned(), conditions };
         let about = |before: &Attributes| Attributes { tags: tags.clone(), modified_ms, ..before.clone() };
+        if object.about.upload.is_some() {
+            // The same manifest under the same key keeps the parts where they are.
+            let to = target.checked(self)?;
+            let manifest = self.caller.node().read_value(&object.key, &object.value).await?;
+            let value = Value {
+                etag: object.value.etag.clone(),
+                attributes: about(&object.about).to_bytes(),
+                ..inline(manifest)
+            };
+            self.write(&target, &to, Written::default(), || vec![Op::Put(to.clone(), value.clone())]).await?;
+            return Ok(());
+        }
         self.copy((bucket, key, &Conditions::default()), &target, about, None).await?;
         Ok(())
     }

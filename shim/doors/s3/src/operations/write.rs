@@ -268,12 +268,15 @@ impl Call {
         let to = target.checked(self)?;
         let (object, held) = self.find_to_send(bucket, key).await?;
         conditions.of_source(&object, now_ms())?;
-        let about = about(&object.about);
-        // Objects of the native API have no MD5 yet, and a new algorithm means a new checksum.
+        // A copy is no object of an upload.
+        let about = Attributes { upload: None, ..about(&object.about) };
+        // Objects of the native API have no MD5 yet, those of uploads have that of their parts, and
+        // a new algorithm means a new checksum.
         let kept = Kept { etag: object.value.etag.clone(), checksum: object.about.checksum.clone() };
-        let kept = (wanted.is_none() && !kept.etag.is_empty()).then_some(kept);
+        let is_whole = object.about.upload.is_none() && !kept.etag.is_empty();
+        let kept = (wanted.is_none() && is_whole).then_some(kept);
         match &object.value.location {
-            Location::Inline(bytes) => {
+            Location::Inline(bytes) if object.about.upload.is_none() => {
                 let verified = match kept {
                     Some(Kept { etag, checksum }) => Verified { etag, checksum },
                     None => {
@@ -284,11 +287,12 @@ impl Call {
                 };
                 self.put_whole(target, &to, about, bytes.clone(), verified).await
             }
-            // The blob belongs to the attempt that wrote it, and goes with it. So its bytes are
-            // copied, within the server.
-            Location::Blob(blob) => {
-                let size = object.value.size;
-                let download = large::read(&self.caller, &object.key, *blob, size, 0..size, held).await?;
+            // A blob belongs to the attempt that wrote it, and goes with it; the parts of an upload
+            // belong to its object. So the bytes are copied, within the server.
+            Location::Inline(_) | Location::Blob(_) => {
+                let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
+                let all = 0..content.size();
+                let download = large::read(&self.caller, &object.key, &content, all, held).await?;
                 let copying = Copying::new(download, wanted.unwrap_or_default());
                 let digests = copying.verified.clone();
                 let stored = |stored: &large::Stored| {
@@ -341,16 +345,16 @@ fn told(outcome: Outcome, written: Written) -> Result<Written> {
 }
 
 /// The bytes of an object that is being copied.
-struct Copying {
+pub(crate) struct Copying {
     first: Option<Bytes>,
     more: futures::stream::BoxStream<'static, std::result::Result<Bytes, aft_core::message::Refusal>>,
     _share: Option<aft_desk::Share>,
     digests: Option<Digests>,
-    verified: std::sync::Arc<std::sync::OnceLock<Verified>>,
+    pub(crate) verified: std::sync::Arc<std::sync::OnceLock<Verified>>,
 }
 
 impl Copying {
-    fn new(download: large::Download, wanted: Wanted) -> Copying {
+    pub(crate) fn new(download: large::Download, wanted: Wanted) -> Copying {
         Copying {
             first: Some(download.first),
             more: download.more,

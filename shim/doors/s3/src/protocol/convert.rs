@@ -114,7 +114,10 @@ impl Checksums {
             Some("SHA256") => fields.sha256 = text,
             _ => return fields,
         }
-        fields.kind = Some(ChecksumType::from_static(ChecksumType::FULL_OBJECT));
+        fields.kind = Some(ChecksumType::from_static(match kept.parts {
+            0 => ChecksumType::FULL_OBJECT,
+            _ => ChecksumType::COMPOSITE,
+        }));
         fields
     }
 }

@@ -20,6 +20,7 @@ use crate::operations::list::{Asked, Listed, Listing};
 use crate::operations::write::{Target, Written};
 use crate::operations::{now_ms, tags};
 use crate::protocol::convert::{self, Checksums, etag, timestamp};
+use crate::protocol::multipart;
 use crate::unchecked::Fields;
 use crate::url_text;
 
@@ -31,7 +32,7 @@ pub(super) struct Endpoint {
 }
 
 /// Returns the call that a request makes.
-fn call<T>(request: &S3Request<T>) -> Result<Call> {
+pub(super) fn call<T>(request: &S3Request<T>) -> Result<Call> {
     let caller =
         request.extensions.get::<Caller>().expect("a call has its caller before it has an operation");
     Call::new(caller.clone(), &request.headers)
@@ -46,7 +47,7 @@ fn check_version(version: Option<&str>) -> Result<()> {
 }
 
 /// Rejects the keys of a customer's encryption.
-fn check_no_customer_key(algorithm: Option<&String>) -> Result<()> {
+pub(super) fn check_no_customer_key(algorithm: Option<&String>) -> Result<()> {
     match algorithm {
         None => Ok(()),
         Some(_) => Err(Failure::not_implemented("encryption with a key of the customer (SSE-C)")),
@@ -54,7 +55,7 @@ fn check_no_customer_key(algorithm: Option<&String>) -> Result<()> {
 }
 
 /// Returns the fields that follow a request's body, to be called when the body has ended.
-fn trailer(extensions: &Extensions, verified: Option<TrailingHeaders>) -> Trailer {
+pub(super) fn trailer(extensions: &Extensions, verified: Option<TrailingHeaders>) -> Trailer {
     let unverified = extensions.get::<Fields>().cloned();
     Box::new(move || {
         if let Some(fields) = unverified {
@@ -69,7 +70,7 @@ fn trailer(extensions: &Extensions, verified: Option<TrailingHeaders>) -> Traile
 }
 
 /// Returns a streaming blob as a body of the HTTP library.
-fn to_body(blob: Option<StreamingBlob>) -> axum::body::Body {
+pub(super) fn to_body(blob: Option<StreamingBlob>) -> axum::body::Body {
     match blob {
         Some(blob) => axum::body::Body::from_stream(SyncStream(Mutex::new(blob))),
         None => axum::body::Body::empty(),
@@ -152,10 +153,10 @@ fn output_of(written: Written) -> PutObjectOutput {
 }
 
 /// Returns a text of a listing in the encoding that the call asks for.
-struct Encoding(Option<EncodingType>);
+pub(super) struct Encoding(Option<EncodingType>);
 
 impl Encoding {
-    fn new(asked: Option<EncodingType>) -> Result<Encoding> {
+    pub(super) fn new(asked: Option<EncodingType>) -> Result<Encoding> {
         match &asked {
             Some(encoding) if encoding.as_str() != EncodingType::URL => {
                 Err(Failure::invalid_argument("encoding-type: the only encoding is url"))
@@ -164,7 +165,12 @@ impl Encoding {
         }
     }
 
-    fn text(&self, text: &str) -> String {
+    /// Returns the encoding that the call asks for.
+    pub(super) fn into_asked(self) -> Option<EncodingType> {
+        self.0
+    }
+
+    pub(super) fn text(&self, text: &str) -> String {
         match self.0 {
             Some(_) => url_text::encode(text),
             None => text.to_owned(),
@@ -205,7 +211,7 @@ fn next_of(token: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| invalid())
 }
 
-fn owner() -> Owner {
+pub(super) fn owner() -> Owner {
     Owner { display_name: Some("aft".into()), id: Some("aft".into()) }
 }
 
@@ -232,8 +238,8 @@ impl S3 for Endpoint {
         if conditions.of_read(&object, now_ms())? == Holds::NotModified {
             return Err(not_modified(&object));
         }
-        let size = object.value.size;
-        let range = part.of(size).map_err(|failure| beyond(failure, size))?;
+        let size = object.size();
+        let range = call.range_of(&object, part).await.map_err(|failure| beyond(failure, size))?;
         let described = Described::new(&object, range.is_none() && input.checksum_mode.is_some());
         let bytes = range.clone().unwrap_or(0..size);
         let content_range = range.filter(|range| !range.is_empty());
@@ -249,7 +255,7 @@ impl S3 for Endpoint {
             last_modified: described.modified,
             metadata: described.metadata,
             tag_count: described.tags,
-            parts_count: None,
+            parts_count: object.parts(),
             checksum_crc32: described.checksums.crc32,
             checksum_crc32c: described.checksums.crc32c,
             checksum_crc64nvme: described.checksums.crc64nvme,
@@ -298,8 +304,8 @@ impl S3 for Endpoint {
         if conditions.of_read(&object, now_ms())? == Holds::NotModified {
             return Err(not_modified(&object));
         }
-        let size = object.value.size;
-        let range = part.of(size).map_err(|failure| beyond(failure, size))?;
+        let size = object.size();
+        let range = call.range_of(&object, part).await.map_err(|failure| beyond(failure, size))?;
         let described = Described::new(&object, range.is_none() && input.checksum_mode.is_some());
         let bytes = range.clone().unwrap_or(0..size);
         let status = range.is_some().then_some(StatusCode::PARTIAL_CONTENT);
@@ -312,6 +318,7 @@ impl S3 for Endpoint {
             e_tag: described.tag,
             last_modified: described.modified,
             metadata: described.metadata,
+            parts_count: object.parts(),
             checksum_crc32: described.checksums.crc32,
             checksum_crc32c: described.checksums.crc32c,
             checksum_crc64nvme: described.checksums.crc64nvme,
@@ -536,7 +543,7 @@ impl S3 for Endpoint {
             next_continuation_token: next.as_deref().map(token_of),
             common_prefixes: encoding.prefixes(&prefixes),
             contents: encoding.objects(objects, owner.as_ref()),
-            encoding_type: encoding.0,
+            encoding_type: encoding.into_asked(),
             ..ListObjectsV2Output::default()
         }))
     }
@@ -569,7 +576,7 @@ impl S3 for Endpoint {
             next_marker: next.filter(|_| has_delimiter).map(|next| encoding.text(&next)),
             common_prefixes: encoding.prefixes(&prefixes),
             contents: encoding.objects(objects, Some(&owner())),
-            encoding_type: encoding.0,
+            encoding_type: encoding.into_asked(),
             ..ListObjectsOutput::default()
         }))
     }
@@ -635,7 +642,7 @@ impl S3 for Endpoint {
             last_modified: Some(timestamp(object.modified_ms(now_ms()))),
             e_tag: etag(object.etag()).filter(|_| asks(ObjectAttributes::ETAG)),
             object_size: asks(ObjectAttributes::OBJECT_SIZE)
-                .then(|| i64::try_from(object.value.size).expect("a value has a size")),
+                .then(|| i64::try_from(object.size()).expect("a value has a size")),
             storage_class: asks(ObjectAttributes::STORAGE_CLASS)
                 .then(|| StorageClass::from_static(StorageClass::STANDARD)),
             checksum: (has_checksum && asks(ObjectAttributes::CHECKSUM)).then_some(checksum),
@@ -683,6 +690,53 @@ impl S3 for Endpoint {
         let location = Some(self.region.clone()).filter(|region| region != "us-east-1");
         let location_constraint = location.map(BucketLocationConstraint::from);
         Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        Ok(S3Response::new(multipart::create(request).await?))
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        Ok(S3Response::new(multipart::upload_part(self, request).await?))
+    }
+
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        Ok(S3Response::new(multipart::upload_part_copy(request).await?))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        Ok(S3Response::new(multipart::complete(request).await?))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        multipart::abort(request).await?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+
+    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+        Ok(S3Response::new(multipart::list_parts(request).await?))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        Ok(S3Response::new(multipart::list_uploads(request).await?))
     }
 
     async fn list_buckets(

@@ -3,10 +3,12 @@
 //!
 //! * `service` – the service with its parts: keys, hosts, the access check.
 //! * `endpoint` – its operations, each a translation of a call to [`crate::operations`] and back.
+//! * `multipart` – those of uploads in parts.
 //! * `convert` – values of both sides.
 
 mod convert;
 mod endpoint;
+mod multipart;
 mod service;
 
 pub(crate) use service::{Service, answer_of};

@@ -1,0 +1,708 @@
+//! Uploads in parts (docs/protocol.md, section 17).
+//!
+//! An upload is no attempt: it lasts for days, on any node. Its state is a key of its own, and each
+//! part an ordinary value under another one; both are below a prefix that is no bucket. To complete
+//! an upload is to write its state and the object's manifest in one transaction. So of completes
+//! and an abort at the same time one commits, and the parts are copied nowhere.
+//!
+//! Every transaction that touches the parts reads the state as well, and is serializable: none
+//! commits beside one that has changed it.
+
+use std::collections::BTreeMap;
+
+use aft_access::Right;
+use aft_core::ids::{AttemptId, Key, TxnId};
+use aft_core::message::{CommitArgs, Found, ListKeys, ListedKey, Op, Read, Refusal};
+use aft_core::record::{Location, Value};
+use aft_desk::large::{self, Arriving, Source};
+use aft_desk::{Open, Opened, Outcome, Plan, value_of};
+use aft_format::{Attributes, Checksum, ChecksumAlgorithm, ComposedTag, Manifest, Piece};
+use aft_node::fresh_attempt;
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::body::Content;
+use crate::call::{Call, Runs};
+use crate::checksum::{self, Verified, Wanted};
+use crate::conditions::Conditions;
+use crate::failure::{Failure, Result};
+use crate::object::{Object, hex, inline, marker, name};
+use crate::operations::now_ms;
+use crate::operations::write::{Copying, Target};
+
+/// The prefix of the keys of uploads. No bucket has this name, since it begins with a point.
+pub(crate) const PREFIX: &str = ".uploads/";
+/// The most parts of an upload, and the least bytes of every part but the last, as S3 has them.
+const PARTS_MAX: i32 = 10_000;
+const PART_BYTES_MIN: u64 = 5 << 20;
+/// The most bytes of an object.
+const OBJECT_BYTES_MAX: u64 = 5 << 40;
+/// The keys of one page of a listing of parts, and of one transaction that reads or deletes them.
+const PAGE_LEN: u32 = 1_000;
+
+/// The state of an upload, as it is stored. The field numbers are durable.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Upload {
+    /// The key of the object.
+    #[prost(string, tag = "1")]
+    pub(crate) key: String,
+    /// The attributes that the object will have.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) about: Option<Attributes>,
+    /// The algorithm of the checksums of the parts.
+    #[prost(enumeration = "ChecksumAlgorithm", tag = "3")]
+    pub(crate) algorithm: i32,
+    /// True if the object's checksum is that of all its bytes, and not that of the checksums.
+    #[prost(bool, tag = "4")]
+    pub(crate) full_object: bool,
+    /// The time when the upload was made, in milliseconds since the epoch.
+    #[prost(uint64, tag = "5")]
+    pub(crate) made_ms: u64,
+    /// The answer to the call that completed it.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) completed: Option<Completed>,
+}
+
+/// The answer to a call that completed an upload.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Completed {
+    /// The object's entity tag.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) etag: Bytes,
+    /// The object's checksum.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) checksum: Option<Checksum>,
+}
+
+/// The name of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UploadId {
+    pub(crate) bucket: String,
+    pub(crate) id: String,
+}
+
+impl UploadId {
+    /// Draws the name of a new upload.
+    fn draw(bucket: &str) -> UploadId {
+        UploadId { bucket: bucket.to_owned(), id: hex(&fresh_attempt().0) }
+    }
+
+    /// Parses the name that a call gives.
+    pub(crate) fn parse(bucket: &str, id: &str) -> Result<UploadId> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        match id.len() == 32 && id.bytes().all(is_digit) {
+            true => Ok(UploadId { bucket: bucket.to_owned(), id: id.to_owned() }),
+            false => Err(no_such_upload()),
+        }
+    }
+
+    /// Returns the key of the state.
+    pub(crate) fn state(&self) -> Key {
+        own_key(&format!("{PREFIX}{}/{}", self.bucket, self.id))
+    }
+
+    /// Returns the prefix of the keys of the parts.
+    pub(crate) fn parts(&self) -> String {
+        format!("{PREFIX}{}/{}/", self.bucket, self.id)
+    }
+
+    /// Returns a key for a part that is being uploaded. No two have the same, so that no part
+    /// replaces another one.
+    fn part(&self, number: i32) -> Key {
+        own_key(&format!("{}{number:05}-{}", self.parts(), hex(&fresh_attempt().0)))
+    }
+}
+
+/// Returns a key of the endpoint's own. Whoever may write the object may use it.
+fn own_key(text: &str) -> Key {
+    Key::parse(text).expect("a bucket and an ID are a short text")
+}
+
+fn no_such_upload() -> Failure {
+    let why = "there is no such upload: it was completed or aborted, or never made";
+    Failure::new("NoSuchUpload", 404, why)
+}
+
+fn invalid_part(number: i32) -> Failure {
+    let why = format!("part {number} was not uploaded, or with another ETag or checksum");
+    Failure::new("InvalidPart", 400, why)
+}
+
+/// Checks the number of a part.
+fn check_number(number: i32) -> Result<()> {
+    match number {
+        1..=PARTS_MAX => Ok(()),
+        _ => {
+            Err(Failure::invalid_argument(format!("a part has a number from 1 to {PARTS_MAX}, not {number}")))
+        }
+    }
+}
+
+/// A part that was uploaded.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) number: i32,
+    pub(crate) size: u64,
+    pub(crate) modified_ms: u64,
+    key: Key,
+    /// The MD5 in hexadecimal digits.
+    pub(crate) etag: Bytes,
+    txn: TxnId,
+}
+
+/// A part that a call completes an upload with.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) number: i32,
+    /// The entity tag, without quotes.
+    pub(crate) etag: String,
+    /// The checksum in base64, if the call gives one.
+    pub(crate) checksum: Option<String>,
+}
+
+/// An upload of a listing.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedUpload {
+    pub(crate) id: String,
+    pub(crate) upload: Upload,
+}
+
+/// The object that an upload has become.
+#[derive(Debug, Clone)]
+pub(crate) struct Became {
+    /// The entity tag, without quotes.
+    pub(crate) etag: String,
+    pub(crate) checksum: Option<Checksum>,
+}
+
+/// Returns the state that a read found.
+pub(crate) fn state_of(read: Read) -> Result<Upload> {
+    let key = read.key;
+    let Some((value, _)) = value_of(read.found) else { return Err(no_such_upload()) };
+    let damaged = || Failure::from(Refusal::Damaged(format!("{key:?} holds no state of an upload")));
+    let Location::Inline(bytes) = &value.location else { return Err(damaged()) };
+    Upload::decode(bytes.clone()).map_err(|_| damaged())
+}
+
+/// Returns the state of an upload that is open.
+fn open_state(read: Read) -> Result<Upload> {
+    match state_of(read)? {
+        upload if upload.completed.is_none() => Ok(upload),
+        _ => Err(no_such_upload()),
+    }
+}
+
+fn state_value(upload: &Upload) -> Value {
+    inline(upload.encode_to_vec().into())
+}
+
+impl Call {
+    /// Checks that the caller may write the object of an upload, and that uploads are possible.
+    fn may_upload(&self, bucket: &str, key: &str) -> Result<Key> {
+        let object = self.caller.key(&name(bucket, key), Right::Write)?;
+        let state = UploadId { bucket: bucket.to_owned(), id: String::new() }.state();
+        match self.caller.node().is_checked(&state) && self.caller.node().is_checked(&object) {
+            true => Ok(object),
+            false => Err(Failure::not_implemented(
+                "an upload in parts, where keys are read_atomic (`aft store show` lists the levels),",
+            )),
+        }
+    }
+
+    /// Opens a transaction of the call's own, and reads keys in it.
+    pub(crate) async fn open_reading(
+        &self,
+        first: &Key,
+        keys: Vec<Key>,
+        takes_long: bool,
+    ) -> Result<(Vec<Read>, Open)> {
+        let mut runs = Runs::default();
+        loop {
+            let mut ready = self.writing(first, runs.conflicts()).prepare(&self.caller, Some(first))?;
+            if takes_long {
+                ready.as_long_as_possible();
+            }
+            let opened = ready.open(&self.caller, keys.clone()).await;
+            match runs.end(opened.map_err(Failure::from)).await {
+                None => continue,
+                Some(Err(failure)) => return Err(failure),
+                Some(Ok(Opened::Open { reads, open })) => return Ok((reads, open)),
+                Some(Ok(Opened::Replayed(replayed))) => {
+                    unreachable!("a request without an ID has no {replayed:?}")
+                }
+            }
+        }
+    }
+
+    /// Makes an upload, and returns its ID.
+    pub(crate) async fn create_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        about: Attributes,
+        algorithm: Option<ChecksumAlgorithm>,
+        full_object: bool,
+    ) -> Result<String> {
+        self.may_upload(bucket, key)?;
+        let call = self.alone();
+        call.need_bucket(bucket).await?;
+        let id = UploadId::draw(bucket);
+        let upload = Upload {
+            key: key.to_owned(),
+            about: Some(about),
+            algorithm: algorithm.unwrap_or(ChecksumAlgorithm::None).into(),
+            full_object,
+            made_ms: now_ms(),
+            completed: None,
+        };
+        call.run_alone(vec![Op::Put(id.state(), state_value(&upload))]).await?;
+        Ok(id.id)
+    }
+
+    /// Stores a part of an upload. Returns its digests.
+    pub(crate) async fn upload_part(
+        &self,
+        id: &UploadId,
+        key: &str,
+        number: i32,
+        content: Content,
+    ) -> Result<Verified> {
+        match content {
+            Content::Whole { bytes, verified, _share } => {
+                let value = inline(bytes);
+                let attributes = Attributes { checksum: verified.checksum.clone(), ..Attributes::default() };
+                let value = Value { etag: verified.etag.clone(), attributes: attributes.to_bytes(), ..value };
+                let mut runs = Runs::default();
+                loop {
+                    let (_, open) = self.open_part(id, key, number, false).await?;
+                    let plan = Plan::of(Op::Put(id.part(number), value.clone()));
+                    let outcome = open.commit(&self.caller, plan, CommitArgs::default()).await;
+                    if let Some(outcome) = runs.end(outcome.map_err(Failure::from)).await {
+                        return outcome.map(|_| verified);
+                    }
+                }
+            }
+            Content::Large(large) => {
+                let verified = large.verified();
+                self.store_part(id, key, number, *large).await?;
+                Ok(verified.get().expect("the whole body was stored").clone())
+            }
+        }
+    }
+
+    /// Stores a part of an upload from bytes of an object. Returns its digests.
+    pub(crate) async fn copy_part(
+        &self,
+        source: (&str, &str, &Conditions),
+        range: Option<(u64, u64)>,
+        (id, key, number): (&UploadId, &str, i32),
+    ) -> Result<Verified> {
+        let (from, from_key, conditions) = source;
+        let (object, held) = self.find_to_send(from, from_key).await?;
+        conditions.of_source(&object, now_ms())?;
+        let range = match range {
+            None => 0..object.size(),
+            Some((first, last)) if first <= last && last < object.size() => first..last + 1,
+            Some(_) => {
+                let why = format!("the source has {} bytes, and the range is not within it", object.size());
+                return Err(Failure::new("InvalidRange", 416, why));
+            }
+        };
+        let upload = self.read_state(id, key).await?;
+        let wanted = match ChecksumAlgorithm::try_from(upload.algorithm) {
+            Ok(ChecksumAlgorithm::None) | Err(_) => Wanted::default(),
+            Ok(algorithm) => Wanted::computed(algorithm),
+        };
+        let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
+        let download = large::read(&self.caller, &object.key, &content, range, held).await?;
+        let copying = Copying::new(download, wanted);
+        let verified = copying.verified.clone();
+        self.store_part(id, key, number, copying).await?;
+        Ok(verified.get().expect("the whole range was copied").clone())
+    }
+
+    async fn store_part<S>(&self, id: &UploadId, key: &str, number: i32, source: S) -> Result<()>
+    where
+        S: Source<Error = Failure> + HasDigests,
+    {
+        let verified = source.digests();
+        let (_, open) = self.open_part(id, key, number, true).await?;
+        let stored = large::store(&self.caller, open.attempt(), Arriving::new(source)).await?;
+        let Verified { etag, checksum } = verified.get().expect("the whole value was stored").clone();
+        let about = Attributes { checksum, ..Attributes::default() };
+        let op = stored.put(id.part(number), etag, about.to_bytes());
+        open.commit(&self.caller, Plan::of(op), CommitArgs::default()).await.map_err(|refused| {
+            match Failure::from(refused) {
+                // The upload was completed or aborted meanwhile, or a bystander broke the commit:
+                // the client has to send the part again.
+                failure if failure.may_run_again => Failure::new("SlowDown", 503, failure.message),
+                failure => failure,
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Opens a transaction that writes a part of an open upload.
+    async fn open_part(
+        &self,
+        id: &UploadId,
+        key: &str,
+        number: i32,
+        takes_long: bool,
+    ) -> Result<(Upload, Open)> {
+        check_number(number)?;
+        self.may_upload(&id.bucket, key)?;
+        let state = id.state();
+        let (mut reads, open) = self.open_reading(&state, vec![state.clone()], takes_long).await?;
+        let upload = open_state(reads.pop().expect("the state was read"))?;
+        if upload.key != key {
+            return Err(no_such_upload());
+        }
+        Ok((upload, open))
+    }
+
+    /// Reads the state of an open upload.
+    pub(crate) async fn read_state(&self, id: &UploadId, key: &str) -> Result<Upload> {
+        self.may_upload(&id.bucket, key)?;
+        match open_state(self.alone().read(id.state()).await?)? {
+            upload if upload.key == key => Ok(upload),
+            _ => Err(no_such_upload()),
+        }
+    }
+
+    /// Lists the parts of an upload, in order: of each number the one that was uploaded last.
+    pub(crate) async fn list_parts(&self, id: &UploadId) -> Result<Vec<Part>> {
+        let mut parts: BTreeMap<i32, Part> = BTreeMap::new();
+        for listed in self.keys_of(id).await? {
+            let part = part_of(id, listed)?;
+            match parts.get(&part.number) {
+                Some(other) if other.txn > part.txn => {}
+                _ => drop(parts.insert(part.number, part)),
+            }
+        }
+        Ok(parts.into_values().collect())
+    }
+
+    /// Returns the checksums of parts, in their order.
+    pub(crate) async fn checksums_of(&self, parts: &[Part]) -> Result<Vec<Option<Checksum>>> {
+        let objects = self.read_parts(parts.iter().map(|part| part.key.clone()).collect()).await?;
+        Ok(objects.into_iter().map(|object| object.about.checksum).collect())
+    }
+
+    /// Lists the keys of all parts of an upload.
+    pub(crate) async fn keys_of(&self, id: &UploadId) -> Result<Vec<ListedKey>> {
+        let call = self.alone();
+        let (mut keys, mut after) = (Vec::new(), None);
+        loop {
+            let ask = ListKeys { prefix: id.parts(), after, limit: PAGE_LEN, delimiter: None };
+            let page = call.page(ask).await?;
+            keys.extend(page.keys);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(keys),
+            }
+        }
+    }
+
+    /// Aborts an upload.
+    pub(crate) async fn abort_upload(&self, id: &UploadId, key: &str) -> Result<()> {
+        let call = self.alone();
+        let mut runs = Runs::default();
+        loop {
+            let (_, open) = call.open_part(id, key, 1, false).await?;
+            // From here on no complete and no part commits: they have read the state.
+            let plan = Plan::of(Op::Delete(id.state()));
+            let outcome = open.commit(&call.caller, plan, CommitArgs::default()).await;
+            if let Some(outcome) = runs.end(outcome.map_err(Failure::from)).await {
+                outcome?;
+                break;
+            }
+        }
+        call.delete_parts(id).await
+    }
+
+    /// Deletes the parts of an upload that has no state any more. What remains if this is
+    /// interrupted is removed by the upkeep.
+    pub(crate) async fn delete_parts(&self, id: &UploadId) -> Result<()> {
+        let keys = self.keys_of(id).await?;
+        for keys in keys.chunks(PAGE_LEN as usize) {
+            self.run_alone(keys.iter().map(|listed| Op::Delete(listed.key.clone())).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Completes an upload: writes the object in the call's transaction, and ends the upload.
+    pub(crate) async fn complete_upload(
+        &self,
+        id: &UploadId,
+        target: &Target,
+        chosen: &[Chosen],
+        checksum: Option<&str>,
+    ) -> Result<Became> {
+        let key = self.may_upload(&id.bucket, &target.key)?;
+        if chosen.is_empty() {
+            return Err(Failure::new("MalformedXML", 400, "the call names no part"));
+        }
+        if chosen.windows(2).any(|pair| pair[0].number >= pair[1].number) {
+            let why = "the parts are not in the order of their numbers, each once";
+            return Err(Failure::new("InvalidPartOrder", 400, why));
+        }
+        let state = self.alone().read(id.state()).await.and_then(state_of)?;
+        if let Some(completed) = &state.completed {
+            return repeated(completed, chosen);
+        }
+        // The parts are read in a snapshot of their own. They are never replaced, and deleted only
+        // by a transaction that changes the state, which this one's commit would conflict with.
+        let parts = self.list_parts(id).await?;
+        let (pieces, tag, whole) = self.compose(&state, &parts, chosen).await?;
+        if let (Some(text), Some(whole)) = (checksum, &whole)
+            && !checksum::is_text_of(text, whole)
+        {
+            return Err(Failure::bad_digest("checksum of the object"));
+        }
+        let about = Attributes {
+            checksum: whole.clone(),
+            upload: Some(id.id.clone()),
+            ..state.about.clone().unwrap_or_default()
+        };
+        let manifest = Manifest { pieces }.to_bytes();
+        let value = Value { etag: tag.to_bytes(), attributes: about.to_bytes(), ..inline(manifest) };
+        let completed = Completed { etag: tag.to_bytes(), checksum: whole.clone() };
+        let became = Became { etag: format!("{}-{}", hex(&tag.md5), tag.parts), checksum: whole };
+        let ended = Upload { completed: Some(completed), ..state };
+        let ops = || vec![Op::Put(key.clone(), value.clone()), Op::Put(id.state(), state_value(&ended))];
+        if let Some(attempt) = self.within {
+            self.complete_within(attempt, id, target, &key).await?;
+            self.caller.run(attempt, ops().into_iter().collect(), None, &Call::WITHIN).await?;
+            return Ok(became);
+        }
+        let mut runs = Runs::default();
+        loop {
+            let mut keys = vec![id.state(), marker(&id.bucket)];
+            keys.extend(target.conditions.any().then(|| key.clone()));
+            let (reads, open) = self.open_reading(&key, keys, false).await?;
+            let mut reads = reads.into_iter();
+            let now = state_of(reads.next().expect("the state was read"))?;
+            if let Some(completed) = &now.completed {
+                return repeated(completed, chosen);
+            }
+            judge(target, reads.next().expect("the marker was read"), reads.next())?;
+            let outcome = open.commit(&self.caller, ops().into_iter().collect(), CommitArgs::default()).await;
+            if let Some(outcome) = runs.end(outcome.map_err(Failure::from)).await {
+                return match outcome? {
+                    Outcome::Committed { .. } => Ok(became),
+                    outcome => unreachable!("a commit without an ID ends {outcome:?}"),
+                };
+            }
+        }
+    }
+
+    /// Judges whether a longer transaction may complete an upload.
+    async fn complete_within(
+        &self,
+        attempt: AttemptId,
+        id: &UploadId,
+        target: &Target,
+        key: &Key,
+    ) -> Result<()> {
+        open_state(self.caller.read(attempt, id.state()).await?)?;
+        let bucket = self.caller.read(attempt, marker(&id.bucket)).await?;
+        let found = match target.conditions.any() {
+            true => Some(self.caller.read(attempt, key.clone()).await?),
+            false => None,
+        };
+        judge(target, bucket, found)
+    }
+
+    /// Returns the pieces of the object that an upload becomes, its tag and its checksum.
+    async fn compose(
+        &self,
+        state: &Upload,
+        parts: &[Part],
+        chosen: &[Chosen],
+    ) -> Result<(Vec<Piece>, ComposedTag, Option<Checksum>)> {
+        let by_number: BTreeMap<i32, &Part> = parts.iter().map(|part| (part.number, part)).collect();
+        let mut used = Vec::with_capacity(chosen.len());
+        for chosen in chosen {
+            match by_number.get(&chosen.number) {
+                Some(part) if part.etag[..] == *chosen.etag.as_bytes() => used.push((*part, chosen)),
+                _ => return Err(invalid_part(chosen.number)),
+            }
+        }
+        let (_, all_but_last) = used.split_last().expect("there is a part");
+        if let Some((part, _)) = all_but_last.iter().find(|(part, _)| part.size < PART_BYTES_MIN) {
+            let why = format!(
+                "part {} has {} bytes, and every part but the last has at least {PART_BYTES_MIN}",
+                part.number, part.size
+            );
+            return Err(Failure::new("EntityTooSmall", 400, why));
+        }
+        let size: u64 = used.iter().map(|(part, _)| part.size).sum();
+        if size > OBJECT_BYTES_MAX {
+            return Err(Failure::new("EntityTooLarge", 400, "an object has at most 5 TiB"));
+        }
+        let objects = self.read_parts(used.iter().map(|(part, _)| part.key.clone()).collect()).await?;
+        let (mut pieces, mut md5s, mut checksums) = (Vec::new(), Vec::new(), Vec::new());
+        for (object, (part, chosen)) in objects.into_iter().zip(&used) {
+            let sum = object.about.checksum.clone();
+            if let (Some(text), Some(sum)) = (&chosen.checksum, &sum)
+                && *text != checksum::text_of(sum)
+            {
+                return Err(invalid_part(part.number));
+            }
+            checksums.extend(sum.map(|sum| (sum.value, part.size)));
+            md5s.extend(digits(&part.etag));
+            pieces.push(match object.value.location {
+                Location::Inline(bytes) => Piece::Inline(bytes),
+                Location::Blob(blob) => Piece::Blob { blob, size: object.value.size },
+            });
+        }
+        let count = u16::try_from(used.len()).expect("an upload has at most 10,000 parts");
+        let tag = ComposedTag { md5: checksum::md5_of(&md5s), parts: count, size };
+        // Parts without a checksum leave the object without one.
+        let algorithm = ChecksumAlgorithm::try_from(state.algorithm).unwrap_or(ChecksumAlgorithm::None);
+        let whole = match algorithm {
+            ChecksumAlgorithm::None => None,
+            _ if checksums.len() < used.len() => None,
+            _ if state.full_object => checksum::combined(algorithm, &checksums),
+            _ => {
+                let values: Vec<Bytes> = checksums.into_iter().map(|(value, _)| value).collect();
+                Some(checksum::composite(algorithm, &values))
+            }
+        };
+        Ok((pieces, tag, whole))
+    }
+
+    /// Reads parts, without the bytes of blobs.
+    async fn read_parts(&self, keys: Vec<Key>) -> Result<Vec<Object>> {
+        let call = self.alone();
+        let mut objects = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(PAGE_LEN as usize) {
+            let mut runs = Runs::default();
+            let reads = loop {
+                let ready = Call::reading().prepare(&call.caller, None)?;
+                let opened = ready.open(&call.caller, keys.to_vec()).await;
+                match runs.end(opened.map_err(Failure::from)).await {
+                    None => continue,
+                    Some(Err(failure)) => return Err(failure),
+                    // The transaction has nothing to commit: dropping it ends it.
+                    Some(Ok(Opened::Open { reads, .. })) => break reads,
+                    Some(Ok(Opened::Replayed(replayed))) => {
+                        unreachable!("a request without an ID has no {replayed:?}")
+                    }
+                }
+            };
+            for read in reads {
+                objects.push(Object::of(read)?.ok_or_else(no_such_upload)?);
+            }
+        }
+        Ok(objects)
+    }
+
+    /// Lists the open uploads of a bucket, in the order of their keys and then of their IDs.
+    pub(crate) async fn list_uploads(&self, bucket: &str, prefix: &str) -> Result<Vec<ListedUpload>> {
+        let call = self.alone();
+        call.need_bucket(bucket).await?;
+        let mut uploads = Vec::new();
+        for (id, upload) in call.uploads_of(bucket).await? {
+            let may = self.caller.key(&name(bucket, &upload.key), Right::Write).is_ok();
+            if upload.completed.is_none() && may && upload.key.starts_with(prefix) {
+                uploads.push(ListedUpload { id: id.id, upload });
+            }
+        }
+        uploads.sort_by(|one, other| (&one.upload.key, &one.id).cmp(&(&other.upload.key, &other.id)));
+        Ok(uploads)
+    }
+
+    /// Returns all uploads of a bucket that have a state.
+    pub(crate) async fn uploads_of(&self, bucket: &str) -> Result<Vec<(UploadId, Upload)>> {
+        let prefix = format!("{PREFIX}{bucket}/");
+        let (mut uploads, mut after) = (Vec::new(), None);
+        loop {
+            let delimiter = Some("/".to_owned());
+            let ask = ListKeys { prefix: prefix.clone(), after, limit: PAGE_LEN, delimiter };
+            let page = self.page(ask).await?;
+            let ids = page.keys.iter().map(|listed| UploadId {
+                bucket: bucket.to_owned(),
+                id: listed.key.as_str()[prefix.len()..].to_owned(),
+            });
+            for id in ids {
+                let read = self.read(id.state()).await?;
+                if !matches!(read.found, Found::Absent) {
+                    match state_of(read) {
+                        Ok(upload) => uploads.push((id, upload)),
+                        Err(failure) if failure.code == "NoSuchUpload" => {}
+                        Err(failure) => return Err(failure),
+                    }
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(uploads),
+            }
+        }
+    }
+}
+
+/// A source whose digests are known once it has ended.
+pub(crate) trait HasDigests {
+    /// Returns the place in which they are then.
+    fn digests(&self) -> std::sync::Arc<std::sync::OnceLock<Verified>>;
+}
+
+impl HasDigests for crate::body::Large {
+    fn digests(&self) -> std::sync::Arc<std::sync::OnceLock<Verified>> {
+        self.verified()
+    }
+}
+
+impl HasDigests for Copying {
+    fn digests(&self) -> std::sync::Arc<std::sync::OnceLock<Verified>> {
+        self.verified.clone()
+    }
+}
+
+/// Returns the answer to a call that completes an upload once more: the first one's, if it names
+/// the same parts.
+fn repeated(completed: &Completed, chosen: &[Chosen]) -> Result<Became> {
+    let md5s: Vec<u8> = chosen.iter().flat_map(|chosen| digits(chosen.etag.as_bytes())).collect();
+    let tag = ComposedTag::of(&completed.etag).expect("an upload becomes a composed value");
+    if checksum::md5_of(&md5s) != tag.md5 {
+        return Err(no_such_upload());
+    }
+    let etag = format!("{}-{}", hex(&tag.md5), tag.parts);
+    Ok(Became { etag, checksum: completed.checksum.clone() })
+}
+
+/// Judges whether an object may be written, by what its bucket's marker and its key hold.
+fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
+    if value_of(bucket.found).is_none() {
+        return Err(Failure::no_such_bucket(&target.bucket));
+    }
+    let object = found.map(Object::of).transpose()?.flatten();
+    target.conditions.of_write(&target.key, object.as_ref())
+}
+
+/// Returns the part whose key a listing shows.
+fn part_of(id: &UploadId, listed: ListedKey) -> Result<Part> {
+    let text = listed.key.as_str().strip_prefix(&id.parts()).unwrap_or_default();
+    let number = text.split_once('-').and_then(|(number, _)| number.parse().ok());
+    let (Some(number), Some(txn)) = (number, listed.txn) else {
+        return Err(Refusal::Damaged(format!("{:?} is no part of an upload", listed.key)).into());
+    };
+    Ok(Part {
+        number,
+        size: listed.meta.size,
+        modified_ms: txn.time.ms(),
+        key: listed.key,
+        etag: listed.meta.etag,
+        txn,
+    })
+}
+
+/// Returns the bytes of hexadecimal digits; nothing for another text.
+fn digits(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?);
+    text.chunks(2).map(pair).collect::<Option<Vec<u8>>>().unwrap_or_default()
+}
