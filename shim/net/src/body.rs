@@ -365,12 +365,10 @@ impl<B: Budget> Reading<B> {
             self.check(announced)?;
             self.hold(announced)?;
         }
-        // A body of one frame, as most are, is not copied.
+        // A body of one frame, as most are, is not copied. It is read to its end, because it may be
+        // decoded on the way: its last bytes may not be content, and be wrong.
         let Some(first) = self.frame().await? else { return Ok(Bytes::new()) };
         self.check(first.len())?;
-        if Some(first.len()) == announced {
-            return Ok(first);
-        }
         let Some(second) = self.frame().await? else { return Ok(first) };
         let mut whole = BytesMut::with_capacity(announced.unwrap_or(first.len() + second.len()));
         whole.extend_from_slice(&first);
@@ -379,9 +377,6 @@ impl<B: Budget> Reading<B> {
             self.check(whole.len() + frame.len())?;
             self.hold(whole.len() + frame.len())?;
             whole.extend_from_slice(&frame);
-            if announced == Some(whole.len()) {
-                break;
-            }
             next = self.frame().await?;
         }
         Ok(whole.freeze())

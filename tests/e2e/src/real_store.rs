@@ -32,7 +32,9 @@ impl RealStore {
                 assert_eq!(made.code, Some(0), "{made:#?}");
             }
             Kind::Redis => {}
-            Kind::Etcd | Kind::Restate | Kind::Powertools => panic!("{kind} cannot hold a store of AFT"),
+            Kind::Etcd | Kind::Restate | Kind::Powertools | Kind::S3Clients => {
+                panic!("{kind} cannot hold a store of AFT")
+            }
         }
         Some(store)
     }

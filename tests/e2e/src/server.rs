@@ -96,6 +96,15 @@ impl Server {
         self.address
     }
 
+    /// Returns the URL of its S3 endpoint.
+    ///
+    /// # Panics
+    /// If it does not say in time that it serves one.
+    pub async fn s3_url(&self) -> String {
+        let line = self.says("listening for S3 on ").await;
+        line.rsplit(' ').next().expect("a line has words").to_owned()
+    }
+
     /// Returns the peak resident memory of its process, in bytes.
     ///
     /// # Panics

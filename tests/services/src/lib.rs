@@ -42,6 +42,7 @@ mod powertools;
 mod program;
 mod redis;
 mod restate;
+mod s3_clients;
 mod server;
 mod service;
 mod skip;

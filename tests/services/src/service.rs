@@ -16,6 +16,7 @@ use crate::moto::Moto;
 use crate::powertools::Powertools;
 use crate::redis::Redis;
 use crate::restate::Restate;
+use crate::s3_clients::S3Clients;
 use crate::server::REGION;
 use crate::{Error, Home, Server, skip};
 
@@ -40,10 +41,13 @@ pub enum Service {
     /// Powertools for AWS Lambda, with which AFT is compared: not a server, but a Python that has
     /// the library. For the figures.
     Powertools,
+    /// Clients of S3 in Python and JavaScript: not a server, but a Python that has boto3, beside
+    /// packages of npm.
+    S3Clients,
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 8] = [
+pub(crate) const ALL: [Service; 9] = [
     Service::Minio,
     Service::Moto,
     Service::Redis,
@@ -52,6 +56,7 @@ pub(crate) const ALL: [Service; 8] = [
     Service::Etcd,
     Service::Restate,
     Service::Powertools,
+    Service::S3Clients,
 ];
 
 /// The description of one service: how it is made and started.
@@ -109,8 +114,8 @@ pub(crate) struct Keys {
 impl Service {
     /// Returns the services that everyday tests run against: those that are meant where none is
     /// named.
-    pub fn everyday() -> [Service; 4] {
-        [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb]
+    pub fn everyday() -> [Service; 5] {
+        [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb, Service::S3Clients]
     }
 
     /// Returns the service's name on command lines and in `AFT_SKIP_SERVICES`.
@@ -124,6 +129,7 @@ impl Service {
             Service::Etcd => "etcd",
             Service::Restate => "restate",
             Service::Powertools => "powertools",
+            Service::S3Clients => "s3-clients",
         }
     }
 
@@ -165,13 +171,13 @@ impl Service {
 
     /// Returns true if there is a server to start. A library has none.
     pub fn serves(self) -> bool {
-        self != Service::Powertools
+        !matches!(self, Service::Powertools | Service::S3Clients)
     }
 
     /// Returns true if the service can hold a store of AFT; those with which AFT is compared
     /// cannot.
     pub fn holds_stores(self) -> bool {
-        !matches!(self, Service::Etcd | Service::Restate | Service::Powertools)
+        !matches!(self, Service::Etcd | Service::Restate | Service::Powertools | Service::S3Clients)
     }
 
     /// Starts the service at a free port of 127.0.0.1 with an empty data directory of its own, and
@@ -219,6 +225,7 @@ impl Service {
             Service::Etcd => &Etcd,
             Service::Restate => &Restate,
             Service::Powertools => &Powertools,
+            Service::S3Clients => &S3Clients,
         }
     }
 }
@@ -250,7 +257,7 @@ mod tests {
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
         assert_eq!(
             why,
-            "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, ceph, etcd, restate, powertools"
+            "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, s3-clients, ceph, etcd, restate, powertools"
         );
     }
 }

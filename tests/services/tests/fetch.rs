@@ -104,7 +104,7 @@ fn a_missing_tool_is_named_with_what_to_do() {
     // A service that cannot be made does not keep the others from being made, and every failure is
     // reported.
     place.go("go1.24.0", GOOD).check(&["--fetch"], false, &["minio: made in", "python3 lacks"]);
-    place.check(&["--fetch", "minoi"], false, &["there are minio, moto, redis, dynamodb, ceph"]);
+    place.check(&["--fetch", "minoi"], false, &["there are minio, moto, redis, dynamodb, s3-clients, ceph"]);
 }
 
 #[test]

@@ -14,6 +14,10 @@ const FRAMING: &str = "aws-chunked";
 
 const WEBSITE_REDIRECT: HeaderName = HeaderName::from_static("x-amz-website-redirect-location");
 
+/// The header in which a call's `Expires` is passed on as it is. The protocol's library would parse
+/// it as a time, and S3 keeps any text.
+pub(crate) const EXPIRES_AS_TEXT: HeaderName = HeaderName::from_static("x-aft-expires");
+
 /// Headers of features that this endpoint does not have. A write with one is rejected by name,
 /// rather than carried out as if the header were not there.
 const UNSUPPORTED: [(&str, &str); 8] = [
@@ -62,7 +66,7 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> Result<Attributes> {
         content_disposition: text(header::CONTENT_DISPOSITION)?,
         content_encoding: text(header::CONTENT_ENCODING)?.and_then(|coding| without_framing(&coding)),
         content_language: text(header::CONTENT_LANGUAGE)?,
-        expires: text(header::EXPIRES)?,
+        expires: text(EXPIRES_AS_TEXT)?,
         website_redirect: text(WEBSITE_REDIRECT)?,
         ..Attributes::default()
     })
@@ -70,6 +74,9 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> Result<Attributes> {
 
 /// Returns a content coding without the framing of the body.
 pub(crate) fn without_framing(coding: &str) -> Option<String> {
+    if !coding.is_empty() && !coding.to_ascii_lowercase().contains(FRAMING) {
+        return Some(coding.to_owned());
+    }
     let kept = coding.split(',').map(str::trim).filter(|coding| !coding.eq_ignore_ascii_case(FRAMING));
     let kept: Vec<&str> = kept.filter(|coding| !coding.is_empty()).collect();
     (!kept.is_empty()).then(|| kept.join(","))
@@ -115,6 +122,7 @@ mod tests {
             ("", None),
             ("gzip", Some("gzip")),
             ("aws-chunked,gzip", Some("gzip")),
+            ("gzip, br", Some("gzip, br")),
             ("gzip, AWS-chunked, br", Some("gzip,br")),
         ] {
             assert_eq!(without_framing(coding).as_deref(), kept, "{coding}");
@@ -135,7 +143,9 @@ mod tests {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        assert_eq!(to_headers(&of_headers(&headers).unwrap()), headers);
+        let mut passed_on = headers.clone();
+        passed_on.insert(EXPIRES_AS_TEXT, headers["expires"].clone());
+        assert_eq!(to_headers(&of_headers(&passed_on).unwrap()), headers);
         assert_eq!(to_headers(&Attributes::default()).len(), 1);
     }
 

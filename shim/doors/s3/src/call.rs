@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aft_access::Right;
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{CommitArgs, Isolation, Op, Read};
 use aft_desk::{Asked, Caller, Desk, Opening, Plan};
@@ -15,7 +16,7 @@ use axum::http::HeaderMap;
 use rand::RngExt as _;
 
 use crate::failure::{Failure, Result};
-use crate::object::marker;
+use crate::object::{KEY_BYTES_MAX, marker, name};
 
 /// The header that names a transaction.
 const TRANSACTION: &str = "aft-transaction";
@@ -101,6 +102,24 @@ impl Call {
             false => Isolation::ReadAtomic,
         });
         Opening { fresh: true, isolation, conflicts, ..Opening::default() }
+    }
+
+    /// Returns the key of an object, if the call may use it with `right`.
+    ///
+    /// # Errors
+    /// Returns a failure for an empty key, which is the bucket's marker, and for one that is too
+    /// long.
+    pub(crate) fn key(&self, bucket: &str, key: &str, right: Right) -> Result<Key> {
+        match key.len() {
+            0 => {
+                Err(Failure::new("UserKeyMustBeSpecified", 400, "the call names an object with an empty key"))
+            }
+            1..=KEY_BYTES_MAX => Ok(self.caller.key(&name(bucket, key), right)?),
+            bytes => {
+                let why = format!("the key has {bytes} bytes, and at most {KEY_BYTES_MAX} are allowed");
+                Err(Failure::new("KeyTooLongError", 400, why))
+            }
+        }
     }
 
     /// Reads a key without its value.

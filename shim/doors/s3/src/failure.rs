@@ -12,6 +12,8 @@ use aft_net::body::BodyError;
 use aft_net::browser::BadHead;
 use metrics::counter;
 
+use crate::protocol::failure_of_body;
+
 /// The outcome of an operation.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
@@ -244,11 +246,10 @@ impl From<BodyError<Refused>> for Failure {
                 400,
                 format!("{what}, or a part of it, did not arrive within {} s", timeout.as_secs()),
             ),
-            BodyError::BrokeOff { what, why } => Failure::new(
-                "IncompleteBody",
-                400,
-                format!("{what} ended early, and nothing was stored: {why}"),
-            ),
+            BodyError::BrokeOff { what, why } => failure_of_body(&why).unwrap_or_else(|| {
+                let message = format!("{what} ended early, and nothing was stored: {why}");
+                Failure::new("IncompleteBody", 400, message)
+            }),
             BodyError::Refused(refused) => refused.into(),
         }
     }

@@ -9,6 +9,8 @@
 //!
 //! * [`Door`], [`serve`] (`door`) – the layer around every call. [`Settings`] – its bounds.
 //! * `unchecked` – calls whose signature is not checked.
+//! * `prepare` – what S3 reads more leniently than the protocol's library; `finish` – what it writes
+//!   besides.
 //! * `protocol` – the only module that names the crate `s3s`.
 //! * `call` – a call, and the transaction that it belongs to; the runs of one of its own.
 //! * `operations` – what the operations do, without the protocol's types.
@@ -26,8 +28,10 @@ mod checksum;
 mod conditions;
 mod door;
 mod failure;
+mod finish;
 mod object;
 mod operations;
+mod prepare;
 mod protocol;
 mod settings;
 mod unchecked;

@@ -88,6 +88,20 @@ pub(crate) fn take_off(request: Request<Body>) -> Result<Request<Body>> {
     Ok(Request::from_parts(head, Body::from_stream(decoding)))
 }
 
+/// Takes the signature off a request that was checked, with its body decoded.
+pub(crate) fn checked(request: Request<Body>) -> Request<Body> {
+    let (mut head, body) = request.into_parts();
+    head.uri = without_signature(&head.uri);
+    for name in [AUTHORIZATION, DATE] {
+        head.headers.remove(name);
+    }
+    // The body was compared with it.
+    for name in [CONTENT_SHA256, DECODED_LENGTH] {
+        head.headers.remove(name);
+    }
+    Request::from_parts(head, body)
+}
+
 /// Returns a URI without the parameters of a signature.
 fn without_signature(uri: &Uri) -> Uri {
     let Some(query) = uri.query() else { return uri.clone() };

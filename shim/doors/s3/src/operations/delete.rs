@@ -5,7 +5,6 @@ use aft_core::message::Op;
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::object::name;
 use crate::operations::write::{Target, Written};
 
 /// The most keys of one call, as S3 has it.
@@ -29,9 +28,9 @@ impl Call {
         }
         let (mut allowed, mut denied) = (Vec::new(), Vec::new());
         for key in keys {
-            match self.caller.key(&name(bucket, key), Right::Write) {
+            match self.key(bucket, key, Right::Write) {
                 Ok(key) => allowed.push(key),
-                Err(refused) => denied.push((key.clone(), Failure::from(refused))),
+                Err(failure) => denied.push((key.clone(), failure)),
             }
         }
         let Some(first) = allowed.first() else { return Ok(denied) };

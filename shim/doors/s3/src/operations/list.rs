@@ -77,6 +77,10 @@ impl Call {
         if page.keys.is_empty() && page.prefixes.is_empty() {
             self.need_bucket(bucket).await?;
         }
+        // A page goes on after its last entry; a common prefix stands for all keys below it.
+        let last_key = page.keys.last().map(|listed| listed.key.as_str());
+        let last = last_key.max(page.prefixes.last().map(String::as_str));
+        let next = page.next.as_ref().and(last);
         let now_ms = now_ms();
         let of_bucket = |text: &str| text.strip_prefix(&first).expect("a listing has its prefix").to_owned();
         let objects = page.keys.iter().map(|listed| {
@@ -91,7 +95,7 @@ impl Call {
         Ok(Listing {
             objects: objects.collect(),
             prefixes: page.prefixes.iter().map(|prefix| of_bucket(prefix)).collect(),
-            next: page.next.as_deref().map(of_bucket),
+            next: next.map(of_bucket),
             max_keys,
         })
     }

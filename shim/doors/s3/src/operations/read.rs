@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::call::{Call, Runs};
 use crate::failure::{Failure, Result};
-use crate::object::{Object, name};
+use crate::object::Object;
 
 /// The part of an object that a call asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl Part {
 impl Call {
     /// Finds an object, without its bytes.
     pub(crate) async fn find(&self, bucket: &str, key: &str) -> Result<Object> {
-        let text = self.caller.key(&name(bucket, key), Right::Read)?;
-        match Object::of(self.read(text).await?)? {
+        let object = self.key(bucket, key, Right::Read)?;
+        match Object::of(self.read(object).await?)? {
             Some(object) => Ok(object),
             None => Err(self.missing(bucket, key).await?),
         }

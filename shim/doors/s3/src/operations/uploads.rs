@@ -26,7 +26,7 @@ use crate::call::{Call, Runs};
 use crate::checksum::{self, Verified, Wanted};
 use crate::conditions::Conditions;
 use crate::failure::{Failure, Result};
-use crate::object::{Object, hex, inline, marker, name};
+use crate::object::{Object, hex, inline, marker};
 use crate::operations::now_ms;
 use crate::operations::write::{Copying, Target};
 
@@ -199,7 +199,7 @@ fn state_value(upload: &Upload) -> Value {
 impl Call {
     /// Checks that the caller may write the object of an upload, and that uploads are possible.
     fn may_upload(&self, bucket: &str, key: &str) -> Result<Key> {
-        let object = self.caller.key(&name(bucket, key), Right::Write)?;
+        let object = self.key(bucket, key, Right::Write)?;
         let state = UploadId { bucket: bucket.to_owned(), id: String::new() }.state();
         match self.caller.node().is_checked(&state) && self.caller.node().is_checked(&object) {
             true => Ok(object),
@@ -605,7 +605,7 @@ impl Call {
         call.need_bucket(bucket).await?;
         let mut uploads = Vec::new();
         for (id, upload) in call.uploads_of(bucket).await? {
-            let may = self.caller.key(&name(bucket, &upload.key), Right::Write).is_ok();
+            let may = self.key(bucket, &upload.key, Right::Write).is_ok();
             if upload.completed.is_none() && may && upload.key.starts_with(prefix) {
                 uploads.push(ListedUpload { id: id.id, upload });
             }

@@ -17,7 +17,7 @@ use crate::call::{Call, Runs};
 use crate::checksum::{Digests, Verified, Wanted};
 use crate::conditions::Conditions;
 use crate::failure::{Failure, Result};
-use crate::object::{Object, exists, marker, modified_ms, name};
+use crate::object::{Object, exists, marker, modified_ms};
 use crate::operations::now_ms;
 
 /// The answer to a write, as it is kept for a resend of the call.
@@ -45,7 +45,7 @@ pub(crate) struct Target {
 impl Target {
     /// Returns the key, if the call may write it.
     pub(crate) fn checked(&self, call: &Call) -> Result<Key> {
-        Ok(call.caller.key(&name(&self.bucket, &self.key), Right::Write)?)
+        call.key(&self.bucket, &self.key, Right::Write)
     }
 }
 

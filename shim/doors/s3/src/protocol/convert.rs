@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use aft_format::{Attributes, Checksum, Pair};
-use s3s::dto::{ChecksumType, ETag, ETagCondition, Metadata, Range, Timestamp};
+use axum::http::HeaderValue;
+use s3s::dto::{ChecksumType, ETag, ETagCondition, Metadata, Range, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode};
 use time::OffsetDateTime;
 
@@ -22,12 +23,34 @@ impl From<Failure> for S3Error {
     }
 }
 
+/// Returns the failure that a broken body stands for, if the check of its signature broke it. The
+/// library's errors have no public type, so they are recognized by their text.
+pub(crate) fn failure_of_body(why: &str) -> Option<Failure> {
+    if why.contains("UploadStreamError: Sha256Mismatch") {
+        let why = "the body does not have the SHA-256 of the header x-amz-content-sha256: nothing was stored";
+        return Some(Failure::new("XAmzContentSHA256Mismatch", 400, why));
+    }
+    if why.contains("AwsChunkedStreamError: SignatureMismatch") {
+        let why =
+            "the signature of a chunk of the body is not the one that its key makes: nothing was stored";
+        return Some(Failure::new("SignatureDoesNotMatch", 403, why));
+    }
+    None
+}
+
 /// Returns a time in milliseconds since the epoch, in whole seconds: clients compare the times of
 /// listings, which have fractions, with those of headers, which have none.
 pub(super) fn timestamp(ms: u64) -> Timestamp {
     // Times beyond the year 9999 have no form in the protocol.
     const LAST_S: u64 = 253_402_300_799;
     Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_secs((ms / 1_000).min(LAST_S)))
+}
+
+/// Returns a time in milliseconds since the epoch as a header has it.
+pub(super) fn http_date(ms: u64) -> Option<HeaderValue> {
+    let mut text = Vec::new();
+    timestamp(ms).format(TimestampFormat::HttpDate, &mut text).ok()?;
+    HeaderValue::from_bytes(&text).ok()
 }
 
 /// Returns a time in seconds since the epoch.
@@ -70,7 +93,10 @@ pub(super) fn part(range: Option<Range>, number: Option<i32>) -> Result<Part, Fa
         }
         (Some(Range::Int { first, last }), None) => Ok(Part::Bytes(first, last)),
         (Some(Range::Suffix { length }), None) => Ok(Part::Last(length)),
-        (None, Some(number)) => Ok(Part::Number(number)),
+        (None, Some(number @ 1..=10_000)) => Ok(Part::Number(number)),
+        (None, Some(number)) => {
+            Err(Failure::invalid_argument(format!("a part has a number from 1 to 10000, not {number}")))
+        }
         (None, None) => Ok(Part::Whole),
     }
 }

@@ -54,14 +54,15 @@ pub(super) fn check_no_customer_key(algorithm: Option<&String>) -> Result<()> {
     }
 }
 
-/// Returns the fields that follow a request's body, to be called when the body has ended.
-pub(super) fn trailer(extensions: &Extensions, verified: Option<TrailingHeaders>) -> Trailer {
-    let unverified = extensions.get::<Fields>().cloned();
+/// Returns the fields that follow a request's body, to be called when the body has ended. They come
+/// from our decoder, or from that of the protocol's library if it has checked a signature.
+pub(super) fn trailer(extensions: &Extensions) -> Trailer {
+    let (ours, theirs) = (extensions.get::<Fields>().cloned(), extensions.get::<TrailingHeaders>().cloned());
     Box::new(move || {
-        if let Some(fields) = unverified {
+        if let Some(fields) = ours {
             return fields.take();
         }
-        let headers = verified.and_then(|headers| headers.take()).unwrap_or_default();
+        let headers = theirs.and_then(|headers| headers.take()).unwrap_or_default();
         let pairs = headers
             .iter()
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
@@ -131,7 +132,7 @@ impl Endpoint {
         // These checks come before the body is read, so that a bad call costs little.
         target.checked(&call)?;
         let wanted = Wanted::of_headers(&request.headers)?;
-        let trailer = trailer(&request.extensions, request.trailing_headers);
+        let trailer = trailer(&request.extensions);
         let body = to_body(body(request.input));
         let content = body::receive(&call.caller, &self.net, body, &request.headers, wanted, trailer).await?;
         call.put(&target, about, content).await
@@ -208,6 +209,9 @@ fn next_of(token: &str) -> Result<String> {
         Failure::invalid_argument("the continuation token is not one of this endpoint's: pass it unchanged")
     };
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
+    if bytes.is_empty() {
+        return Err(invalid());
+    }
     String::from_utf8(bytes).map_err(|_| invalid())
 }
 
@@ -265,20 +269,14 @@ impl S3 for Endpoint {
             ..GetObjectOutput::default()
         };
         let mut headers = described.headers;
-        // The overrides of the call come last.
-        for (name, value) in [
+        let overrides = [
             (header::CONTENT_TYPE, input.response_content_type),
             (header::CACHE_CONTROL, input.response_cache_control),
             (header::CONTENT_DISPOSITION, input.response_content_disposition),
             (header::CONTENT_ENCODING, input.response_content_encoding),
             (header::CONTENT_LANGUAGE, input.response_content_language),
-        ] {
-            if let Some(value) = value {
-                let invalid =
-                    |_| Failure::invalid_argument(format!("the value for the header {name} is not valid"));
-                headers.insert(&name, HeaderValue::from_str(&value).map_err(invalid)?);
-            }
-        }
+        ];
+        override_headers(&mut headers, overrides)?;
         let mut response = S3Response::with_headers(output, headers);
         // The watch for readers that stall goes with the answer.
         response.extensions = head.extensions;
@@ -308,7 +306,6 @@ impl S3 for Endpoint {
         let range = call.range_of(&object, part).await.map_err(|failure| beyond(failure, size))?;
         let described = Described::new(&object, range.is_none() && input.checksum_mode.is_some());
         let bytes = range.clone().unwrap_or(0..size);
-        let status = range.is_some().then_some(StatusCode::PARTIAL_CONTENT);
         let content_range = range.filter(|range| !range.is_empty());
         let output = HeadObjectOutput {
             accept_ranges: Some("bytes".into()),
@@ -327,9 +324,19 @@ impl S3 for Endpoint {
             checksum_type: described.checksums.kind,
             ..HeadObjectOutput::default()
         };
-        let mut response = S3Response::with_headers(output, described.headers);
-        response.status = status;
-        Ok(response)
+        let mut headers = described.headers;
+        let overrides = [
+            (header::CONTENT_TYPE, input.response_content_type),
+            (header::CACHE_CONTROL, input.response_cache_control),
+            (header::CONTENT_DISPOSITION, input.response_content_disposition),
+            (header::CONTENT_ENCODING, input.response_content_encoding),
+            (header::CONTENT_LANGUAGE, input.response_content_language),
+        ];
+        override_headers(&mut headers, overrides)?;
+        if let Some(tags) = described.tags {
+            headers.insert("x-amz-tagging-count", HeaderValue::from(tags));
+        }
+        Ok(S3Response::with_headers(output, headers))
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -463,8 +470,10 @@ impl S3 for Endpoint {
             input.tagging_directive.as_ref().map(|directive| directive.as_str()),
             "x-amz-tagging-directive",
         )?;
-        if **bucket == *input.bucket && **key == *input.key && !new_metadata && !new_tags {
-            let why = "an object that is copied to itself must change its metadata or its tags";
+        let redirect = headers.website_redirect.clone();
+        let changes_nothing = !new_metadata && !new_tags && redirect.is_none();
+        if **bucket == *input.bucket && **key == *input.key && changes_nothing {
+            let why = "an object that is copied to itself must change its metadata, its redirect or its tags";
             return Err(Failure::invalid_request(why).into());
         }
         let tags = match (&input.tagging, new_tags) {
@@ -475,7 +484,10 @@ impl S3 for Endpoint {
         let about = |source: &Attributes| {
             let kept = match new_metadata {
                 true => Attributes { metadata: metadata.clone(), ..headers.clone() },
-                false => Attributes { modified_ms: None, checksum: None, ..source.clone() },
+                // The redirect is not a part of the metadata.
+                false => {
+                    Attributes { website_redirect: redirect.clone(), modified_ms: None, ..source.clone() }
+                }
             };
             Attributes { tags: if new_tags { tags.clone() } else { source.tags.clone() }, ..kept }
         };
@@ -627,6 +639,11 @@ impl S3 for Endpoint {
         // The protocol's library takes a list in one header for one name.
         let asked = input.object_attributes.iter().flat_map(|names| names.as_str().split(','));
         let asked: Vec<&str> = asked.map(str::trim).collect();
+        let known = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
+        if asked.is_empty() || asked.iter().any(|asked| !known.contains(asked)) {
+            let why = format!("x-amz-object-attributes: the attributes are {}", known.join(", "));
+            return Err(Failure::invalid_argument(why).into());
+        }
         let asks = |name: &str| asked.contains(&name);
         let checksums = Checksums::of(object.about.checksum.as_ref());
         let checksum = Checksum {
@@ -767,6 +784,21 @@ impl S3 for Endpoint {
     }
 }
 
+/// Replaces headers of an answer by those that its call names.
+fn override_headers(
+    headers: &mut HeaderMap,
+    overrides: [(header::HeaderName, Option<String>); 5],
+) -> Result<()> {
+    for (name, value) in overrides {
+        if let Some(value) = value {
+            let invalid =
+                |_| Failure::invalid_argument(format!("the value for the header {name} is not valid"));
+            headers.insert(&name, HeaderValue::from_str(&value).map_err(invalid)?);
+        }
+    }
+    Ok(())
+}
+
 /// Returns the answer that sends no object, because the client has it already. The protocol's
 /// library takes only a failure for an answer without a body.
 fn not_modified(object: &Object) -> s3s::S3Error {
@@ -776,6 +808,9 @@ fn not_modified(object: &Object) -> s3s::S3Error {
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", object.etag())) {
         headers.insert(header::ETAG, tag);
     }
+    if let Some(modified) = convert::http_date(object.modified_ms(now_ms())) {
+        headers.insert(header::LAST_MODIFIED, modified);
+    }
     error.set_headers(headers);
     error
 }
@@ -784,6 +819,10 @@ fn not_modified(object: &Object) -> s3s::S3Error {
 fn beyond(failure: Failure, size: u64) -> s3s::S3Error {
     let mut error = s3s::S3Error::from(failure);
     let value = HeaderValue::from_str(&format!("bytes */{size}")).expect("a number is a header's value");
-    error.set_headers(HeaderMap::from_iter([(header::CONTENT_RANGE, value)]));
+    let content_type = HeaderValue::from_static("application/xml");
+    error.set_headers(HeaderMap::from_iter([
+        (header::CONTENT_RANGE, value),
+        (header::CONTENT_TYPE, content_type),
+    ]));
     error
 }

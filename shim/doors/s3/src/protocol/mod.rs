@@ -11,4 +11,5 @@ mod endpoint;
 mod multipart;
 mod service;
 
+pub(crate) use convert::failure_of_body;
 pub(crate) use service::{Service, answer_of};

@@ -80,7 +80,7 @@ pub(super) async fn upload_part(
     // The upload is looked at before the body is read, so that a bad call costs little.
     let upload = call.read_state(&id, &request.input.key).await?;
     let wanted = Wanted::of_headers(&request.headers)?.or_computed(upload.algorithm);
-    let trailer = trailer(&request.extensions, request.trailing_headers);
+    let trailer = trailer(&request.extensions);
     let UploadPartInput { body, key, part_number, .. } = request.input;
     let content =
         body::receive(&call.caller, &endpoint.net, to_body(body), &request.headers, wanted, trailer).await?;

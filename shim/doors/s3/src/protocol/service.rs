@@ -3,54 +3,144 @@
 
 use std::sync::Arc;
 
-use aft_access::Presented;
+use aft_access::{Presented, Unauthorized};
 use aft_desk::Desk;
-use axum::http::{Request, Response};
+use axum::http::{Extensions, HeaderMap, Method, Request, Response, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::host::{S3Host, VirtualHost};
+use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, S3Error, S3Result, s3_error};
+use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use crate::failure::Failure;
+use crate::prepare::Bounds;
 use crate::protocol::endpoint::Endpoint;
 use crate::settings::Settings;
+use crate::unchecked;
 
-/// The protocol's service.
+/// The protocol's service: one for calls whose signature has to be checked, and one for all calls
+/// after that.
 #[derive(Debug, Clone)]
-pub(crate) struct Service(S3Service);
+pub(crate) struct Service {
+    signed: Option<S3Service>,
+    plain: Plain,
+}
+
+/// The service for calls that have their caller, and no signature.
+#[derive(Debug, Clone)]
+struct Plain {
+    service: S3Service,
+    bounds: Bounds,
+}
 
 impl Service {
     /// Makes the service in front of `desk`.
     pub(crate) fn new(desk: &Arc<Desk>, net: &aft_net::Settings, settings: &Settings) -> Service {
-        let mut builder =
-            S3ServiceBuilder::new(Endpoint { net: net.clone(), region: settings.region.clone() });
         let mut config = S3Config::default();
         config.xml_max_body_size = settings.xml_bytes_max;
         // The file of a form is held in memory before it is stored.
         config.post_object_max_file_size = settings.form_file_bytes_max as u64;
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-        builder.set_host(Hosts { domains: settings.domains.clone() });
-        if !desk.is_open() {
+        let config = Arc::new(StaticConfigProvider::new(Arc::new(config)));
+        let builder = || {
+            let mut builder =
+                S3ServiceBuilder::new(Endpoint { net: net.clone(), region: settings.region.clone() });
+            builder.set_config(config.clone());
+            builder.set_host(Hosts { domains: settings.domains.clone() });
+            builder
+        };
+        let bounds = Bounds { xml_bytes_max: settings.xml_bytes_max, body_timeout: net.body_timeout };
+        let plain = Plain { service: builder().build(), bounds };
+        let signed = (!desk.is_open()).then(|| {
+            let mut builder = builder();
             builder.set_auth(Keys { desk: desk.clone() });
+            // Forms are carried out by this service itself.
             builder.set_access(Callers { desk: desk.clone() });
-        }
-        Service(builder.build())
+            builder.set_route(Checked { desk: desk.clone(), plain: plain.clone() });
+            builder.build()
+        });
+        Service { signed, plain }
     }
 
-    /// Carries out a call.
+    /// Carries out a call that has its caller, and no signature.
     pub(crate) async fn call(&self, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
-        let request = request.map(Body::http_body_unsync);
-        match self.0.call(request).await {
-            Ok(response) => response.map(axum::body::Body::new),
-            // An answer that cannot be written as XML or as headers.
-            Err(why) => {
-                let why = format!("the answer cannot be encoded: {why:?}");
-                answer_of(Failure::new("InternalError", 500, why))
-            }
+        self.plain.call(request).await
+    }
+
+    /// Checks the signature of a call, and carries it out.
+    pub(crate) async fn call_signed(&self, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
+        let service = self.signed.as_ref().expect("signatures are checked where there are credentials");
+        run(service, request).await
+    }
+}
+
+impl Plain {
+    async fn call(&self, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
+        match self.bounds.prepare(request).await {
+            Ok(request) => run(&self.service, request).await,
+            Err(failure) => answer_of(failure),
         }
     }
+}
+
+/// Runs a service.
+async fn run(service: &S3Service, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
+    match service.call(request.map(Body::http_body_unsync)).await {
+        Ok(response) => response.map(axum::body::Body::new),
+        // An answer that cannot be written as XML or as headers.
+        Err(why) => {
+            let why = format!("the answer cannot be encoded: {why:?}");
+            answer_of(Failure::new("InternalError", 500, why))
+        }
+    }
+}
+
+/// The way of a call from the check of its signature to the service without one. Between them its
+/// head may change, which a signature would not allow.
+struct Checked {
+    desk: Arc<Desk>,
+    plain: Plain,
+}
+
+#[async_trait::async_trait]
+impl S3Route for Checked {
+    fn is_match(&self, method: &Method, _: &Uri, headers: &HeaderMap, _: &mut Extensions) -> bool {
+        // The fields of a form are parsed while its signature is checked.
+        let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
+        let is_form = kind.is_some_and(|kind| kind.starts_with(b"multipart/form-data"));
+        !(is_form && method == Method::POST)
+    }
+
+    async fn check_access(&self, call: &mut S3Request<Body>) -> S3Result<()> {
+        let id = call.credentials.as_ref().map(|credentials| credentials.access_key.as_str());
+        let caller = caller_of(&self.desk, id)?;
+        call.extensions.insert(caller);
+        Ok(())
+    }
+
+    async fn call(&self, call: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        let mut request = Request::new(axum::body::Body::new(call.input));
+        *request.method_mut() = call.method;
+        *request.uri_mut() = call.uri;
+        *request.headers_mut() = call.headers;
+        *request.extensions_mut() = call.extensions;
+        if let Some(trailer) = call.trailing_headers {
+            request.extensions_mut().insert(trailer);
+        }
+        let response = self.plain.call(unchecked::checked(request)).await;
+        let (head, body) = response.into_parts();
+        let mut response = S3Response::with_headers(Body::http_body_unsync(body), head.headers);
+        response.status = Some(head.status);
+        response.extensions = head.extensions;
+        Ok(response)
+    }
+}
+
+/// Returns the caller with an access key whose signature was verified.
+fn caller_of(desk: &Arc<Desk>, access_key: Option<&str>) -> Result<aft_desk::Caller, Failure> {
+    let presented = || access_key.map(Presented::AccessKey).ok_or(Unauthorized::Missing);
+    Ok(desk.caller(presented)?)
 }
 
 /// Returns the answer to a call that failed before it reached the service.
@@ -82,17 +172,10 @@ struct Callers {
 #[async_trait::async_trait]
 impl S3Access for Callers {
     async fn check(&self, call: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if let Some(credentials) = call.credentials() {
-            let id = credentials.access_key.clone();
-            let caller = self.desk.caller(|| Ok(Presented::AccessKey(&id))).map_err(Failure::from)?;
-            call.extensions_mut().insert(caller);
-            return Ok(());
-        }
-        // A call with a bearer token has its caller already.
-        match call.extensions_mut().get::<aft_desk::Caller>() {
-            Some(_) => Ok(()),
-            None => Err(Failure::from(aft_access::Denied::from(aft_access::Unauthorized::Missing)).into()),
-        }
+        let id = call.credentials().map(|credentials| credentials.access_key.clone());
+        let caller = caller_of(&self.desk, id.as_deref())?;
+        call.extensions_mut().insert(caller);
+        Ok(())
     }
 }
 

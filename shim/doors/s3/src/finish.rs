@@ -1,0 +1,75 @@
+//! The last changes to an answer: what S3 writes and the protocol's library does not.
+
+use axum::body::{Body, HttpBody as _};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use http_body_util::BodyExt as _;
+
+/// The end of an error document, before which the ID of the call is written.
+const END_OF_ERROR: &str = "</Error>";
+
+/// Finishes an answer. `id` is that of the call.
+pub(crate) async fn finish(mut response: Response, is_head: bool, id: &str) -> Response {
+    if is_head && response.headers().contains_key(CONTENT_RANGE) && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    if response.status() == StatusCode::NOT_MODIFIED {
+        *response.body_mut() = Body::empty();
+        for name in [CONTENT_LENGTH, CONTENT_TYPE] {
+            response.headers_mut().remove(name);
+        }
+        return response;
+    }
+    let headers = response.headers();
+    let is_document = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/xml")
+        && !headers.contains_key(ACCEPT_RANGES)
+        && response.body().size_hint().exact().is_some();
+    if is_head || !is_document {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    // The document is in memory already, so this is the body as it is.
+    let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let bytes = match std::str::from_utf8(&bytes) {
+        Ok(text) => document(text, head.status, id).map_or(bytes.clone(), Into::into),
+        Err(_) => bytes,
+    };
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    Response::from_parts(head, Body::from(bytes))
+}
+
+/// Returns a document with what is missing; `None` if nothing is.
+fn document(text: &str, status: StatusCode, id: &str) -> Option<String> {
+    let is_error = status.as_u16() >= 300 && text.ends_with(END_OF_ERROR);
+    // A parser reads a bare carriage return as a line feed, so that a key would be another one.
+    let has_return = text.contains('\r');
+    if !is_error && !has_return {
+        return None;
+    }
+    let mut text = text.replace('\r', "&#13;");
+    if is_error {
+        text.truncate(text.len() - END_OF_ERROR.len());
+        if !text.contains("<Message>") {
+            text.push_str("<Message>the call is not valid for this operation: see its code</Message>");
+        }
+        text.push_str(&format!("<RequestId>{id}</RequestId>{END_OF_ERROR}"));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_get_what_is_missing() {
+        let ok = StatusCode::OK;
+        assert_eq!(document("<Key>a</Key>", ok, "7"), None);
+        assert_eq!(document("<Key>a\rb</Key>", ok, "7").as_deref(), Some("<Key>a&#13;b</Key>"));
+        let error = document("<Error><Code>C</Code></Error>", StatusCode::BAD_REQUEST, "7").unwrap();
+        assert!(error.ends_with("</Message><RequestId>7</RequestId></Error>"), "{error}");
+        let error = document("<Error><Message>m</Message></Error>", StatusCode::BAD_REQUEST, "7").unwrap();
+        assert_eq!(error, "<Error><Message>m</Message><RequestId>7</RequestId></Error>");
+    }
+}

@@ -1,0 +1,169 @@
+//! The preparation of a call whose signature was checked, or needs no check: what S3 reads more
+//! leniently than the protocol's library, and the digests of XML.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{EXPIRES, HeaderName, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
+use axum::http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::{BodyExt as _, Limited};
+
+use crate::attributes;
+use crate::checksum::{Digests, Wanted};
+use crate::failure::{Failure, Result};
+use crate::protocol::failure_of_body;
+
+/// The start of the names of headers with user metadata.
+const METADATA: &str = "x-amz-meta-";
+/// Headers whose value is a time. One that cannot be read is ignored.
+const TIMES: [HeaderName; 4] = [
+    IF_MODIFIED_SINCE,
+    IF_UNMODIFIED_SINCE,
+    HeaderName::from_static("x-amz-copy-source-if-modified-since"),
+    HeaderName::from_static("x-amz-copy-source-if-unmodified-since"),
+];
+
+/// The bounds of a body that is read before its call is carried out.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    pub(crate) xml_bytes_max: usize,
+    pub(crate) body_timeout: Duration,
+}
+
+impl Bounds {
+    /// Prepares a call.
+    ///
+    /// # Errors
+    /// Returns a failure if its body is XML and has not the digests that the call names.
+    pub(crate) async fn prepare(&self, mut request: Request<Body>) -> Result<Request<Body>> {
+        read_leniently(request.headers_mut());
+        let Some(wanted) = wanted_of_xml(&request)? else { return Ok(request) };
+        let (head, body) = request.into_parts();
+        let limit = self.xml_bytes_max;
+        let read = tokio::time::timeout(self.body_timeout, Limited::new(body, limit).collect());
+        let bytes = match read.await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(why)) if why.is::<http_body_util::LengthLimitError>() => {
+                let why = format!("the body has more than {limit} bytes");
+                return Err(Failure::new("MaxMessageLengthExceeded", 400, why));
+            }
+            Ok(Err(why)) => {
+                let why = why.to_string();
+                return Err(failure_of_body(&why).unwrap_or_else(|| {
+                    Failure::new("IncompleteBody", 400, format!("the body ended early: {why}"))
+                }));
+            }
+            Err(_) => return Err(Failure::new("RequestTimeout", 400, "the body did not arrive in time")),
+        };
+        let mut digests = Digests::new(wanted);
+        digests.update(&bytes);
+        digests.verify(&[])?;
+        Ok(Request::from_parts(head, Body::from(bytes)))
+    }
+}
+
+/// Changes headers that S3 accepts and the protocol's library rejects.
+fn read_leniently(headers: &mut HeaderMap) {
+    // As if there were none: the whole object is a right answer.
+    if headers.get(RANGE).is_some_and(|range| !is_single_range(range)) {
+        headers.remove(RANGE);
+    }
+    // The time of an object is any text.
+    if let Some(expires) = headers.remove(EXPIRES) {
+        headers.insert(attributes::EXPIRES_AS_TEXT, expires);
+    }
+    for name in TIMES {
+        let Some(time) = headers.remove(&name) else { continue };
+        let time = time.to_str().ok().and_then(|text| httpdate::parse_http_date(text.trim()).ok());
+        let text = time.and_then(|time| HeaderValue::try_from(httpdate::fmt_http_date(time)).ok());
+        if let Some(text) = text {
+            headers.insert(name, text);
+        }
+    }
+    // The values of a header that is sent twice are joined.
+    let repeated: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(METADATA) && headers.get_all(*name).iter().count() > 1)
+        .cloned()
+        .collect();
+    for name in repeated {
+        let values: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b","[..])) {
+            headers.insert(name, joined);
+        }
+    }
+}
+
+/// Returns the digests of the body of a call that consists of XML, which the protocol's library
+/// parses without a look at them; `None` for any other call.
+fn wanted_of_xml(request: &Request<Body>) -> Result<Option<Wanted>> {
+    let headers = request.headers();
+    let has = |name: &str| {
+        let mut pairs = request.uri().query().unwrap_or_default().split('&');
+        pairs.any(|pair| pair.split('=').next() == Some(name))
+    };
+    match *request.method() {
+        Method::POST if has("delete") => Wanted::of_headers(headers).map(Some),
+        Method::PUT if has("tagging") => Wanted::of_headers(headers).map(Some),
+        // The checksums of this call are those of the object.
+        Method::POST if has("uploadId") => Ok(Some(Wanted::of_payload(headers))),
+        _ => Ok(None),
+    }
+}
+
+/// Returns true if a header asks for one range of bytes. Any other one is ignored, as S3 does.
+fn is_single_range(range: &HeaderValue) -> bool {
+    let Some(range) = range.to_str().ok().and_then(|text| text.strip_prefix("bytes=")) else { return false };
+    let Some((first, last)) = range.split_once('-') else { return false };
+    let is_number =
+        |text: &str| (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    match (first, last) {
+        ("", last) => is_number(last),
+        (first, "") => is_number(first),
+        (first, last) => {
+            let order = |text: &str| text.parse::<u64>().expect("at most eighteen digits");
+            is_number(first) && is_number(last) && order(first) <= order(last)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_ranges_are_ignored() {
+        for (range, single) in [
+            ("bytes=0-0", true),
+            ("bytes=5-", true),
+            ("bytes=-5", true),
+            ("bytes=0-1,3-4", false),
+            ("bytes=4-2", false),
+            ("bytes=-", false),
+            ("bytes=a-b", false),
+            ("lines=1-2", false),
+            ("bytes=+1-2", false),
+            ("bytes=0-99999999999999999999", false),
+        ] {
+            assert_eq!(is_single_range(&HeaderValue::from_static(range)), single, "{range}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_leniently() {
+        let mut headers = HeaderMap::new();
+        let mut add =
+            |name: &'static str, value: &'static str| headers.append(name, HeaderValue::from_static(value));
+        add("if-modified-since", "yesterday");
+        add("if-unmodified-since", "Sunday, 06-Nov-94 08:49:37 GMT");
+        add("expires", "0");
+        add("x-amz-meta-a", "1");
+        add("x-amz-meta-a", "2");
+        read_leniently(&mut headers);
+        let of = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(of("if-modified-since"), None);
+        assert_eq!(of("if-unmodified-since"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert_eq!((of("expires"), of("x-amz-meta-a")), (None, Some("1,2")));
+        assert_eq!(attributes::of_headers(&headers).unwrap().expires.as_deref(), Some("0"));
+    }
+}

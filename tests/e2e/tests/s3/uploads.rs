@@ -1,0 +1,92 @@
+//! Uploads in parts whose object is gone, or whose end was interrupted: their parts are removed,
+//! and those of all others stay. All times of the protocol are divided.
+
+use std::time::{Duration, Instant};
+
+use aft_e2e::client::Client;
+use aft_e2e::server::{Server, local};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use hyper::Method;
+
+use crate::S3;
+use crate::rust_sdk::client_of;
+
+/// The divisor: an attempt is over after 9 s, and the pause between rounds is at most 36 s.
+const DIVISOR: &str = "200";
+/// The time in which the upkeep must have come: several rounds.
+const TIME_MAX: Duration = Duration::from_secs(180);
+const PART_BYTES: usize = 5 << 20;
+
+/// Uploads two parts of a key. Returns the upload's ID, and the parts.
+async fn parts(s3: &aws_sdk_s3::Client, key: &str) -> (String, CompletedMultipartUpload) {
+    let made = s3.create_multipart_upload().bucket("b-1").key(key).send().await.expect("it is made");
+    let id = made.upload_id().expect("it has an ID").to_owned();
+    let mut upload = CompletedMultipartUpload::builder();
+    for number in [1_u8, 2] {
+        let body = ByteStream::from(vec![number; PART_BYTES]);
+        let part = s3.upload_part().bucket("b-1").key(key).upload_id(&id).part_number(number.into());
+        let part = part.body(body).send().await.expect("it is stored");
+        let part = CompletedPart::builder().part_number(number.into()).set_e_tag(part.e_tag);
+        upload = upload.parts(part.build());
+    }
+    (id, upload.build())
+}
+
+/// Returns the keys of all uploads.
+async fn keys(client: &Client) -> Vec<String> {
+    let json = [("content-type", "application/json")];
+    let opened = client.raw(Method::POST, "/v1/transactions", &json, r#"{"isolation":"read_atomic"}"#).await;
+    let opened: serde_json::Value = serde_json::from_slice(opened.expect("it opens").body()).expect("JSON");
+    let path = format!("/v1/transactions/{}", opened["transaction"].as_str().expect("it is open"));
+    let listed = client.raw(Method::GET, &format!("{path}/keys?prefix=.uploads"), &[], "").await;
+    let listed: serde_json::Value = serde_json::from_slice(listed.expect("it lists").body()).expect("JSON");
+    let keys = listed["keys"].as_array().expect("a listing has keys").iter();
+    keys.map(|key| key["key"].as_str().expect("a key is text").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn parts_that_nothing_needs_are_removed() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let more = [&S3[..], &["--bucket", "b-1", "--test-time-divisor", DIVISOR]].concat();
+    let server = Server::start_with(&local(directory.path()), &more);
+    let s3 = client_of(&server.s3_url().await, "any", "any");
+    let client = Client::new(server.address());
+    let mut kept = Vec::new();
+    for key in ["kept", "overwritten", "deleted"] {
+        let (id, upload) = parts(&s3, key).await;
+        let done = s3.complete_multipart_upload().bucket("b-1").key(key).upload_id(&id);
+        done.multipart_upload(upload).send().await.expect("it is complete");
+        kept.extend((key == "kept").then_some(id));
+    }
+    kept.push(parts(&s3, "open").await.0);
+    // An abort that was interrupted after its first transaction.
+    let (interrupted, _) = parts(&s3, "interrupted").await;
+    let state = format!("/v1/keys/.uploads/b-1/{interrupted}");
+    client.raw(Method::DELETE, &state, &[], "").await.expect("the server answers");
+    s3.put_object()
+        .bucket("b-1")
+        .key("overwritten")
+        .body(ByteStream::from_static(b"x"))
+        .send()
+        .await
+        .expect("put");
+    s3.delete_object().bucket("b-1").key("deleted").send().await.expect("it is deleted");
+    assert_eq!(keys(&client).await.len(), 5 * 3 - 1, "each has a state and two parts");
+    let start = Instant::now();
+    loop {
+        let left = keys(&client).await;
+        assert!(kept.iter().all(|id| left.iter().filter(|key| key.contains(id)).count() == 3), "{left:?}");
+        if left.len() == 6 {
+            break;
+        }
+        assert!(start.elapsed() < TIME_MAX, "{left:?} are left:\n{}", server.log());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let object = s3.get_object().bucket("b-1").key("kept").send().await.expect("it is there");
+    let bytes = object.body.collect().await.expect("all of it arrives").into_bytes();
+    assert!(
+        bytes[..PART_BYTES].iter().all(|byte| *byte == 1)
+            && bytes[PART_BYTES..].iter().all(|byte| *byte == 2)
+    );
+}
