@@ -14,9 +14,11 @@ use aft_desk::{Asked, Caller, Desk, Opening, Plan};
 use aft_format::TransactionToken;
 use axum::http::HeaderMap;
 use rand::RngExt as _;
+use sha2::{Digest as _, Sha256};
 
 use crate::failure::{Failure, Result};
 use crate::object::{KEY_BYTES_MAX, marker, name};
+use crate::operations::write::Target;
 
 /// The header that names a transaction.
 const TRANSACTION: &str = "aft-transaction";
@@ -81,9 +83,13 @@ impl Call {
         Call { within: None, ..self.clone() }
     }
 
-    /// Returns the request ID for a transaction whose call an SDK may send again.
-    pub(crate) fn resend_id(&self) -> Option<String> {
-        self.invocation.as_ref().map(|id| format!("amz-sdk-invocation-id:{id}"))
+    /// Returns the request ID for a transaction whose call an SDK may send again. The same ID with
+    /// another object is another call.
+    pub(crate) fn resend_id(&self, target: &Target) -> Option<String> {
+        let id = self.invocation.as_ref()?;
+        let object = Sha256::digest(name(&target.bucket, &target.key));
+        let object: String = object.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Some(format!("amz-sdk-invocation-id:{object}:{id}"))
     }
 
     /// Returns how the commit of a part of a longer transaction would be asked for.
@@ -161,6 +167,23 @@ impl Call {
     /// Returns true if a bucket exists.
     pub(crate) async fn has_bucket(&self, bucket: &str) -> Result<bool> {
         Ok(aft_desk::value_of(self.read(marker(bucket)).await?.found).is_some())
+    }
+
+    /// Checks that a bucket exists, and that the caller may use some key of it.
+    pub(crate) async fn need_visible_bucket(&self, bucket: &str) -> Result<()> {
+        self.caller.need_to_open()?;
+        let keys = name(bucket, "");
+        if let Some(credential) = self.caller.credential()
+            && !keys.starts_with(&credential.prefix)
+            && !credential.prefix.starts_with(&keys)
+        {
+            let why = format!(
+                "the credential {:?} is limited to what begins with {:?}",
+                credential.name, credential.prefix
+            );
+            return Err(Failure::new("AccessDenied", 403, why));
+        }
+        self.need_bucket(bucket).await
     }
 
     /// Checks that a bucket exists.

@@ -113,6 +113,10 @@ fn admit(door: &Door, mut request: Request<Body>) -> Result<Admitted> {
         let why = "the methods of this protocol are GET, HEAD, PUT, POST and DELETE";
         return Err(Failure::new("MethodNotAllowed", 405, why));
     }
+    if !is_encoded(request.uri().path()) {
+        let why = "the path has a % without two hexadecimal digits: write %25 for a percent sign";
+        return Err(Failure::new("InvalidURI", 400, why));
+    }
     let caller = if door.desk.is_open() {
         browser::check(request.uri(), request.headers())?;
         door.desk.caller(|| Ok(Presented::Nothing))?
@@ -139,6 +143,13 @@ fn bearer(door: &Door, headers: &HeaderMap) -> Result<Option<Caller>> {
         }
         _ => Ok(None),
     }
+}
+
+/// Returns true if each % of a path begins an escape.
+fn is_encoded(path: &str) -> bool {
+    let digits =
+        |escape: &str| escape.len() >= 2 && escape.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    path.split('%').skip(1).all(digits)
 }
 
 /// Returns true for a method of the protocol.

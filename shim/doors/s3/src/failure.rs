@@ -108,7 +108,9 @@ impl From<Refusal> for Failure {
                 "the transaction expired before it committed (a body may take at most as long as a transaction)",
             ),
             Refusal::NotFound | Refusal::Ended => {
-                Failure::operation_aborted("the transaction has ended, or is not open on this server")
+                let why = "the transaction has ended, by a commit or without, or is not open on this server: \
+                           ask for its outcome before you run it again";
+                Failure::new("OperationAborted", 409, why)
             }
             Refusal::StoreUnavailable(why) => {
                 Failure::new("ServiceUnavailable", 503, format!("the store did not serve this call: {why}"))

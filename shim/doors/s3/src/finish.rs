@@ -49,6 +49,9 @@ fn document(text: &str, status: StatusCode, id: &str) -> Option<String> {
     }
     let mut text = text.replace('\r', "&#13;");
     if is_error {
+        // A message may repeat what the caller sent, and XML has no way to write most control
+        // characters.
+        text = text.replace(is_unwritable, "\u{fffd}");
         text.truncate(text.len() - END_OF_ERROR.len());
         if !text.contains("<Message>") {
             text.push_str("<Message>the call is not valid for this operation: see its code</Message>");
@@ -56,6 +59,11 @@ fn document(text: &str, status: StatusCode, id: &str) -> Option<String> {
         text.push_str(&format!("<RequestId>{id}</RequestId>{END_OF_ERROR}"));
     }
     Some(text)
+}
+
+/// Returns true for a character that XML 1.0 cannot contain.
+fn is_unwritable(c: char) -> bool {
+    (c < ' ' && !['\t', '\n', '\r'].contains(&c)) || ['\u{fffe}', '\u{ffff}'].contains(&c)
 }
 
 #[cfg(test)]
@@ -71,5 +79,8 @@ mod tests {
         assert!(error.ends_with("</Message><RequestId>7</RequestId></Error>"), "{error}");
         let error = document("<Error><Message>m</Message></Error>", StatusCode::BAD_REQUEST, "7").unwrap();
         assert_eq!(error, "<Error><Message>m</Message><RequestId>7</RequestId></Error>");
+        let error =
+            document("<Error><Message>\u{1}\t</Message></Error>", StatusCode::BAD_REQUEST, "7").unwrap();
+        assert!(error.contains("<Message>\u{fffd}\t</Message>"), "{error}");
     }
 }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! * [`Door`], [`serve`] (`door`) – the layer around every call. [`Settings`] – its bounds.
-//! * `unchecked` – calls whose signature is not checked.
+//! * `unchecked` – calls whose signature is not checked; `signed` – what the check of a signature by
+//!   the protocol's library leaves out. `form` – forms of browsers.
 //! * `prepare` – what S3 reads more leniently than the protocol's library; `finish` – what it writes
 //!   besides.
 //! * `protocol` – the only module that names the crate `s3s`.
@@ -29,11 +30,13 @@ mod conditions;
 mod door;
 mod failure;
 mod finish;
+mod form;
 mod object;
 mod operations;
 mod prepare;
 mod protocol;
 mod settings;
+mod signed;
 mod unchecked;
 mod upkeep;
 mod url_text;

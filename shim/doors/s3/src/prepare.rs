@@ -11,17 +11,22 @@ use http_body_util::{BodyExt as _, Limited};
 use crate::attributes;
 use crate::checksum::{Digests, Wanted};
 use crate::failure::{Failure, Result};
-use crate::protocol::failure_of_body;
+use crate::protocol::{failure_of_body, trailer};
 
 /// The start of the names of headers with user metadata.
 const METADATA: &str = "x-amz-meta-";
-/// Headers whose value is a time. One that cannot be read is ignored.
-const TIMES: [HeaderName; 4] = [
-    IF_MODIFIED_SINCE,
-    IF_UNMODIFIED_SINCE,
+/// Headers whose value is a time. One that cannot be read is ignored, as HTTP wants it.
+const TIMES: [HeaderName; 2] = [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+/// Such headers of copies. A copy without its condition would be another call, so one that cannot
+/// be read is for the protocol's library to reject.
+const TIMES_OF_COPIES: [HeaderName; 2] = [
     HeaderName::from_static("x-amz-copy-source-if-modified-since"),
     HeaderName::from_static("x-amz-copy-source-if-unmodified-since"),
 ];
+
+/// The parameters of calls that write. Old presigned URLs have two headers in them.
+const PARAMETERS: [&str; 8] =
+    ["content-md5", "content-type", "delete", "partNumber", "tagging", "uploadId", "uploads", "versionId"];
 
 /// The bounds of a body that is read before its call is carried out.
 #[derive(Debug, Clone)]
@@ -36,6 +41,7 @@ impl Bounds {
     /// # Errors
     /// Returns a failure if its body is XML and has not the digests that the call names.
     pub(crate) async fn prepare(&self, mut request: Request<Body>) -> Result<Request<Body>> {
+        check_parameters(&request)?;
         read_leniently(request.headers_mut());
         let Some(wanted) = wanted_of_xml(&request)? else { return Ok(request) };
         let (head, body) = request.into_parts();
@@ -57,8 +63,31 @@ impl Bounds {
         };
         let mut digests = Digests::new(wanted);
         digests.update(&bytes);
-        digests.verify(&[])?;
+        digests.verify(&trailer(&head.extensions)())?;
         Ok(Request::from_parts(head, Body::from(bytes)))
+    }
+}
+
+/// Rejects a call that writes, with a parameter that is not known. Operations that the protocol got
+/// later differ from a plain write or deletion by their parameter alone.
+fn check_parameters(request: &Request<Body>) -> Result<()> {
+    if [Method::GET, Method::HEAD].contains(request.method()) {
+        return Ok(());
+    }
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let mut names = pairs.map(|pair| pair.split('=').next().unwrap_or_default());
+    // S3 writes parameters that begin with x- to its logs, and ignores them.
+    let is_known = |name: &str| {
+        name.is_empty()
+            || PARAMETERS.contains(&name)
+            || name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case("x-"))
+    };
+    match names.find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let name = aft_net::browser::excerpt(name);
+            Err(Failure::not_implemented(&format!("the parameter {name:?} of a call that writes")))
+        }
     }
 }
 
@@ -74,10 +103,13 @@ fn read_leniently(headers: &mut HeaderMap) {
     }
     for name in TIMES {
         let Some(time) = headers.remove(&name) else { continue };
-        let time = time.to_str().ok().and_then(|text| httpdate::parse_http_date(text.trim()).ok());
-        let text = time.and_then(|time| HeaderValue::try_from(httpdate::fmt_http_date(time)).ok());
-        if let Some(text) = text {
-            headers.insert(name, text);
+        if let Some(time) = read_time(&time) {
+            headers.insert(name, time);
+        }
+    }
+    for name in TIMES_OF_COPIES {
+        if let Some(time) = headers.get(&name).and_then(read_time) {
+            headers.insert(name, time);
         }
     }
     // The values of a header that is sent twice are joined.
@@ -92,6 +124,12 @@ fn read_leniently(headers: &mut HeaderMap) {
             headers.insert(name, joined);
         }
     }
+}
+
+/// Returns a time of any of the three forms of HTTP in the usual one.
+fn read_time(value: &HeaderValue) -> Option<HeaderValue> {
+    let time = httpdate::parse_http_date(value.to_str().ok()?.trim()).ok()?;
+    HeaderValue::try_from(httpdate::fmt_http_date(time)).ok()
 }
 
 /// Returns the digests of the body of a call that consists of XML, which the protocol's library

@@ -20,8 +20,10 @@ use crate::failure::{Failure, Result};
 
 /// The header that names the framing of a body, or its SHA-256.
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
+/// The value of that header for a body without a digest.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// The header with the length of the content of a framed body.
-const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
+pub(crate) const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 
 /// The parameters of presigned URLs, of both versions of signatures.
 const SIGNING: [&str; 10] = [
@@ -62,7 +64,16 @@ pub(crate) fn take_off(request: Request<Body>) -> Result<Request<Body>> {
     head.headers.remove(AUTHORIZATION);
     head.headers.remove(DATE);
     let named = head.headers.get(CONTENT_SHA256).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Some(framing) = Framing::of_header(named)? else { return Ok(Request::from_parts(head, body)) };
+    let Some(framing) = Framing::of_header(named)? else {
+        let is_digest = named.len() == 64 && named.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !named.is_empty() && !is_digest && named != UNSIGNED {
+            let why = format!(
+                "the header {CONTENT_SHA256} must have a SHA-256 in hexadecimal, {UNSIGNED}, or a framing"
+            );
+            return Err(Failure::invalid_argument(why));
+        }
+        return Ok(Request::from_parts(head, body));
+    };
     head.headers.remove(CONTENT_SHA256);
     // From here on the length is that of the content.
     let announced = match head.headers.remove(DECODED_LENGTH) {

@@ -381,10 +381,10 @@ def check_resends():
     with the same ID is not taken for a resend."""
     same, id = client(), str(uuid.uuid4())
 
-    def name_call(request, **_):
-        request.headers.replace_header("amz-sdk-invocation-id", id)
+    def name_call(params, **_):
+        params["context"].setdefault("retries", {})["invocation-id"] = id
 
-    same.meta.events.register("before-sign.s3", name_call)
+    same.meta.events.register("before-call.s3", name_call)
     for _ in range(2):
         put("resent", s3=same, IfNoneMatch="*")
     try:

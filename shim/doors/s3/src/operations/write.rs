@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use aft_access::Right;
 use aft_core::ids::{AttemptId, Key};
-use aft_core::message::{CommitArgs, Op, Read};
+use aft_core::message::{CommitArgs, Condition, Found, Op, Read};
 use aft_core::record::{Location, Value};
 use aft_desk::large::{self, Arriving, Source};
-use aft_desk::{Opened, Opening, Outcome, Plan, value_of};
+use aft_desk::{Opened, Opening, Outcome, Plan, Version, value_of};
 use aft_format::{Attributes, Checksum};
 use bytes::Bytes;
 use prost::Message as _;
@@ -90,8 +90,8 @@ impl Call {
         ops: impl Fn() -> Vec<Op> + Send + Sync,
     ) -> Result<Written> {
         if let Some(attempt) = self.within {
-            self.judge_within(attempt, target, key).await?;
-            let plan: Plan = ops().into_iter().collect();
+            let check = self.judge_within(attempt, target, key).await?;
+            let plan: Plan = check.into_iter().chain(ops()).collect();
             self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(Written { modified_ms: now_ms(), ..written });
         }
@@ -135,7 +135,7 @@ impl Call {
     ) -> Result<Written> {
         let open = match self.open_to_write(target, key, conflicts, false).await? {
             ControlFlow::Continue(open) => open,
-            ControlFlow::Break(written) => return Ok(written),
+            ControlFlow::Break(kept) => return same_call(kept, written),
         };
         let args = CommitArgs { result: self.kept(target, written), ..CommitArgs::default() };
         let outcome = open.commit(&self.caller, ops.into_iter().collect(), args).await?;
@@ -159,7 +159,7 @@ impl Call {
                 ));
             }
             // A resend of the call by its SDK is the same request, whose answer is kept.
-            opening = Opening { request_id: self.resend_id(), retention_ms: Some(0), ..opening };
+            opening = Opening { request_id: self.resend_id(target), retention_ms: Some(0), ..opening };
         }
         let mut ready = opening.prepare(&self.caller, Some(key))?;
         if takes_long {
@@ -181,19 +181,28 @@ impl Call {
         Ok(ControlFlow::Continue(open))
     }
 
-    /// Judges whether a longer transaction may write.
-    async fn judge_within(&self, attempt: AttemptId, target: &Target, key: &Key) -> Result<()> {
+    /// Judges whether a longer transaction may write. Returns what its batch has to begin with.
+    async fn judge_within(&self, attempt: AttemptId, target: &Target, key: &Key) -> Result<Option<Op>> {
         let bucket = self.caller.read(attempt, marker(&target.bucket)).await?;
-        let found = match target.conditions.any() {
-            true => Some(self.caller.read(attempt, key.clone()).await?),
-            false => None,
+        if !target.conditions.any() {
+            judge(target, bucket, None)?;
+            return Ok(None);
+        }
+        let found = self.caller.read(attempt, key.clone()).await?;
+        // A condition means something only if the commit fails when the object changes meanwhile.
+        // A check makes the node reject transactions for which it would not. This one holds: the
+        // bucket is committed, or the transaction creates it.
+        let condition = match &bucket.found {
+            Found::Version(..) => exists(),
+            Found::Own(_) | Found::Absent => Condition::Absent,
         };
-        judge(target, bucket, found)
+        judge(target, bucket, Some(found))?;
+        Ok(Some(Op::Check(marker(&target.bucket), condition)))
     }
 
     /// Returns the answer to keep for a resend of the call.
     fn kept(&self, target: &Target, written: &Written) -> Option<Bytes> {
-        let is_named = target.conditions.any() && self.resend_id().is_some();
+        let is_named = target.conditions.any() && self.resend_id(target).is_some();
         is_named.then(|| written.encode_to_vec().into())
     }
 
@@ -223,9 +232,10 @@ impl Call {
         stored: impl FnOnce(&large::Stored) -> (Op, Written),
     ) -> Result<Written> {
         if let Some(attempt) = self.within {
-            self.judge_within(attempt, target, key).await?;
+            let check = self.judge_within(attempt, target, key).await?;
             let (op, written) = stored(&large::store(&self.caller, attempt, Arriving::new(source)).await?);
-            self.caller.run(attempt, Plan::of(op), None, &Call::WITHIN).await?;
+            let plan: Plan = check.into_iter().chain([op]).collect();
+            self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(Written { modified_ms: now_ms(), ..written });
         }
         // The bytes can be read once, so only the opening can be tried again; and the transaction
@@ -236,7 +246,9 @@ impl Call {
             match runs.end(opened).await {
                 None => continue,
                 Some(Err(failure)) => return Err(failure),
-                Some(Ok(ControlFlow::Break(written))) => return Ok(written),
+                // The bytes of a resend are not read: it stores them all, or nothing.
+                Some(Ok(ControlFlow::Break(kept))) if kept.etag.is_empty() => return Err(another_call()),
+                Some(Ok(ControlFlow::Break(kept))) => return Ok(kept),
                 Some(Ok(ControlFlow::Continue(open))) => break open,
             }
         };
@@ -326,19 +338,34 @@ fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
     target.conditions.of_write(&target.key, object.as_ref())
 }
 
+/// Returns the answer that is kept for a call, if it is for the same bytes.
+fn same_call(kept: Written, written: &Written) -> Result<Written> {
+    match kept.etag == written.etag {
+        true => Ok(kept),
+        false => Err(another_call()),
+    }
+}
+
+/// The failure of a call whose ID another one had.
+fn another_call() -> Failure {
+    Failure::invalid_request(
+        "the header amz-sdk-invocation-id has the ID of another call that was carried out: use one ID per call",
+    )
+}
+
 /// Returns the answer to a write that has committed.
 fn told(outcome: Outcome, written: Written) -> Result<Written> {
     match outcome {
         Outcome::Committed { committed, .. } => {
-            let version = committed.txn.map(aft_desk::Version::Committed);
-            let modified_ms = modified_ms(version.unwrap_or(aft_desk::Version::Uncommitted), now_ms());
+            let version = committed.txn.map(Version::Committed);
+            let modified_ms = modified_ms(version.unwrap_or(Version::Uncommitted), now_ms());
             Ok(Written { modified_ms, ..written })
         }
         // Another sending of the call was carried out while this one ran.
         Outcome::Replayed(replayed) => {
             let kept = Written::decode(replayed.result.unwrap_or_default());
             let kept = kept.map_err(|_| Failure::from(aft_core::message::Refusal::ResultGone))?;
-            Ok(Written { modified_ms: replayed.txn.time.ms(), ..kept })
+            same_call(Written { modified_ms: replayed.txn.time.ms(), ..kept }, &written)
         }
         Outcome::Open { .. } | Outcome::Ran { .. } => unreachable!("a write commits"),
     }

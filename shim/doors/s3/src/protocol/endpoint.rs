@@ -56,7 +56,7 @@ pub(super) fn check_no_customer_key(algorithm: Option<&String>) -> Result<()> {
 
 /// Returns the fields that follow a request's body, to be called when the body has ended. They come
 /// from our decoder, or from that of the protocol's library if it has checked a signature.
-pub(super) fn trailer(extensions: &Extensions) -> Trailer {
+pub(crate) fn trailer(extensions: &Extensions) -> Trailer {
     let (ours, theirs) = (extensions.get::<Fields>().cloned(), extensions.get::<TrailingHeaders>().cloned());
     Box::new(move || {
         if let Some(fields) = ours {
@@ -693,7 +693,7 @@ impl S3 for Endpoint {
         &self,
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
-        call(&request)?.need_bucket(&request.input.bucket).await?;
+        call(&request)?.need_visible_bucket(&request.input.bucket).await?;
         let bucket_region = Some(self.region.clone());
         Ok(S3Response::new(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() }))
     }
@@ -702,11 +702,20 @@ impl S3 for Endpoint {
         &self,
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
-        call(&request)?.need_bucket(&request.input.bucket).await?;
+        call(&request)?.need_visible_bucket(&request.input.bucket).await?;
         // The protocol's name for us-east-1 is an empty one.
         let location = Some(self.region.clone()).filter(|region| region != "us-east-1");
         let location_constraint = location.map(BucketLocationConstraint::from);
         Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
+    }
+
+    /// A bucket never had versions.
+    async fn get_bucket_versioning(
+        &self,
+        request: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        call(&request)?.need_visible_bucket(&request.input.bucket).await?;
+        Ok(S3Response::new(GetBucketVersioningOutput::default()))
     }
 
     async fn create_multipart_upload(

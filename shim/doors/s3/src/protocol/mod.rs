@@ -12,4 +12,5 @@ mod multipart;
 mod service;
 
 pub(crate) use convert::failure_of_body;
+pub(crate) use endpoint::trailer;
 pub(crate) use service::{Service, answer_of};

@@ -18,12 +18,13 @@ use crate::failure::Failure;
 use crate::prepare::Bounds;
 use crate::protocol::endpoint::Endpoint;
 use crate::settings::Settings;
-use crate::unchecked;
+use crate::{form, signed, unchecked};
 
 /// The protocol's service: one for calls whose signature has to be checked, and one for all calls
 /// after that.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
+    desk: Arc<Desk>,
     signed: Option<S3Service>,
     plain: Plain,
 }
@@ -60,18 +61,27 @@ impl Service {
             builder.set_route(Checked { desk: desk.clone(), plain: plain.clone() });
             builder.build()
         });
-        Service { signed, plain }
+        Service { desk: desk.clone(), signed, plain }
     }
 
     /// Carries out a call that has its caller, and no signature.
     pub(crate) async fn call(&self, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
-        self.plain.call(request).await
+        match form::prepare(request, true, self.plain.bounds.body_timeout).await {
+            Ok(request) => self.plain.call(request).await,
+            Err(failure) => answer_of(failure),
+        }
     }
 
     /// Checks the signature of a call, and carries it out.
     pub(crate) async fn call_signed(&self, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
         let service = self.signed.as_ref().expect("signatures are checked where there are credentials");
-        run(service, request).await
+        if let Err(failure) = signed::check(&request, |key| self.desk.secret_of(key).is_some()) {
+            return answer_of(failure);
+        }
+        match form::prepare(request, false, self.plain.bounds.body_timeout).await {
+            Ok(request) => run(service, request).await,
+            Err(failure) => answer_of(failure),
+        }
     }
 }
 
@@ -217,8 +227,7 @@ fn bucket_in_host<'a>(host: &'a str, domains: &[String]) -> Result<Option<&'a st
     // read its path as a bucket would write to the wrong place.
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     let is_address = address.parse::<std::net::IpAddr>().is_ok();
-    let is_local = name == "localhost" || name.ends_with(".localhost");
-    if is_address || is_local || !name.contains('.') {
+    if is_address || !name.contains('.') {
         return Ok(None);
     }
     let shown = aft_net::browser::excerpt(host);
@@ -246,6 +255,7 @@ mod tests {
             ("a.b.other.example.", Ok(Some("a.b"))),
             ("photoss3.example.com", Err(())),
             ("photos.s3.amazonaws.com", Err(())),
+            ("photos.localhost", Err(())),
         ] {
             assert_eq!(bucket_in_host(host, &domains).map_err(|_| ()), bucket, "{host}");
         }

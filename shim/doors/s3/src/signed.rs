@@ -1,0 +1,171 @@
+//! What the check of a signature by the protocol's library leaves out: that it covers all which
+//! would change the call, that it is not too old, and that its key exists, before a body is read.
+
+use std::time::{Duration, SystemTime};
+
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, DATE};
+use axum::http::{HeaderMap, Request};
+
+use crate::failure::{Failure, Result};
+use crate::unchecked::DECODED_LENGTH;
+
+/// The start of the names of headers that change a call.
+const PROTOCOL: &str = "x-amz-";
+
+/// The longest life of a presigned URL of version 4, in seconds, as S3 has it.
+const EXPIRES_S_MAX: u64 = 7 * 24 * 3_600;
+/// The most that the time of a signature may differ from the server's, as S3 has it.
+const SKEW: Duration = Duration::from_secs(15 * 60);
+
+/// Rejects a call whose signature need not be computed to be rejected. `is_key` returns true for an
+/// access key of the server.
+///
+/// # Errors
+/// Returns a failure that names what is wrong.
+pub(crate) fn check(request: &Request<Body>, is_key: impl Fn(&str) -> bool) -> Result<()> {
+    check_all_signed(request)?;
+    let length = request.headers().get(DECODED_LENGTH);
+    if length.is_some_and(|value| value.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none()) {
+        return Err(Failure::invalid_argument(format!("the header {DECODED_LENGTH} is no length")));
+    }
+    if let Some(expires) = parameter(request, "X-Amz-Expires")
+        && expires.parse::<u64>().is_ok_and(|seconds| seconds > EXPIRES_S_MAX)
+    {
+        let why = format!("X-Amz-Expires: a URL is valid for at most {EXPIRES_S_MAX} seconds");
+        return Err(Failure::new("AuthorizationQueryParametersError", 400, why));
+    }
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let key = match header {
+        Some(header) => match header.strip_prefix("AWS ") {
+            Some(version_2) => {
+                check_time(request.headers())?;
+                version_2.split(':').next().map(str::to_owned)
+            }
+            None => header.split_once("Credential=").and_then(|(_, rest)| key_of(rest)),
+        },
+        None => match parameter(request, "X-Amz-Credential") {
+            Some(credential) => key_of(&credential),
+            None => parameter(request, "AWSAccessKeyId"),
+        },
+    };
+    match key {
+        Some(key) if !is_key(key.trim()) => {
+            let why = "the access key is not one of this server's";
+            Err(Failure::new("InvalidAccessKeyId", 403, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the access key at the start of a credential.
+fn key_of(credential: &str) -> Option<String> {
+    credential.split('/').next().map(str::to_owned)
+}
+
+/// Rejects a signature of version 2 in a header whose time is not about the server's. Otherwise
+/// who has seen a call could send it again for ever.
+fn check_time(headers: &HeaderMap) -> Result<()> {
+    let text = headers.get("x-amz-date").or_else(|| headers.get(DATE)).and_then(|value| value.to_str().ok());
+    let time = text.and_then(|text| httpdate::parse_http_date(text.trim()).ok()).ok_or_else(|| {
+        Failure::new("AccessDenied", 403, "a signature of version 2 needs a valid header Date or x-amz-date")
+    })?;
+    let now = SystemTime::now();
+    let skew = now.duration_since(time).or_else(|_| time.duration_since(now)).expect("one of them is later");
+    match skew <= SKEW {
+        true => Ok(()),
+        false => {
+            let why = format!(
+                "the time of the signature differs by {} s from the server's: set the clock, or sign the call again",
+                skew.as_secs()
+            );
+            Err(Failure::new("RequestTimeTooSkewed", 403, why))
+        }
+    }
+}
+
+/// Rejects a call with a header of the protocol that its signature (version 4) does not cover. Who
+/// has a presigned URL that stores one object could read another one with it, by a header that
+/// names a source. Version 2 covers these headers without a list of them.
+///
+/// # Errors
+/// Returns a failure that names the headers.
+fn check_all_signed(request: &Request<Body>) -> Result<()> {
+    let Some(signed) = signed_headers(request) else { return Ok(()) };
+    let is_covered = |name: &str| signed.split(';').any(|signed| signed.eq_ignore_ascii_case(name));
+    let names = request.headers().keys().map(|name| name.as_str());
+    let missing: Vec<&str> = names.filter(|name| name.starts_with(PROTOCOL) && !is_covered(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let why = format!("the signature does not cover these headers: {}", missing.join(", "));
+    Err(Failure::new("AccessDenied", 403, why))
+}
+
+/// Returns the names of the headers that a signature of version 4 covers, with semicolons between
+/// them; `None` if there is no such signature.
+fn signed_headers(request: &Request<Body>) -> Option<String> {
+    if let Some(header) = request.headers().get(AUTHORIZATION) {
+        let (_, rest) = header.to_str().ok()?.split_once("SignedHeaders=")?;
+        return Some(rest.split([',', ' ']).next().unwrap_or_default().to_owned());
+    }
+    parameter(request, "X-Amz-SignedHeaders")
+}
+
+/// Returns a parameter of a request's query, decoded.
+fn parameter(request: &Request<Body>, name: &str) -> Option<String> {
+    let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(found, _)| found.eq_ignore_ascii_case(name))?;
+    percent_encoding::percent_decode_str(value).decode_utf8().ok().map(|value| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(uri: &str, headers: &[(&str, &str)]) -> Result<()> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        super::check(&request.body(Body::empty()).unwrap(), |key| key == "a")
+    }
+
+    fn code(uri: &str, headers: &[(&str, &str)]) -> &'static str {
+        check(uri, headers).unwrap_err().code
+    }
+
+    #[test]
+    fn headers_of_the_protocol_are_signed() {
+        let url = "/b/k?X-Amz-SignedHeaders=host%3Bx-amz-acl&X-Amz-Signature=a";
+        assert_eq!(check(url, &[("x-amz-acl", "private"), ("content-type", "a/b")]), Ok(()));
+        assert_eq!(check(url, &[("x-amz-copy-source", "/b/secret")]).unwrap_err().code, "AccessDenied");
+        let covered = "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host;x-amz-date, Signature=c";
+        assert_eq!(check("/b/k", &[("authorization", covered), ("x-amz-date", "d")]), Ok(()));
+        let other = [("authorization", covered), ("x-amz-tagging", "a=b")];
+        assert!(check("/b/k", &other).unwrap_err().message.contains("x-amz-tagging"));
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        let version_2 = [("authorization", "AWS a:b"), ("x-amz-tagging", "a=b"), ("date", &now)];
+        assert_eq!(check("/b/k", &version_2), Ok(()));
+        assert_eq!(check("/b/k", &[("x-amz-tagging", "a=b")]), Ok(()));
+    }
+
+    #[test]
+    fn old_signatures_are_rejected() {
+        let version_2 = ("authorization", "AWS a:b");
+        let old = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(3_600));
+        assert_eq!(code("/b/k", &[version_2, ("date", &old)]), "RequestTimeTooSkewed");
+        assert_eq!(code("/b/k", &[version_2, ("date", "garbage")]), "AccessDenied");
+        assert_eq!(code("/b/k", &[version_2]), "AccessDenied");
+        let url = "/b/k?X-Amz-Credential=a%2F20261130&X-Amz-Expires=604801";
+        assert_eq!(code(url, &[]), "AuthorizationQueryParametersError");
+    }
+
+    #[test]
+    fn keys_that_do_not_exist_are_rejected() {
+        let header = "AWS4-HMAC-SHA256 Credential=b/20261130/us-east-1/s3/aws4_request, SignedHeaders=host";
+        assert_eq!(code("/b/k", &[("authorization", header)]), "InvalidAccessKeyId");
+        assert_eq!(code("/b/k?X-Amz-Credential=b%2F20261130", &[]), "InvalidAccessKeyId");
+        assert_eq!(code("/b/k?AWSAccessKeyId=b&Signature=c", &[]), "InvalidAccessKeyId");
+    }
+}
