@@ -17,6 +17,8 @@ const WEBSITE_REDIRECT: HeaderName = HeaderName::from_static("x-amz-website-redi
 /// The header in which a call's `Expires` is passed on as it is. The protocol's library would parse
 /// it as a time, and S3 keeps any text.
 pub(crate) const EXPIRES_AS_TEXT: HeaderName = HeaderName::from_static("x-aft-expires");
+/// The header in which the parameter response-expires is passed on, for the same reason.
+pub(crate) const RESPONSE_EXPIRES: HeaderName = HeaderName::from_static("x-aft-response-expires");
 
 /// Headers of features that this endpoint does not have. A write with one is rejected by name,
 /// rather than carried out as if the header were not there.

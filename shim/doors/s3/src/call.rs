@@ -117,9 +117,7 @@ impl Call {
     /// long.
     pub(crate) fn key(&self, bucket: &str, key: &str, right: Right) -> Result<Key> {
         match key.len() {
-            0 => {
-                Err(Failure::new("UserKeyMustBeSpecified", 400, "the call names an object with an empty key"))
-            }
+            0 => Err(Failure::invalid_argument("the call names an object with an empty key")),
             1..=KEY_BYTES_MAX => Ok(self.caller.key(&name(bucket, key), right)?),
             bytes => {
                 let why = format!("the key has {bytes} bytes, and at most {KEY_BYTES_MAX} are allowed");

@@ -9,6 +9,13 @@ use http_body_util::BodyExt as _;
 /// The end of an error document, before which the ID of the call is written.
 const END_OF_ERROR: &str = "</Error>";
 
+/// The namespace of the protocol's documents.
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+/// The roots that the library writes without it.
+const ROOTS_WITHOUT_NAMESPACE: [&str; 2] = ["CopyObjectResult", "CopyPartResult"];
+/// The start of the answer to GetObjectAttributes.
+const DESCRIPTION: &str = "<GetObjectAttributesResponse";
+
 /// Finishes an answer. `id` is that of the call.
 pub(crate) async fn finish(mut response: Response, is_head: bool, id: &str) -> Response {
     if is_head && response.headers().contains_key(CONTENT_RANGE) && response.status() == StatusCode::OK {
@@ -44,10 +51,19 @@ fn document(text: &str, status: StatusCode, id: &str) -> Option<String> {
     let is_error = status.as_u16() >= 300 && text.ends_with(END_OF_ERROR);
     // A parser reads a bare carriage return as a line feed, so that a key would be another one.
     let has_return = text.contains('\r');
-    if !is_error && !has_return {
+    let root = ROOTS_WITHOUT_NAMESPACE.iter().find(|root| text.contains(&format!("<{root}>")));
+    let is_description = text.contains(DESCRIPTION);
+    if !is_error && !has_return && root.is_none() && !is_description {
         return None;
     }
     let mut text = text.replace('\r', "&#13;");
+    if let Some(root) = root {
+        text = text.replacen(&format!("<{root}>"), &format!("<{root} xmlns=\"{NAMESPACE}\">"), 1);
+    }
+    if is_description {
+        // This document alone has the entity tag without quotes.
+        text = text.replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>");
+    }
     if is_error {
         // A message may repeat what the caller sent, and XML has no way to write most control
         // characters.
@@ -75,6 +91,10 @@ mod tests {
         let ok = StatusCode::OK;
         assert_eq!(document("<Key>a</Key>", ok, "7"), None);
         assert_eq!(document("<Key>a\rb</Key>", ok, "7").as_deref(), Some("<Key>a&#13;b</Key>"));
+        let copied = document("<CopyObjectResult><ETag>", ok, "7").unwrap();
+        assert!(copied.starts_with("<CopyObjectResult xmlns=\"http://s3.amazonaws.com/"), "{copied}");
+        let tag = "<GetObjectAttributesResponse xmlns=\"n\"><ETag>\"a\"</ETag>";
+        assert!(document(tag, ok, "7").unwrap().ends_with("<ETag>a</ETag>"));
         let error = document("<Error><Code>C</Code></Error>", StatusCode::BAD_REQUEST, "7").unwrap();
         assert!(error.ends_with("</Message><RequestId>7</RequestId></Error>"), "{error}");
         let error = document("<Error><Message>m</Message></Error>", StatusCode::BAD_REQUEST, "7").unwrap();

@@ -12,6 +12,7 @@ use crate::attributes;
 use crate::checksum::{Digests, Wanted};
 use crate::failure::{Failure, Result};
 use crate::protocol::{failure_of_body, trailer};
+use crate::unchecked;
 
 /// The start of the names of headers with user metadata.
 const METADATA: &str = "x-amz-meta-";
@@ -43,6 +44,7 @@ impl Bounds {
     pub(crate) async fn prepare(&self, mut request: Request<Body>) -> Result<Request<Body>> {
         check_parameters(&request)?;
         read_leniently(request.headers_mut());
+        pass_on_expires(&mut request);
         let Some(wanted) = wanted_of_xml(&request)? else { return Ok(request) };
         let (head, body) = request.into_parts();
         let limit = self.xml_bytes_max;
@@ -88,6 +90,22 @@ fn check_parameters(request: &Request<Body>) -> Result<()> {
             let name = aft_net::browser::excerpt(name);
             Err(Failure::not_implemented(&format!("the parameter {name:?} of a call that writes")))
         }
+    }
+}
+
+/// Takes the parameter response-expires, which is any text to S3 and a time to the protocol's
+/// library, out of the query.
+fn pass_on_expires(request: &mut Request<Body>) {
+    const NAME: &str = "response-expires=";
+    request.headers_mut().remove(attributes::RESPONSE_EXPIRES);
+    let query = request.uri().query().unwrap_or_default();
+    let Some(value) = query.split('&').find_map(|pair| pair.strip_prefix(NAME)) else { return };
+    let text = percent_encoding::percent_decode_str(&value.replace('+', " ")).collect::<Vec<u8>>();
+    let uri = unchecked::without(request.uri(), |pair| pair.starts_with(NAME));
+    *request.uri_mut() = uri;
+    // A text that no header can have is left out.
+    if let Ok(text) = HeaderValue::from_bytes(&text) {
+        request.headers_mut().insert(attributes::RESPONSE_EXPIRES, text);
     }
 }
 

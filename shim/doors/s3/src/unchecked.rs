@@ -115,12 +115,16 @@ pub(crate) fn checked(request: Request<Body>) -> Request<Body> {
 
 /// Returns a URI without the parameters of a signature.
 fn without_signature(uri: &Uri) -> Uri {
-    let Some(query) = uri.query() else { return uri.clone() };
-    let is_signing = |pair: &&str| {
+    without(uri, |pair| {
         let name = pair.split('=').next().unwrap_or_default();
         SIGNING.iter().any(|signing| signing.eq_ignore_ascii_case(name))
-    };
-    let kept: Vec<&str> = query.split('&').filter(|pair| !is_signing(pair)).collect();
+    })
+}
+
+/// Returns a URI without the parameters that `is_left_out` holds for.
+pub(crate) fn without(uri: &Uri, is_left_out: impl Fn(&str) -> bool) -> Uri {
+    let Some(query) = uri.query() else { return uri.clone() };
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_left_out(pair)).collect();
     let text = match kept.is_empty() {
         true => uri.path().to_owned(),
         false => format!("{}?{}", uri.path(), kept.join("&")),

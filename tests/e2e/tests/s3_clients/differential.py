@@ -1253,6 +1253,23 @@ def _(d):
     return (asked[:2] == both or asked[2:] == both) and outcomes(d, "200", "412")
 
 
+@rule("A deletion without a digest is carried out; MinIO insists on one, and S3 on one of several.")
+def _(d):
+    return "no digest" in d.operation.notes and d.theirs == "400 MissingContentMD5"
+
+
+@rule("MinIO does not read the two older forms of times (RFC 9110), and ignores their conditions.")
+def _(d):
+    times = [value for name, value in d.operation.request.headers if name.lower().endswith("-since")]
+    return outcomes(d, "412", "200") and any("-" in value for value in times)
+
+
+@rule("A condition whose tag cannot be read is rejected; MinIO ignores it, and so would lose it.")
+def _(d):
+    tags = [value for name, value in d.operation.request.headers if name.lower().endswith("-match")]
+    return d.field == "outcome" and d.ours.startswith("400 InvalidArgument") and '"' in tags
+
+
 @rule("MinIO puts the name of a cache into markers, and sends NextMarker without a delimiter.")
 def _(d):
     if d.field not in ("NextMarker", "Marker") or "minio_cache" not in str(d.theirs):
@@ -1294,6 +1311,8 @@ def _(d):
 
 @rule("MinIO has no website redirects.")
 def _(d):
+    if "onto itself" in d.operation.notes and d.asked("x-amz-website-redirect-location"):
+        return outcomes(d, "200", "400 InvalidRequest")
     return d.field == "x-amz-website-redirect-location" and d.theirs is None
 
 

@@ -228,6 +228,7 @@ fn tag_pairs(tags: TagSet) -> Result<Vec<Pair>> {
 impl S3 for Endpoint {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let call = call(&request)?;
+        let expires = request.headers.get(attributes::RESPONSE_EXPIRES).cloned();
         let input = request.input;
         check_version(input.version_id.as_deref())?;
         check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
@@ -277,6 +278,9 @@ impl S3 for Endpoint {
             (header::CONTENT_LANGUAGE, input.response_content_language),
         ];
         override_headers(&mut headers, overrides)?;
+        if let Some(expires) = expires {
+            headers.insert(header::EXPIRES, expires);
+        }
         let mut response = S3Response::with_headers(output, headers);
         // The watch for readers that stall goes with the answer.
         response.extensions = head.extensions;
@@ -288,6 +292,7 @@ impl S3 for Endpoint {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let call = call(&request)?;
+        let expires = request.headers.get(attributes::RESPONSE_EXPIRES).cloned();
         let input = request.input;
         check_version(input.version_id.as_deref())?;
         check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
@@ -333,6 +338,9 @@ impl S3 for Endpoint {
             (header::CONTENT_LANGUAGE, input.response_content_language),
         ];
         override_headers(&mut headers, overrides)?;
+        if let Some(expires) = expires {
+            headers.insert(header::EXPIRES, expires);
+        }
         if let Some(tags) = described.tags {
             headers.insert("x-amz-tagging-count", HeaderValue::from(tags));
         }
