@@ -1,7 +1,7 @@
 //! Composed values: values whose bytes are those of other values, one after the other, which other
 //! transactions wrote. An upload in parts ends in one, without a copy of the parts.
 //!
-//! What is stored under the key is a [`Manifest`], an ordinary value. Its entity tag is a
+//! The value under the key is a [`Manifest`], an ordinary value. Its entity tag is a
 //! [`ComposedTag`], so that a listing knows the size without the manifest. Who keeps the bytes of
 //! the parts alive: `docs/protocol.md`, section 17. Both forms are durable.
 

@@ -568,10 +568,10 @@ pub(crate) struct AddArguments {
     /// Name the tenant: letters, digits, '.', '_', '-'
     pub(crate) name: String,
     /// Admit it to keys that begin with this; '' for every key
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "KEY")]
     pub(crate) prefix: String,
     /// Grant these rights: read, write, admin
-    #[arg(long, value_name = "RIGHTS", value_delimiter = ',', required = true, value_parser = right)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', required = true, value_parser = right)]
     pub(crate) allow: Vec<Right>,
     /// Give it an access key for the S3 endpoint instead of a token
     #[arg(long)]

@@ -52,11 +52,11 @@ pub(crate) const ALL: [Service; 9] = [
     Service::Moto,
     Service::Redis,
     Service::DynamoDb,
+    Service::S3Clients,
     Service::Ceph,
     Service::Etcd,
     Service::Restate,
     Service::Powertools,
-    Service::S3Clients,
 ];
 
 /// The description of one service: how it is made and started.

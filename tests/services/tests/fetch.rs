@@ -183,7 +183,7 @@ fn a_test_is_skipped_only_on_demand_and_says_so() {
 
     // The program leaves the same services out, and says so.
     let mut all = place.command(&["--fetch"]);
-    all.env("AFT_SKIP_SERVICES", "minio,moto,redis,dynamodb");
+    all.env("AFT_SKIP_SERVICES", "minio,moto,redis,dynamodb,s3-clients");
     check(
         all,
         true,
@@ -192,6 +192,7 @@ fn a_test_is_skipped_only_on_demand_and_says_so() {
             "moto: skipped (AFT_SKIP_SERVICES)",
             "redis: skipped (AFT_SKIP_SERVICES)",
             "dynamodb: skipped (AFT_SKIP_SERVICES)",
+            "s3-clients: skipped (AFT_SKIP_SERVICES)",
         ],
     );
 }

@@ -205,8 +205,8 @@ pub(crate) fn composite(algorithm: ChecksumAlgorithm, parts: &[Bytes]) -> Checks
     Checksum { algorithm: algorithm.into(), value: hasher.finish(), parts: count }
 }
 
-/// Returns the checksum of the bytes of parts, from the checksums and the sizes of the parts; `None`
-/// for an algorithm that has no such rule.
+/// Returns the checksum of the bytes of parts, from the checksums and the sizes of the parts;
+/// `None` for an algorithm that has no such rule.
 pub(crate) fn combined(algorithm: ChecksumAlgorithm, parts: &[(Bytes, u64)]) -> Option<Checksum> {
     let (crc, bytes) = match algorithm {
         ChecksumAlgorithm::Crc32 => (CrcAlgorithm::Crc32IsoHdlc, 4),

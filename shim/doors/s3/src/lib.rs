@@ -8,10 +8,10 @@
 //! ```
 //!
 //! * [`Door`], [`serve`] (`door`) – the layer around every call. [`Settings`] – its bounds.
-//! * `unchecked` – calls whose signature is not checked; `signed` – what the check of a signature by
-//!   the protocol's library leaves out. `form` – forms of browsers.
-//! * `prepare` – what S3 reads more leniently than the protocol's library; `finish` – what it writes
-//!   besides.
+//! * `unchecked` – calls whose signature is not checked; `signed` – what the check of a signature
+//!   by the protocol's library leaves out. `form` – forms of browsers.
+//! * `prepare` – what S3 reads more leniently than the protocol's library; `finish` – what it
+//!   writes besides.
 //! * `protocol` – the only module that names the crate `s3s`.
 //! * `call` – a call, and the transaction that it belongs to; the runs of one of its own.
 //! * `operations` – what the operations do, without the protocol's types.

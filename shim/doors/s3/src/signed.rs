@@ -1,5 +1,5 @@
-//! What the check of a signature by the protocol's library leaves out: that it covers all which
-//! would change the call, that it is not too old, and that its key exists, before a body is read.
+//! The rest of the check of a signature, before a body is read: that it covers all which would
+//! change the call, that it is not too old, and that its key exists.
 
 use std::time::{Duration, SystemTime};
 

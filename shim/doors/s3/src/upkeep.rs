@@ -1,5 +1,5 @@
-//! The upkeep of uploads (docs/protocol.md, section 17): deletes the parts of objects that are gone,
-//! and of uploads whose end was interrupted.
+//! The upkeep of uploads (docs/protocol.md, section 17): deletes the parts of objects that are
+//! gone, and of uploads whose end was interrupted.
 
 use std::collections::HashMap;
 use std::sync::Arc;

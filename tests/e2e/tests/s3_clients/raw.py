@@ -677,7 +677,7 @@ def check(case, before):
 
 
 def restore():
-    """Makes the bucket anew, with the one object that it has between cases."""
+    """Makes the bucket again, with the one object that it has between cases."""
     for _, key, _ in objects():
         converse(request("DELETE", f"/{BUCKET}/{key}"))
     converse(request("DELETE", f"/{BUCKET}"))

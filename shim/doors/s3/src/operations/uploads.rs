@@ -113,7 +113,7 @@ impl UploadId {
     }
 }
 
-/// Returns a key of the endpoint's own. Whoever may write the object may use it.
+/// Returns a key of the endpoint's own. A caller who may write the object may use it.
 fn own_key(text: &str) -> Key {
     Key::parse(text).expect("a bucket and an ID are a short text")
 }
