@@ -10,14 +10,14 @@ use std::time::Duration;
 use aft_access::Right;
 use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{CommitArgs, Isolation, Op, Read};
-use aft_desk::{Asked, Caller, Desk, Opening, Plan};
+use aft_desk::{Asked, Caller, Desk, Opened, Opening, Plan};
 use aft_format::TransactionToken;
 use axum::http::HeaderMap;
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::{Failure, Result};
-use crate::object::{KEY_BYTES_MAX, marker, name};
+use crate::object::{KEY_BYTES_MAX, hex, marker, name};
 use crate::operations::write::Target;
 
 /// The header that names a transaction.
@@ -30,6 +30,9 @@ const TRACE_FIELD: &str = "Txn=";
 const INVOCATION: &str = "amz-sdk-invocation-id";
 /// The longest such ID that is used, in bytes; SDKs send UUIDs.
 const INVOCATION_BYTES_MAX: usize = 128;
+
+/// The most keys that one transaction reads for a call that needs many.
+const READ_AT_ONCE: usize = 1_000;
 
 /// The number of times that a call's own transaction runs if another one gets in its way. A
 /// transaction that has lost five times gets its keys reserved.
@@ -88,8 +91,7 @@ impl Call {
     pub(crate) fn resend_id(&self, target: &Target) -> Option<String> {
         let id = self.invocation.as_ref()?;
         let object = Sha256::digest(name(&target.bucket, &target.key));
-        let object: String = object.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Some(format!("amz-sdk-invocation-id:{object}:{id}"))
+        Some(format!("amz-sdk-invocation-id:{}:{id}", hex(&object[..16])))
     }
 
     /// Returns how the commit of a part of a longer transaction would be asked for.
@@ -148,6 +150,30 @@ impl Call {
         Ok(ready.read(&self.caller, key).await?.0)
     }
 
+    /// Reads keys without their values, in transactions of its own, each of which reads some of
+    /// them. Returns one read for each key, in order.
+    pub(crate) async fn read_all_alone(&self, keys: &[Key]) -> Result<Vec<Read>> {
+        let mut all = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(READ_AT_ONCE) {
+            let mut runs = Runs::default();
+            loop {
+                let ready = Call::reading().prepare(&self.caller, None)?;
+                let opened = ready.open(&self.caller, keys.to_vec()).await;
+                match runs.end(opened.map_err(Failure::from)).await {
+                    None => continue,
+                    Some(Err(failure)) => return Err(failure),
+                    Some(Ok(Opened::Replayed(replayed))) => {
+                        unreachable!("a request without an ID has no {replayed:?}")
+                    }
+                    // The transaction has nothing to commit: dropping it ends it.
+                    Some(Ok(Opened::Open { reads, .. })) => all.extend(reads),
+                }
+                break;
+            }
+        }
+        Ok(all)
+    }
+
     /// Runs operations in a transaction of the call's own.
     pub(crate) async fn run_alone(&self, ops: Vec<Op>) -> Result<()> {
         let mut runs = Runs::default();
@@ -167,20 +193,9 @@ impl Call {
         Ok(aft_desk::value_of(self.read(marker(bucket)).await?.found).is_some())
     }
 
-    /// Checks that a bucket exists, and that the caller may use some key of it.
+    /// Checks that a bucket exists, and that the caller may read some key of it.
     pub(crate) async fn need_visible_bucket(&self, bucket: &str) -> Result<()> {
-        self.caller.need_to_open()?;
-        let keys = name(bucket, "");
-        if let Some(credential) = self.caller.credential()
-            && !keys.starts_with(&credential.prefix)
-            && !credential.prefix.starts_with(&keys)
-        {
-            let why = format!(
-                "the credential {:?} is limited to what begins with {:?}",
-                credential.name, credential.prefix
-            );
-            return Err(Failure::new("AccessDenied", 403, why));
-        }
+        self.caller.listed(&name(bucket, ""))?;
         self.need_bucket(bucket).await
     }
 

@@ -38,7 +38,7 @@ const ALGORITHMS: [Named; 5] = [
 ];
 
 /// Returns the algorithm with a name, in any case.
-fn algorithm(name: &str) -> Result<ChecksumAlgorithm> {
+pub(crate) fn algorithm_of(name: &str) -> Result<ChecksumAlgorithm> {
     let known = ALGORITHMS.iter().find(|known| known.value.eq_ignore_ascii_case(name));
     known.map(|known| known.algorithm).ok_or_else(|| {
         let names: Vec<&str> = ALGORITHMS.iter().map(|known| known.value).collect();
@@ -88,19 +88,19 @@ impl Wanted {
             if NO_CHECKSUMS.contains(&name) {
                 continue;
             }
-            let algorithm = algorithm(name)?;
+            let algorithm = algorithm_of(name)?;
             let value = text(&format!("{PREFIX}{name}")).unwrap_or_default();
             wanted.take(algorithm, Some(value))?;
         }
         // A checksum that follows the body is announced by its name.
         for name in text("x-amz-trailer").unwrap_or_default().split(',') {
             if let Some(name) = name.trim().to_ascii_lowercase().strip_prefix(PREFIX) {
-                wanted.take(algorithm(name)?, None)?;
+                wanted.take(algorithm_of(name)?, None)?;
             }
         }
         for name in ["x-amz-sdk-checksum-algorithm", "x-amz-checksum-algorithm"] {
             let Some(name) = text(name) else { continue };
-            let algorithm = algorithm(name)?;
+            let algorithm = algorithm_of(name)?;
             if wanted.checksum.as_ref().is_some_and(|(other, _)| *other != algorithm) {
                 return Err(Failure::invalid_request(
                     "the call names one checksum algorithm and has the value of another",
@@ -164,11 +164,6 @@ impl Wanted {
 pub(crate) fn header_of(algorithm: ChecksumAlgorithm) -> &'static str {
     let known = ALGORITHMS.iter().find(|known| known.algorithm == algorithm);
     known.expect("an algorithm is in the table").header
-}
-
-/// Parses the name of an algorithm in a call that has no body.
-pub(crate) fn algorithm_of(name: &str) -> Result<ChecksumAlgorithm> {
-    algorithm(name)
 }
 
 /// Returns the name of a checksum's algorithm as a value; `None` if a newer program wrote it.

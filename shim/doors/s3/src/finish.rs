@@ -11,8 +11,8 @@ const END_OF_ERROR: &str = "</Error>";
 
 /// The namespace of the protocol's documents.
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
-/// The roots that the library writes without it.
-const ROOTS_WITHOUT_NAMESPACE: [&str; 2] = ["CopyObjectResult", "CopyPartResult"];
+/// The starts of documents that the library writes without it.
+const ROOTS_WITHOUT_NAMESPACE: [&str; 2] = ["<CopyObjectResult>", "<CopyPartResult>"];
 /// The start of the answer to GetObjectAttributes.
 const DESCRIPTION: &str = "<GetObjectAttributesResponse";
 
@@ -51,14 +51,16 @@ fn document(text: &str, status: StatusCode, id: &str) -> Option<String> {
     let is_error = status.as_u16() >= 300 && text.ends_with(END_OF_ERROR);
     // A parser reads a bare carriage return as a line feed, so that a key would be another one.
     let has_return = text.contains('\r');
-    let root = ROOTS_WITHOUT_NAMESPACE.iter().find(|root| text.contains(&format!("<{root}>")));
-    let is_description = text.contains(DESCRIPTION);
-    if !is_error && !has_return && root.is_none() && !is_description {
+    let root = text.split_once("?>").map_or(text, |(_, root)| root).trim_start();
+    let bare = ROOTS_WITHOUT_NAMESPACE.into_iter().find(|start| root.starts_with(start));
+    let is_description = root.starts_with(DESCRIPTION);
+    if !is_error && !has_return && bare.is_none() && !is_description {
         return None;
     }
     let mut text = text.replace('\r', "&#13;");
-    if let Some(root) = root {
-        text = text.replacen(&format!("<{root}>"), &format!("<{root} xmlns=\"{NAMESPACE}\">"), 1);
+    if let Some(start) = bare {
+        let named = start.replace('>', &format!(" xmlns=\"{NAMESPACE}\">"));
+        text = text.replacen(start, &named, 1);
     }
     if is_description {
         // This document alone has the entity tag without quotes.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aft_core::ids::Key;
-use aft_core::message::{CommitArgs, ListKeys, Op, Read};
+use aft_core::message::{CommitArgs, Op, Read};
 use aft_desk::{Desk, Plan};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use tokio::time::Instant;
@@ -17,8 +17,6 @@ use crate::failure::{Failure, Result};
 use crate::object::{Object, name};
 use crate::operations::uploads::{PREFIX, Upload, UploadId, state_of};
 
-/// The keys and prefixes of one page of a listing.
-const PAGE_LEN: u32 = 1_000;
 /// The pause between two rounds, at most: the parts of objects that are gone cost money, and each
 /// round lists the uploads that are there.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
@@ -78,19 +76,8 @@ impl Keeper {
 
     /// Returns the names between a prefix and the next slash.
     async fn below(&self, prefix: &str) -> Result<Vec<String>> {
-        let (mut names, mut after) = (Vec::new(), None);
-        loop {
-            let delimiter = Some("/".to_owned());
-            let ask = ListKeys { prefix: prefix.to_owned(), after, limit: PAGE_LEN, delimiter };
-            let page = self.call.page(ask).await?;
-            names.extend(
-                page.prefixes.iter().map(|below| below[prefix.len()..].trim_end_matches('/').to_owned()),
-            );
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(names),
-            }
-        }
+        let below = self.call.list_all(prefix, Some("/")).await?.prefixes;
+        Ok(below.iter().map(|below| below[prefix.len()..].trim_end_matches('/').to_owned()).collect())
     }
 
     /// Returns the key of an upload's object.

@@ -50,4 +50,15 @@ async fn streams_with_signed_chunks_are_stored() {
     assert!(format!("{refused:?}").contains("SignatureDoesNotMatch"), "{refused:?}");
     let refused = s3.create_bucket().bucket("other").send().await.expect_err("the prefix is another one");
     assert!(format!("{refused:?}").contains("AccessDenied"), "{refused:?}");
+    let refused = s3.head_bucket().bucket("other").send().await.expect_err("the prefix is another one");
+    assert_eq!(refused.raw_response().map(|answer| answer.status().as_u16()), Some(403), "{refused:?}");
+    s3.head_bucket().bucket("b-1").send().await.expect("it is one of the credential's");
+    let versioning = s3.get_bucket_versioning().bucket("b-1").send().await.expect("it answers");
+    assert_eq!(versioning.status(), None, "a bucket never had versions");
+    // A version that the endpoint does not have is not left out in silence.
+    let upload = s3.create_multipart_upload().bucket("b-1").key("copy").send().await.expect("it is made");
+    let part = s3.upload_part_copy().bucket("b-1").key("copy").part_number(1);
+    let part = part.copy_source("b-1/k?versionId=1").set_upload_id(upload.upload_id);
+    let refused = part.send().await.expect_err("there are no versions");
+    assert!(format!("{refused:?}").contains("NotImplemented"), "{refused:?}");
 }

@@ -33,12 +33,18 @@ async fn parts(s3: &aws_sdk_s3::Client, key: &str) -> (String, CompletedMultipar
     (id, upload.build())
 }
 
+/// Opens a longer transaction, and returns its token.
+async fn open(client: &Client, isolation: &str) -> String {
+    let json = [("content-type", "application/json")];
+    let body = serde_json::json!({ "isolation": isolation }).to_string();
+    let opened = client.raw(Method::POST, "/v1/transactions", &json, body).await;
+    let opened: serde_json::Value = serde_json::from_slice(opened.expect("it opens").body()).expect("JSON");
+    opened["transaction"].as_str().expect("it is open").to_owned()
+}
+
 /// Returns the keys of all uploads.
 async fn keys(client: &Client) -> Vec<String> {
-    let json = [("content-type", "application/json")];
-    let opened = client.raw(Method::POST, "/v1/transactions", &json, r#"{"isolation":"read_atomic"}"#).await;
-    let opened: serde_json::Value = serde_json::from_slice(opened.expect("it opens").body()).expect("JSON");
-    let path = format!("/v1/transactions/{}", opened["transaction"].as_str().expect("it is open"));
+    let path = format!("/v1/transactions/{}", open(client, "read_atomic").await);
     let listed = client.raw(Method::GET, &format!("{path}/keys?prefix=.uploads"), &[], "").await;
     let listed: serde_json::Value = serde_json::from_slice(listed.expect("it lists").body()).expect("JSON");
     let keys = listed["keys"].as_array().expect("a listing has keys").iter();
@@ -89,4 +95,32 @@ async fn parts_that_nothing_needs_are_removed() {
         bytes[..PART_BYTES].iter().all(|byte| *byte == 1)
             && bytes[PART_BYTES..].iter().all(|byte| *byte == 2)
     );
+}
+
+/// A longer transaction may complete an upload only if its commit fails when the upload has ended
+/// meanwhile.
+#[tokio::test]
+async fn only_a_serializable_transaction_completes_an_upload() {
+    let server = Server::start_with("memory:", &[&S3[..], &["--bucket", "b-1"]].concat());
+    let s3 = client_of(&server.s3_url().await, "any", "any");
+    let client = Client::new(server.address());
+    let (id, upload) = parts(&s3, "k").await;
+    let complete = async |token: String| {
+        let call = s3.complete_multipart_upload().bucket("b-1").key("k").upload_id(&id);
+        let call = call.multipart_upload(upload.clone()).customize();
+        let named = call.mutate_request(move |request| {
+            request.headers_mut().insert("aft-transaction", token.clone());
+        });
+        named.send().await
+    };
+    let refused = complete(open(&client, "read_atomic").await).await.expect_err("its commit checks nothing");
+    assert!(format!("{refused:?}").contains("serializable"), "{refused:?}");
+    let token = open(&client, "serializable").await;
+    complete(token.clone()).await.expect("it is complete, within the transaction");
+    s3.head_object().bucket("b-1").key("k").send().await.expect_err("it is not committed");
+    let path = format!("/v1/transactions/{token}/commit");
+    let json = [("content-type", "application/json")];
+    client.raw(Method::POST, &path, &json, "{}").await.expect("it commits");
+    let object = s3.head_object().bucket("b-1").key("k").send().await.expect("it is there");
+    assert_eq!(object.content_length(), Some(2 * PART_BYTES as i64));
 }

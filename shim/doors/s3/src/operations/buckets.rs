@@ -3,19 +3,15 @@
 use std::sync::Arc;
 
 use aft_access::Right;
-use aft_core::message::{CommitArgs, Condition, ListKeys, Op};
-use aft_desk::{Desk, Outcome, Plan, ReadValue};
+use aft_core::ids::Key;
+use aft_core::message::{Condition, ListKeys, Op, Read};
+use aft_desk::{Desk, value_of};
 use tracing::info;
 
-use crate::call::{Call, Runs};
+use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::object::{exists, marker, marker_value, modified_ms, name};
 use crate::operations::now_ms;
-
-/// The keys and prefixes in one page of the listing behind ListBuckets.
-const PAGE_LEN: u32 = 1_000;
-/// The markers that are read at once.
-const MARKERS_AT_ONCE: usize = 100;
 
 /// A bucket of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,52 +87,19 @@ impl Call {
             None => self.names_of_buckets(prefix).await?,
         };
         let names: Vec<String> = names.into_iter().filter(|name| is_bucket_name(name)).collect();
-        let mut buckets = Vec::new();
-        for names in names.chunks(MARKERS_AT_ONCE) {
-            let mut runs = Runs::default();
-            let markers = loop {
-                if let Some(markers) = runs.end(self.read_markers(names).await).await {
-                    break markers?;
-                }
-            };
-            for (name, read) in names.iter().zip(markers) {
-                if let Some(found) = read.found {
-                    buckets.push(Bucket {
-                        name: name.clone(),
-                        created_ms: modified_ms(found.version, now_ms()),
-                    });
-                }
-            }
-        }
-        Ok(buckets)
-    }
-
-    /// Reads the markers of buckets, in a transaction of its own.
-    async fn read_markers(&self, names: &[String]) -> Result<Vec<ReadValue>> {
-        let plan: Plan = names.iter().map(|name| Op::Get(marker(name))).collect();
-        let ready = Call::reading().prepare(&self.caller, None)?;
-        match ready.run(&self.caller, plan, Some(CommitArgs::default())).await? {
-            Outcome::Committed { reads, .. } => Ok(reads.values),
-            outcome => unreachable!("a transaction that reads ends {outcome:?}"),
-        }
+        let markers: Vec<Key> = names.iter().map(|name| marker(name)).collect();
+        let reads = self.read_all_alone(&markers).await?;
+        let bucket = |(name, read): (String, Read)| {
+            let (_, version) = value_of(read.found)?;
+            Some(Bucket { name, created_ms: modified_ms(version, now_ms()) })
+        };
+        Ok(names.into_iter().zip(reads).filter_map(bucket).collect())
     }
 
     /// Returns the first parts of all keys with a prefix.
     async fn names_of_buckets(&self, prefix: &str) -> Result<Vec<String>> {
-        let prefix = self.caller.listed(prefix)?;
-        let (mut names, mut after) = (Vec::new(), None);
-        loop {
-            let delimiter = Some("/".to_owned());
-            let ask = ListKeys { prefix: prefix.clone(), after, limit: PAGE_LEN, delimiter };
-            let page = self.page(ask).await?;
-            names.extend(
-                page.prefixes.iter().filter_map(|prefix| prefix.strip_suffix('/').map(str::to_owned)),
-            );
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(names),
-            }
-        }
+        let prefixes = self.list_all(&self.caller.listed(prefix)?, Some("/")).await?.prefixes;
+        Ok(prefixes.iter().filter_map(|prefix| prefix.strip_suffix('/').map(str::to_owned)).collect())
     }
 }
 

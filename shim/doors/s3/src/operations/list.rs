@@ -1,7 +1,7 @@
 //! Listings: ListObjects and ListObjectsV2.
 
 use aft_access::Right;
-use aft_core::message::ListKeys;
+use aft_core::message::{ListKeys, ListedKey};
 use aft_desk::large::size_of;
 use aft_desk::{Opened, Version};
 use aft_node::Page;
@@ -13,6 +13,9 @@ use crate::operations::now_ms;
 
 /// The most keys and common prefixes of one page, as S3 has it.
 pub(crate) const PAGE_LEN_MAX: i32 = 1_000;
+
+/// The keys and common prefixes of one page of the endpoint's own listings.
+const PAGE_LEN: u32 = 1_000;
 
 /// The arguments of a listing.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +47,13 @@ pub(crate) struct Listing {
     pub(crate) next: Option<String>,
     /// The most entries that a page may have.
     pub(crate) max_keys: i32,
+}
+
+/// All keys and common prefixes of a listing, each in order.
+#[derive(Debug, Default)]
+pub(crate) struct All {
+    pub(crate) keys: Vec<ListedKey>,
+    pub(crate) prefixes: Vec<String>,
 }
 
 impl Call {
@@ -98,6 +108,22 @@ impl Call {
             next: next.map(of_bucket),
             max_keys,
         })
+    }
+
+    /// Lists all keys with a prefix, and all common prefixes if there is a delimiter.
+    pub(crate) async fn list_all(&self, prefix: &str, delimiter: Option<&str>) -> Result<All> {
+        let (mut all, mut after) = (All::default(), None);
+        loop {
+            let delimiter = delimiter.map(str::to_owned);
+            let page =
+                self.page(ListKeys { prefix: prefix.to_owned(), after, limit: PAGE_LEN, delimiter }).await?;
+            all.keys.extend(page.keys);
+            all.prefixes.extend(page.prefixes);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// Lists keys in the call's transaction.

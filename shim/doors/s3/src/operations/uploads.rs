@@ -9,10 +9,11 @@
 //! commits beside one that has changed it.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use aft_access::Right;
-use aft_core::ids::{AttemptId, Key, TxnId};
-use aft_core::message::{CommitArgs, Found, ListKeys, ListedKey, Op, Read, Refusal};
+use aft_core::ids::{Key, TxnId};
+use aft_core::message::{CommitArgs, ListedKey, Op, Read, Refusal};
 use aft_core::record::{Location, Value};
 use aft_desk::large::{self, Arriving, Source};
 use aft_desk::{Open, Opened, Outcome, Plan, value_of};
@@ -28,7 +29,7 @@ use crate::conditions::Conditions;
 use crate::failure::{Failure, Result};
 use crate::object::{Object, hex, inline, marker};
 use crate::operations::now_ms;
-use crate::operations::write::{Copying, Target};
+use crate::operations::write::{Copying, Target, judge};
 
 /// The prefix of the keys of uploads. No bucket has this name, since it begins with a point.
 pub(crate) const PREFIX: &str = ".uploads/";
@@ -37,8 +38,8 @@ const PARTS_MAX: i32 = 10_000;
 const PART_BYTES_MIN: u64 = 5 << 20;
 /// The most bytes of an object.
 const OBJECT_BYTES_MAX: u64 = 5 << 40;
-/// The keys of one page of a listing of parts, and of one transaction that reads or deletes them.
-const PAGE_LEN: u32 = 1_000;
+/// The most parts that one transaction deletes.
+const DELETED_AT_ONCE: usize = 1_000;
 
 /// The state of an upload, as it is stored. The field numbers are durable.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -284,8 +285,7 @@ impl Call {
             }
             Content::Large(large) => {
                 let verified = large.verified();
-                self.store_part(id, key, number, *large).await?;
-                Ok(verified.get().expect("the whole body was stored").clone())
+                self.store_part(id, key, number, *large, &verified).await
             }
         }
     }
@@ -309,28 +309,28 @@ impl Call {
             }
         };
         let upload = self.read_state(id, key).await?;
-        let wanted = match ChecksumAlgorithm::try_from(upload.algorithm) {
-            Ok(ChecksumAlgorithm::None) | Err(_) => Wanted::default(),
-            Ok(algorithm) => Wanted::computed(algorithm),
-        };
+        let wanted = Wanted::default().or_computed(upload.algorithm);
         let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
         let download = large::read(&self.caller, &object.key, &content, range, held).await?;
         let copying = Copying::new(download, wanted);
         let verified = copying.verified.clone();
-        self.store_part(id, key, number, copying).await?;
-        Ok(verified.get().expect("the whole range was copied").clone())
+        self.store_part(id, key, number, copying, &verified).await
     }
 
-    async fn store_part<S>(&self, id: &UploadId, key: &str, number: i32, source: S) -> Result<()>
-    where
-        S: Source<Error = Failure> + HasDigests,
-    {
-        let verified = source.digests();
+    /// Stores a large part as it arrives. `verified` has its digests once it has ended.
+    async fn store_part(
+        &self,
+        id: &UploadId,
+        key: &str,
+        number: i32,
+        source: impl Source<Error = Failure>,
+        verified: &OnceLock<Verified>,
+    ) -> Result<Verified> {
         let (_, open) = self.open_part(id, key, number, true).await?;
         let stored = large::store(&self.caller, open.attempt(), Arriving::new(source)).await?;
-        let Verified { etag, checksum } = verified.get().expect("the whole value was stored").clone();
-        let about = Attributes { checksum, ..Attributes::default() };
-        let op = stored.put(id.part(number), etag, about.to_bytes());
+        let verified = verified.get().expect("the whole value was stored").clone();
+        let about = Attributes { checksum: verified.checksum.clone(), ..Attributes::default() };
+        let op = stored.put(id.part(number), verified.etag.clone(), about.to_bytes());
         open.commit(&self.caller, Plan::of(op), CommitArgs::default()).await.map_err(|refused| {
             match Failure::from(refused) {
                 // The upload was completed or aborted meanwhile, or a bystander broke the commit:
@@ -339,7 +339,7 @@ impl Call {
                 failure => failure,
             }
         })?;
-        Ok(())
+        Ok(verified)
     }
 
     /// Opens a transaction that writes a part of an open upload.
@@ -390,18 +390,8 @@ impl Call {
     }
 
     /// Lists the keys of all parts of an upload.
-    pub(crate) async fn keys_of(&self, id: &UploadId) -> Result<Vec<ListedKey>> {
-        let call = self.alone();
-        let (mut keys, mut after) = (Vec::new(), None);
-        loop {
-            let ask = ListKeys { prefix: id.parts(), after, limit: PAGE_LEN, delimiter: None };
-            let page = call.page(ask).await?;
-            keys.extend(page.keys);
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(keys),
-            }
-        }
+    async fn keys_of(&self, id: &UploadId) -> Result<Vec<ListedKey>> {
+        Ok(self.alone().list_all(&id.parts(), None).await?.keys)
     }
 
     /// Aborts an upload.
@@ -425,7 +415,7 @@ impl Call {
     /// interrupted is removed by the upkeep.
     pub(crate) async fn delete_parts(&self, id: &UploadId) -> Result<()> {
         let keys = self.keys_of(id).await?;
-        for keys in keys.chunks(PAGE_LEN as usize) {
+        for keys in keys.chunks(DELETED_AT_ONCE) {
             self.run_alone(keys.iter().map(|listed| Op::Delete(listed.key.clone())).collect()).await?;
         }
         Ok(())
@@ -472,8 +462,11 @@ impl Call {
         let ended = Upload { completed: Some(completed), ..state };
         let ops = || vec![Op::Put(key.clone(), value.clone()), Op::Put(id.state(), state_value(&ended))];
         if let Some(attempt) = self.within {
-            self.complete_within(attempt, id, target, &key).await?;
-            self.caller.run(attempt, ops().into_iter().collect(), None, &Call::WITHIN).await?;
+            open_state(self.caller.read(attempt, id.state()).await?)?;
+            // The upload may be completed or aborted meanwhile.
+            let check = self.judge_within(attempt, target, &key, true).await?;
+            let plan: Plan = check.into_iter().chain(ops()).collect();
+            self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(became);
         }
         let mut runs = Runs::default();
@@ -495,23 +488,6 @@ impl Call {
                 };
             }
         }
-    }
-
-    /// Judges whether a longer transaction may complete an upload.
-    async fn complete_within(
-        &self,
-        attempt: AttemptId,
-        id: &UploadId,
-        target: &Target,
-        key: &Key,
-    ) -> Result<()> {
-        open_state(self.caller.read(attempt, id.state()).await?)?;
-        let bucket = self.caller.read(attempt, marker(&id.bucket)).await?;
-        let found = match target.conditions.any() {
-            true => Some(self.caller.read(attempt, key.clone()).await?),
-            false => None,
-        };
-        judge(target, bucket, found)
     }
 
     /// Returns the pieces of the object that an upload becomes, its tag and its checksum.
@@ -575,28 +551,8 @@ impl Call {
 
     /// Reads parts, without the bytes of blobs.
     async fn read_parts(&self, keys: Vec<Key>) -> Result<Vec<Object>> {
-        let call = self.alone();
-        let mut objects = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(PAGE_LEN as usize) {
-            let mut runs = Runs::default();
-            let reads = loop {
-                let ready = Call::reading().prepare(&call.caller, None)?;
-                let opened = ready.open(&call.caller, keys.to_vec()).await;
-                match runs.end(opened.map_err(Failure::from)).await {
-                    None => continue,
-                    Some(Err(failure)) => return Err(failure),
-                    // The transaction has nothing to commit: dropping it ends it.
-                    Some(Ok(Opened::Open { reads, .. })) => break reads,
-                    Some(Ok(Opened::Replayed(replayed))) => {
-                        unreachable!("a request without an ID has no {replayed:?}")
-                    }
-                }
-            };
-            for read in reads {
-                objects.push(Object::of(read)?.ok_or_else(no_such_upload)?);
-            }
-        }
-        Ok(objects)
+        let reads = self.read_all_alone(&keys).await?.into_iter();
+        reads.map(|read| Object::of(read)?.ok_or_else(no_such_upload)).collect()
     }
 
     /// Lists the open uploads of a bucket, in the order of their keys and then of their IDs.
@@ -617,48 +573,18 @@ impl Call {
     /// Returns all uploads of a bucket that have a state.
     pub(crate) async fn uploads_of(&self, bucket: &str) -> Result<Vec<(UploadId, Upload)>> {
         let prefix = format!("{PREFIX}{bucket}/");
-        let (mut uploads, mut after) = (Vec::new(), None);
-        loop {
-            let delimiter = Some("/".to_owned());
-            let ask = ListKeys { prefix: prefix.clone(), after, limit: PAGE_LEN, delimiter };
-            let page = self.page(ask).await?;
-            let ids = page.keys.iter().map(|listed| UploadId {
-                bucket: bucket.to_owned(),
-                id: listed.key.as_str()[prefix.len()..].to_owned(),
-            });
-            for id in ids {
-                let read = self.read(id.state()).await?;
-                if !matches!(read.found, Found::Absent) {
-                    match state_of(read) {
-                        Ok(upload) => uploads.push((id, upload)),
-                        Err(failure) if failure.code == "NoSuchUpload" => {}
-                        Err(failure) => return Err(failure),
-                    }
-                }
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(uploads),
+        let mut uploads = Vec::new();
+        // The parts are below the next slash.
+        for listed in self.list_all(&prefix, Some("/")).await?.keys {
+            let id = listed.key.as_str()[prefix.len()..].to_owned();
+            let id = UploadId { bucket: bucket.to_owned(), id };
+            match self.read(id.state()).await.and_then(state_of) {
+                Ok(upload) => uploads.push((id, upload)),
+                Err(failure) if failure.code == "NoSuchUpload" => {}
+                Err(failure) => return Err(failure),
             }
         }
-    }
-}
-
-/// A source whose digests are known once it has ended.
-pub(crate) trait HasDigests {
-    /// Returns the place in which they are then.
-    fn digests(&self) -> std::sync::Arc<std::sync::OnceLock<Verified>>;
-}
-
-impl HasDigests for crate::body::Large {
-    fn digests(&self) -> std::sync::Arc<std::sync::OnceLock<Verified>> {
-        self.verified()
-    }
-}
-
-impl HasDigests for Copying {
-    fn digests(&self) -> std::sync::Arc<std::sync::OnceLock<Verified>> {
-        self.verified.clone()
+        Ok(uploads)
     }
 }
 
@@ -672,15 +598,6 @@ fn repeated(completed: &Completed, chosen: &[Chosen]) -> Result<Became> {
     }
     let etag = format!("{}-{}", hex(&tag.md5), tag.parts);
     Ok(Became { etag, checksum: completed.checksum.clone() })
-}
-
-/// Judges whether an object may be written, by what its bucket's marker and its key hold.
-fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
-    if value_of(bucket.found).is_none() {
-        return Err(Failure::no_such_bucket(&target.bucket));
-    }
-    let object = found.map(Object::of).transpose()?.flatten();
-    target.conditions.of_write(&target.key, object.as_ref())
 }
 
 /// Returns the part whose key a listing shows.

@@ -90,7 +90,7 @@ impl Call {
         ops: impl Fn() -> Vec<Op> + Send + Sync,
     ) -> Result<Written> {
         if let Some(attempt) = self.within {
-            let check = self.judge_within(attempt, target, key).await?;
+            let check = self.judge_within(attempt, target, key, false).await?;
             let plan: Plan = check.into_iter().chain(ops()).collect();
             self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(Written { modified_ms: now_ms(), ..written });
@@ -181,23 +181,31 @@ impl Call {
         Ok(ControlFlow::Continue(open))
     }
 
-    /// Judges whether a longer transaction may write. Returns what its batch has to begin with.
-    async fn judge_within(&self, attempt: AttemptId, target: &Target, key: &Key) -> Result<Option<Op>> {
+    /// Judges whether a longer transaction may write. Returns the operation that its batch has to
+    /// begin with, if the write holds only as long as what was read does: `rests` says so, and any
+    /// condition.
+    pub(crate) async fn judge_within(
+        &self,
+        attempt: AttemptId,
+        target: &Target,
+        key: &Key,
+        rests: bool,
+    ) -> Result<Option<Op>> {
+        let has_condition = target.conditions.any();
         let bucket = self.caller.read(attempt, marker(&target.bucket)).await?;
-        if !target.conditions.any() {
-            judge(target, bucket, None)?;
-            return Ok(None);
-        }
-        let found = self.caller.read(attempt, key.clone()).await?;
-        // A condition means something only if the commit fails when the object changes meanwhile.
-        // A check makes the node reject transactions for which it would not. This one holds: the
-        // bucket is committed, or the transaction creates it.
+        let found = match has_condition {
+            true => Some(self.caller.read(attempt, key.clone()).await?),
+            false => None,
+        };
+        // Such a write means something only if the commit fails when what was read changes
+        // meanwhile. A check makes the node reject transactions for which it would not. This one
+        // holds: the bucket is committed, or the transaction creates it.
         let condition = match &bucket.found {
             Found::Version(..) => exists(),
             Found::Own(_) | Found::Absent => Condition::Absent,
         };
-        judge(target, bucket, Some(found))?;
-        Ok(Some(Op::Check(marker(&target.bucket), condition)))
+        judge(target, bucket, found)?;
+        Ok((rests || has_condition).then(|| Op::Check(marker(&target.bucket), condition)))
     }
 
     /// Returns the answer to keep for a resend of the call.
@@ -232,7 +240,7 @@ impl Call {
         stored: impl FnOnce(&large::Stored) -> (Op, Written),
     ) -> Result<Written> {
         if let Some(attempt) = self.within {
-            let check = self.judge_within(attempt, target, key).await?;
+            let check = self.judge_within(attempt, target, key, false).await?;
             let (op, written) = stored(&large::store(&self.caller, attempt, Arriving::new(source)).await?);
             let plan: Plan = check.into_iter().chain([op]).collect();
             self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
@@ -330,7 +338,7 @@ struct Kept {
 }
 
 /// Judges whether a write may take effect, by what its bucket's marker and its key hold.
-fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
+pub(crate) fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
     if value_of(bucket.found).is_none() {
         return Err(Failure::no_such_bucket(&target.bucket));
     }

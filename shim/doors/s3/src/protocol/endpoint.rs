@@ -1,5 +1,5 @@
 //! The operations of the protocol. Each takes a call apart, runs it, and puts the answer together.
-//! What is not here is answered with `501 NotImplemented` and the name of the operation.
+//! An operation that is not here is answered with `501 NotImplemented` and its name.
 
 use std::sync::Mutex;
 
@@ -13,10 +13,11 @@ use crate::attributes;
 use crate::body::{self, Trailer};
 use crate::call::Call;
 use crate::checksum::{self, Wanted};
-use crate::conditions::Holds;
+use crate::conditions::{Conditions, Holds};
 use crate::failure::{Failure, Result};
 use crate::object::Object;
 use crate::operations::list::{Asked, Listed, Listing};
+use crate::operations::read::Part;
 use crate::operations::write::{Target, Written};
 use crate::operations::{now_ms, tags};
 use crate::protocol::convert::{self, Checksums, etag, timestamp};
@@ -39,7 +40,7 @@ pub(super) fn call<T>(request: &S3Request<T>) -> Result<Call> {
 }
 
 /// Rejects a version ID, except that of a bucket without versions.
-fn check_version(version: Option<&str>) -> Result<()> {
+pub(super) fn check_version(version: Option<&str>) -> Result<()> {
     match version {
         None | Some("null") => Ok(()),
         Some(_) => Err(Failure::not_implemented("a version ID")),
@@ -93,48 +94,124 @@ impl futures::Stream for SyncStream {
     }
 }
 
-/// Returns an answer's output and headers, if the answer sends an object or describes one.
+/// The arguments that GetObject and HeadObject share.
+struct Reading {
+    bucket: String,
+    key: String,
+    part: Part,
+    conditions: Conditions,
+    with_checksum: bool,
+    /// The headers of the answer that the call names.
+    overrides: HeaderMap,
+}
+
+/// Takes a request of GetObject or HeadObject apart. Their types have the same fields, and nothing
+/// in common.
+macro_rules! reading {
+    ($request:expr) => {{
+        let expires = $request.headers.get(attributes::RESPONSE_EXPIRES).cloned();
+        let input = $request.input;
+        check_version(input.version_id.as_deref())?;
+        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        let mut overrides = overrides([
+            (header::CONTENT_TYPE, input.response_content_type),
+            (header::CACHE_CONTROL, input.response_cache_control),
+            (header::CONTENT_DISPOSITION, input.response_content_disposition),
+            (header::CONTENT_ENCODING, input.response_content_encoding),
+            (header::CONTENT_LANGUAGE, input.response_content_language),
+        ])?;
+        overrides.extend(expires.map(|expires| (header::EXPIRES, expires)));
+        Reading {
+            bucket: input.bucket,
+            key: input.key,
+            part: convert::part(input.range, input.part_number)?,
+            conditions: convert::conditions(
+                input.if_match,
+                input.if_none_match,
+                input.if_modified_since,
+                input.if_unmodified_since,
+            ),
+            with_checksum: input.checksum_mode.is_some(),
+            overrides,
+        }
+    }};
+}
+
+/// Returns the headers of an answer that its call names.
+fn overrides(named: [(header::HeaderName, Option<String>); 5]) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in named {
+        if let Some(value) = value {
+            let invalid =
+                |_| Failure::invalid_argument(format!("the value for the header {name} is not valid"));
+            headers.insert(&name, HeaderValue::from_str(&value).map_err(invalid)?);
+        }
+    }
+    Ok(headers)
+}
+
+/// The answer to a read, without bytes.
 struct Described {
-    checksums: Checksums,
-    metadata: Option<Metadata>,
+    output: HeadObjectOutput,
     headers: HeaderMap,
-    tag: Option<ETag>,
-    modified: Option<Timestamp>,
-    tags: Option<i32>,
+    /// The bytes of the object that the call asks for.
+    bytes: std::ops::Range<u64>,
 }
 
 impl Described {
-    fn new(object: &Object, with_checksum: bool) -> Described {
-        let about = &object.about;
-        let tags = i32::try_from(about.tags.len()).expect("there are at most ten");
-        Described {
-            checksums: Checksums::of(about.checksum.as_ref().filter(|_| with_checksum)),
-            metadata: convert::metadata(about),
-            headers: attributes::to_headers(about),
-            tag: etag(object.etag()),
-            modified: Some(timestamp(object.modified_ms(now_ms()))),
-            tags: (tags > 0).then_some(tags),
+    /// Evaluates the conditions and the range of a read, and describes the object.
+    async fn new(call: &Call, object: &Object, reading: Reading) -> S3Result<Described> {
+        if reading.conditions.of_read(object, now_ms())? == Holds::NotModified {
+            return Err(not_modified(object));
         }
+        let size = object.size();
+        let range = call.range_of(object, reading.part).await.map_err(|failure| beyond(failure, size))?;
+        let bytes = range.clone().unwrap_or(0..size);
+        let about = &object.about;
+        let is_whole = range.is_none() && reading.with_checksum;
+        let checksums = Checksums::of(about.checksum.as_ref().filter(|_| is_whole));
+        let output = HeadObjectOutput {
+            accept_ranges: Some("bytes".into()),
+            content_length: Some(i64::try_from(bytes.end - bytes.start).expect("a value has a size")),
+            content_range: range
+                .filter(|range| !range.is_empty())
+                .map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1)),
+            e_tag: etag(object.etag()),
+            last_modified: Some(timestamp(object.modified_ms(now_ms()))),
+            metadata: convert::metadata(about),
+            parts_count: object.parts(),
+            checksum_crc32: checksums.crc32,
+            checksum_crc32c: checksums.crc32c,
+            checksum_crc64nvme: checksums.crc64nvme,
+            checksum_sha1: checksums.sha1,
+            checksum_sha256: checksums.sha256,
+            checksum_type: checksums.kind,
+            ..HeadObjectOutput::default()
+        };
+        let mut headers = attributes::to_headers(about);
+        headers.extend(reading.overrides);
+        if !about.tags.is_empty() {
+            headers.insert("x-amz-tagging-count", HeaderValue::from(about.tags.len()));
+        }
+        Ok(Described { output, headers, bytes })
     }
 }
 
 impl Endpoint {
-    /// Writes an object whose body is arriving.
-    async fn write<T>(
+    /// Writes an object whose body is arriving. `headers` are those of the body.
+    async fn write(
         &self,
-        request: S3Request<T>,
-        target: Target,
-        about: Attributes,
-        body: impl FnOnce(T) -> Option<StreamingBlob>,
+        call: &Call,
+        (target, about): (Target, Attributes),
+        body: Option<StreamingBlob>,
+        headers: &HeaderMap,
+        trailer: Trailer,
     ) -> Result<Written> {
-        let call = call(&request)?;
         attributes::check_metadata(&about)?;
         // These checks come before the body is read, so that a bad call costs little.
-        target.checked(&call)?;
-        let wanted = Wanted::of_headers(&request.headers)?;
-        let trailer = trailer(&request.extensions);
-        let body = to_body(body(request.input));
-        let content = body::receive(&call.caller, &self.net, body, &request.headers, wanted, trailer).await?;
+        target.checked(call)?;
+        let wanted = Wanted::of_headers(headers)?;
+        let content = body::receive(&call.caller, &self.net, to_body(body), headers, wanted, trailer).await?;
         call.put(&target, about, content).await
     }
 }
@@ -228,62 +305,30 @@ fn tag_pairs(tags: TagSet) -> Result<Vec<Pair>> {
 impl S3 for Endpoint {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let call = call(&request)?;
-        let expires = request.headers.get(attributes::RESPONSE_EXPIRES).cloned();
-        let input = request.input;
-        check_version(input.version_id.as_deref())?;
-        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
-        let part = convert::part(input.range, input.part_number)?;
-        let conditions = convert::conditions(
-            input.if_match,
-            input.if_none_match,
-            input.if_modified_since,
-            input.if_unmodified_since,
-        );
-        let (object, held) = call.find_to_send(&input.bucket, &input.key).await?;
-        if conditions.of_read(&object, now_ms())? == Holds::NotModified {
-            return Err(not_modified(&object));
-        }
-        let size = object.size();
-        let range = call.range_of(&object, part).await.map_err(|failure| beyond(failure, size))?;
-        let described = Described::new(&object, range.is_none() && input.checksum_mode.is_some());
-        let bytes = range.clone().unwrap_or(0..size);
-        let content_range = range.filter(|range| !range.is_empty());
-        let answer = call.send(&object, bytes.clone(), held).await?;
-        let (head, body) = answer.into_parts();
+        let reading = reading!(request);
+        let (object, held) = call.find_to_send(&reading.bucket, &reading.key).await?;
+        let Described { output: head, headers, bytes } = Described::new(&call, &object, reading).await?;
+        let (answer, body) = call.send(&object, bytes, held).await?.into_parts();
         let output = GetObjectOutput {
-            accept_ranges: Some("bytes".into()),
             body: Some(StreamingBlob::from(Body::http_body_unsync(body))),
-            content_length: Some(i64::try_from(bytes.end - bytes.start).expect("a value has a size")),
-            content_range: content_range
-                .map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1)),
-            e_tag: described.tag,
-            last_modified: described.modified,
-            metadata: described.metadata,
-            tag_count: described.tags,
-            parts_count: object.parts(),
-            checksum_crc32: described.checksums.crc32,
-            checksum_crc32c: described.checksums.crc32c,
-            checksum_crc64nvme: described.checksums.crc64nvme,
-            checksum_sha1: described.checksums.sha1,
-            checksum_sha256: described.checksums.sha256,
-            checksum_type: described.checksums.kind,
+            accept_ranges: head.accept_ranges,
+            content_length: head.content_length,
+            content_range: head.content_range,
+            e_tag: head.e_tag,
+            last_modified: head.last_modified,
+            metadata: head.metadata,
+            parts_count: head.parts_count,
+            checksum_crc32: head.checksum_crc32,
+            checksum_crc32c: head.checksum_crc32c,
+            checksum_crc64nvme: head.checksum_crc64nvme,
+            checksum_sha1: head.checksum_sha1,
+            checksum_sha256: head.checksum_sha256,
+            checksum_type: head.checksum_type,
             ..GetObjectOutput::default()
         };
-        let mut headers = described.headers;
-        let overrides = [
-            (header::CONTENT_TYPE, input.response_content_type),
-            (header::CACHE_CONTROL, input.response_cache_control),
-            (header::CONTENT_DISPOSITION, input.response_content_disposition),
-            (header::CONTENT_ENCODING, input.response_content_encoding),
-            (header::CONTENT_LANGUAGE, input.response_content_language),
-        ];
-        override_headers(&mut headers, overrides)?;
-        if let Some(expires) = expires {
-            headers.insert(header::EXPIRES, expires);
-        }
         let mut response = S3Response::with_headers(output, headers);
         // The watch for readers that stall goes with the answer.
-        response.extensions = head.extensions;
+        response.extensions = answer.extensions;
         Ok(response)
     }
 
@@ -292,72 +337,25 @@ impl S3 for Endpoint {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let call = call(&request)?;
-        let expires = request.headers.get(attributes::RESPONSE_EXPIRES).cloned();
-        let input = request.input;
-        check_version(input.version_id.as_deref())?;
-        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
-        let part = convert::part(input.range, input.part_number)?;
-        let conditions = convert::conditions(
-            input.if_match,
-            input.if_none_match,
-            input.if_modified_since,
-            input.if_unmodified_since,
-        );
-        let object = call.find(&input.bucket, &input.key).await?;
-        if conditions.of_read(&object, now_ms())? == Holds::NotModified {
-            return Err(not_modified(&object));
-        }
-        let size = object.size();
-        let range = call.range_of(&object, part).await.map_err(|failure| beyond(failure, size))?;
-        let described = Described::new(&object, range.is_none() && input.checksum_mode.is_some());
-        let bytes = range.clone().unwrap_or(0..size);
-        let content_range = range.filter(|range| !range.is_empty());
-        let output = HeadObjectOutput {
-            accept_ranges: Some("bytes".into()),
-            content_length: Some(i64::try_from(bytes.end - bytes.start).expect("a value has a size")),
-            content_range: content_range
-                .map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1)),
-            e_tag: described.tag,
-            last_modified: described.modified,
-            metadata: described.metadata,
-            parts_count: object.parts(),
-            checksum_crc32: described.checksums.crc32,
-            checksum_crc32c: described.checksums.crc32c,
-            checksum_crc64nvme: described.checksums.crc64nvme,
-            checksum_sha1: described.checksums.sha1,
-            checksum_sha256: described.checksums.sha256,
-            checksum_type: described.checksums.kind,
-            ..HeadObjectOutput::default()
-        };
-        let mut headers = described.headers;
-        let overrides = [
-            (header::CONTENT_TYPE, input.response_content_type),
-            (header::CACHE_CONTROL, input.response_cache_control),
-            (header::CONTENT_DISPOSITION, input.response_content_disposition),
-            (header::CONTENT_ENCODING, input.response_content_encoding),
-            (header::CONTENT_LANGUAGE, input.response_content_language),
-        ];
-        override_headers(&mut headers, overrides)?;
-        if let Some(expires) = expires {
-            headers.insert(header::EXPIRES, expires);
-        }
-        if let Some(tags) = described.tags {
-            headers.insert("x-amz-tagging-count", HeaderValue::from(tags));
-        }
+        let reading = reading!(request);
+        let object = call.find(&reading.bucket, &reading.key).await?;
+        let Described { output, headers, .. } = Described::new(&call, &object, reading).await?;
         Ok(S3Response::with_headers(output, headers))
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         attributes::check_supported(&request.headers)?;
-        let input = &request.input;
+        let call = call(&request)?;
+        let (headers, input) = (request.headers, request.input);
         let about = Attributes {
-            metadata: convert::pairs(input.metadata.clone()),
+            metadata: convert::pairs(input.metadata),
             tags: input.tagging.as_deref().map(tags::of_header).transpose()?.unwrap_or_default(),
-            ..attributes::of_headers(&request.headers)?
+            ..attributes::of_headers(&headers)?
         };
-        let conditions = convert::conditions(input.if_match.clone(), input.if_none_match.clone(), None, None);
-        let target = Target { bucket: input.bucket.clone(), key: input.key.clone(), conditions };
-        let written = self.write(request, target, about, |input| input.body).await?;
+        let conditions = convert::conditions(input.if_match, input.if_none_match, None, None);
+        let target = Target { bucket: input.bucket, key: input.key, conditions };
+        let trailer = trailer(&request.extensions);
+        let written = self.write(&call, (target, about), input.body, &headers, trailer).await?;
         Ok(S3Response::new(output_of(written)))
     }
 
@@ -366,34 +364,26 @@ impl S3 for Endpoint {
         &self,
         request: S3Request<PostObjectInput>,
     ) -> S3Result<S3Response<PostObjectOutput>> {
-        let input = &request.input;
+        let call = call(&request)?;
+        let input = request.input;
         check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
+        if input.tagging.is_some() {
+            return Err(Failure::not_implemented("the field tagging of a form").into());
+        }
         let about = Attributes {
-            content_type: input.content_type.clone(),
-            cache_control: input.cache_control.clone(),
-            content_disposition: input.content_disposition.clone(),
+            content_type: input.content_type,
+            cache_control: input.cache_control,
+            content_disposition: input.content_disposition,
             content_encoding: input.content_encoding.as_deref().and_then(attributes::without_framing),
-            content_language: input.content_language.clone(),
-            website_redirect: input.website_redirect_location.clone(),
-            metadata: convert::pairs(input.metadata.clone()),
-            tags: match &input.tagging {
-                Some(_) => return Err(Failure::not_implemented("the field tagging of a form").into()),
-                None => Vec::new(),
-            },
+            content_language: input.content_language,
+            website_redirect: input.website_redirect_location,
+            metadata: convert::pairs(input.metadata),
             ..Attributes::default()
         };
-        let target =
-            Target { bucket: input.bucket.clone(), key: input.key.clone(), conditions: Default::default() };
-        let call = call(&request)?;
-        attributes::check_metadata(&about)?;
-        target.checked(&call)?;
+        let target = Target { bucket: input.bucket, key: input.key, conditions: Default::default() };
         // The headers of the call are those of the form, and not of its file.
-        let none = HeaderMap::new();
-        let body = to_body(request.input.body);
-        let content =
-            body::receive(&call.caller, &self.net, body, &none, Wanted::default(), Box::new(Vec::new))
-                .await?;
-        let written = call.put(&target, about, content).await?;
+        let (none, no_trailer) = (HeaderMap::new(), Box::new(Vec::new));
+        let written = self.write(&call, (target, about), input.body, &none, no_trailer).await?;
         let output = PostObjectOutput {
             e_tag: etag(String::from_utf8_lossy(&written.etag).into_owned()),
             ..PostObjectOutput::default()
@@ -799,21 +789,6 @@ impl S3 for Endpoint {
             ..ListBucketsOutput::default()
         }))
     }
-}
-
-/// Replaces headers of an answer by those that its call names.
-fn override_headers(
-    headers: &mut HeaderMap,
-    overrides: [(header::HeaderName, Option<String>); 5],
-) -> Result<()> {
-    for (name, value) in overrides {
-        if let Some(value) = value {
-            let invalid =
-                |_| Failure::invalid_argument(format!("the value for the header {name} is not valid"));
-            headers.insert(&name, HeaderValue::from_str(&value).map_err(invalid)?);
-        }
-    }
-    Ok(())
 }
 
 /// Returns the answer that sends no object, because the client has it already. The protocol's

@@ -12,7 +12,9 @@ use crate::operations::tags;
 use crate::operations::uploads::{Chosen, ListedUpload, UploadId};
 use crate::operations::write::Target;
 use crate::protocol::convert::{self, Checksums, etag, timestamp};
-use crate::protocol::endpoint::{Encoding, Endpoint, call, check_no_customer_key, owner, to_body, trailer};
+use crate::protocol::endpoint::{
+    Encoding, Endpoint, call, check_no_customer_key, check_version, owner, to_body, trailer,
+};
 
 /// The most parts and uploads of one page, as S3 has it.
 const PAGE_LEN_MAX: i32 = 1_000;
@@ -112,9 +114,10 @@ pub(super) async fn upload_part_copy(
     let call = call(&request)?;
     let input = request.input;
     check_no_customer_key(input.copy_source_sse_customer_algorithm.as_ref())?;
-    let CopySource::Bucket { bucket, key, .. } = &input.copy_source else {
+    let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
         return Err(Failure::not_implemented("a copy from an access point"));
     };
+    check_version(version_id.as_deref())?;
     let conditions = convert::conditions(
         input.copy_source_if_match,
         input.copy_source_if_none_match,
