@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use aft_core::ids::{AttemptId, Fingerprint, Key, RequestHash};
 use aft_core::message::{CommitArgs, Op, Refusal, Replayed};
@@ -207,7 +208,7 @@ pub fn takes_long(value: &Value) -> bool {
 /// The bytes of a value: where they are, and how many.
 #[derive(Debug, Clone)]
 pub struct Content {
-    pieces: Vec<Piece>,
+    pieces: Arc<[Piece]>,
     size: u64,
 }
 
@@ -223,13 +224,13 @@ impl Content {
                 Location::Inline(bytes) => Piece::Inline(bytes.clone()),
                 Location::Blob(blob) => Piece::Blob { blob: *blob, size: value.size },
             };
-            return Ok(Content { pieces: vec![piece], size: value.size });
+            return Ok(Content { pieces: [piece].into(), size: value.size });
         };
         let bytes = caller.node().read_value(key, value).await?;
         let pieces = Manifest::from_bytes(&bytes).map(|manifest| manifest.pieces);
         match pieces {
             Some(pieces) if pieces.iter().map(Piece::size).sum::<u64>() == tag.size => {
-                Ok(Content { pieces, size: tag.size })
+                Ok(Content { pieces: pieces.into(), size: tag.size })
             }
             _ => {
                 Err(Refusal::Damaged(format!("the list of the parts of {key:?} is not what was written"))
@@ -240,7 +241,7 @@ impl Content {
 
     /// Returns the bytes of a blob as those of a value.
     pub fn of_blob(blob: BlobRef, size: u64) -> Content {
-        Content { pieces: vec![Piece::Blob { blob, size }], size }
+        Content { pieces: [Piece::Blob { blob, size }].into(), size }
     }
 
     /// Returns the size in bytes.
@@ -263,29 +264,83 @@ impl Content {
     }
 
     /// Returns the stretches that hold bytes of a range, in order.
-    fn stretches(&self, range: &Range<u64>) -> Vec<Stretch> {
-        let mut stretches = Vec::new();
-        let mut from = 0;
-        for piece in &self.pieces {
-            match piece {
-                Piece::Inline(bytes) => {
+    fn stretches(&self, range: &Range<u64>) -> Stretches {
+        Stretches { pieces: self.pieces.clone(), range: range.clone(), at: 0, from: 0, part: 0 }
+    }
+
+    /// Returns the number of stretches that hold bytes of a range, and the size of the longest one.
+    fn count_stretches(&self, range: &Range<u64>) -> (u64, u64) {
+        let (mut count, mut longest, mut from) = (0, 0, 0);
+        for piece in self.pieces.iter() {
+            let end = from + piece.size();
+            let (first, last) = (range.start.max(from), range.end.min(end));
+            if first < last {
+                let part_bytes = match piece {
+                    Piece::Inline(bytes) => bytes.len() as u64,
+                    Piece::Blob { blob, size } => u64::from(blob.part_bytes).min(*size).max(1),
+                };
+                count += (last - 1 - from) / part_bytes - (first - from) / part_bytes + 1;
+                longest = longest.max(part_bytes);
+            }
+            from = end;
+        }
+        (count, longest)
+    }
+}
+
+/// The stretches that hold bytes of a range, in order. They are made one at a time, because a value
+/// of 5 TiB has hundreds of thousands.
+#[derive(Debug, Clone)]
+struct Stretches {
+    pieces: Arc<[Piece]>,
+    range: Range<u64>,
+    /// The index of the next piece, and the place of its first byte in the value.
+    at: usize,
+    from: u64,
+    /// The next part of that piece.
+    part: u32,
+}
+
+impl Iterator for Stretches {
+    type Item = Stretch;
+
+    fn next(&mut self) -> Option<Stretch> {
+        while let Some(piece) = self.pieces.get(self.at) {
+            if self.range.end <= self.from {
+                return None;
+            }
+            let stretch = match piece {
+                Piece::Inline(bytes) if self.part == 0 => {
+                    self.part = 1;
                     let place = Place::Inline(bytes.clone());
-                    stretches.push(Stretch { from, len: bytes.len() as u64, place });
+                    Some(Stretch { from: self.from, len: bytes.len() as u64, place })
                 }
+                Piece::Inline(_) => None,
                 Piece::Blob { blob, size } => {
                     let part_bytes = u64::from(blob.part_bytes);
-                    stretches.extend((0..blob.parts).map(|part| {
+                    // Parts in front of the range are passed over at once.
+                    let before = self.range.start.saturating_sub(self.from) / part_bytes.max(1);
+                    let part = self.part.max(u32::try_from(before).unwrap_or(u32::MAX));
+                    self.part = part.saturating_add(1);
+                    (part < blob.parts).then(|| {
                         let before = u64::from(part) * part_bytes;
                         let len = part_bytes.min(size.saturating_sub(before));
                         let place = Place::Part { blob: *blob, size: *size, part };
-                        Stretch { from: from + before, len, place }
-                    }));
+                        Stretch { from: self.from + before, len, place }
+                    })
+                }
+            };
+            match stretch {
+                Some(stretch) if stretch.overlaps(&self.range) => return Some(stretch),
+                Some(_) => {}
+                None => {
+                    self.from += piece.size();
+                    self.at += 1;
+                    self.part = 0;
                 }
             }
-            from += piece.size();
         }
-        stretches.retain(|stretch| stretch.from < range.end && range.start < stretch.from + stretch.len);
-        stretches
+        None
     }
 }
 
@@ -310,6 +365,11 @@ enum Place {
 }
 
 impl Stretch {
+    /// Returns true if it holds bytes of a range.
+    fn overlaps(&self, range: &Range<u64>) -> bool {
+        self.from < range.end && range.start < self.from + self.len
+    }
+
     /// Cuts bytes, which begin at `offset` of the stretch, to a range of the value.
     fn cut(&self, range: &Range<u64>, offset: usize, bytes: &Bytes) -> Bytes {
         let from = self.from + offset as u64;
@@ -360,13 +420,13 @@ pub async fn read(
     if range.is_empty() {
         return Ok(Download { first: Bytes::new(), more: futures::stream::empty().boxed(), share: None });
     }
-    let mut stretches: VecDeque<Stretch> = content.stretches(&range).into();
-    let Some(first) = stretches.pop_front() else {
+    let mut stretches = content.stretches(&range);
+    let Some(first) = stretches.next() else {
         return Err(Refusal::Damaged(format!("the parts of {key:?} do not hold what its size says")).into());
     };
     // The memory is taken before anything is fetched. Parts are read whole.
-    let longest = stretches.iter().map(|stretch| stretch.len).fold(first.len, u64::max);
-    let most = (stretches.len() as u64 + 1).min(DOWNLOAD_PARTS_HELD) * longest;
+    let (count, longest) = content.count_stretches(&range);
+    let most = count.min(DOWNLOAD_PARTS_HELD) * longest;
     let share = caller.share(usize::try_from(most).unwrap_or(usize::MAX))?;
     // The first part is read before the answer's head is sent, so that a problem with it can still
     // be reported.
@@ -389,7 +449,7 @@ pub async fn read(
         });
         (pieces, task)
     };
-    let mut begin = move || stretches.pop_front().map(&fetch);
+    let mut begin = move || stretches.next().map(&fetch);
     let ahead: VecDeque<_> = (0..=PARTS_AHEAD).filter_map(|_| begin()).collect();
     let more = unfold((ahead, begin, held), |(mut ahead, mut begin, held)| async move {
         loop {
@@ -467,12 +527,14 @@ mod tests {
         };
         let pieces = vec![blob(10, 4), Piece::Inline(Bytes::from_static(b"abc")), blob(4, 4), blob(1, 4)];
         let size = pieces.iter().map(Piece::size).sum();
-        let content = Content { pieces, size };
+        let content = Content { pieces: pieces.into(), size };
         let all: Vec<u64> = (0..size).collect();
         for start in 0..=size {
             for end in start + 1..=size {
-                let mut covered = Vec::new();
+                let (mut covered, mut seen) = (Vec::new(), (0, 0));
                 for stretch in content.stretches(&(start..end)) {
+                    // Counted by the size of their blob's parts.
+                    seen = (seen.0 + 1, stretch.len.max(seen.1));
                     // Bytes that are the low parts of their places in the value.
                     let bytes: Vec<u8> =
                         (stretch.from..stretch.from + stretch.len).map(|at| at as u8).collect();
@@ -481,6 +543,9 @@ mod tests {
                     covered.extend(cut.iter().map(|byte| u64::from(*byte)));
                 }
                 assert_eq!(covered, all[start as usize..end as usize], "{start}..{end}");
+                let (count, longest) = content.count_stretches(&(start..end));
+                assert_eq!(count, seen.0, "{start}..{end}");
+                assert!(longest >= seen.1, "{start}..{end}: {longest} bytes of {}", seen.1);
             }
         }
     }
