@@ -22,7 +22,7 @@ pub(crate) const RESPONSE_EXPIRES: HeaderName = HeaderName::from_static("x-aft-r
 
 /// Headers of features that this endpoint does not have. A write with one is rejected by name,
 /// rather than carried out as if the header were not there.
-const UNSUPPORTED: [(&str, &str); 8] = [
+const UNSUPPORTED: [(&str, &str); 11] = [
     ("x-amz-server-side-encryption-customer-algorithm", "encryption with a key of the customer (SSE-C)"),
     ("x-amz-server-side-encryption", "server-side encryption"),
     ("x-amz-object-lock-mode", "object lock"),
@@ -30,6 +30,9 @@ const UNSUPPORTED: [(&str, &str); 8] = [
     ("x-amz-object-lock-retain-until-date", "object lock"),
     ("x-amz-write-offset-bytes", "appending to an object"),
     ("x-amz-grant-read", "access control by grants"),
+    ("x-amz-grant-read-acp", "access control by grants"),
+    ("x-amz-grant-write", "access control by grants"),
+    ("x-amz-grant-write-acp", "access control by grants"),
     ("x-amz-grant-full-control", "access control by grants"),
 ];
 

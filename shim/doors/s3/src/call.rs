@@ -16,8 +16,8 @@ use axum::http::HeaderMap;
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::failure::{Failure, Result};
-use crate::object::{KEY_BYTES_MAX, hex, marker, name};
+use crate::failure::{Again, Failure, Result};
+use crate::object::{KEY_BYTES_MAX, bucket_of, hex, marker, name};
 use crate::operations::write::Target;
 
 /// The header that names a transaction.
@@ -57,6 +57,10 @@ impl Call {
     /// Returns a failure if the transaction that it names is not open here.
     pub(crate) fn new(caller: Caller, headers: &HeaderMap) -> Result<Call> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        // A name that cannot be read must not let the call commit on its own.
+        if headers.contains_key(TRANSACTION) && text(TRANSACTION).is_none() {
+            return Err(Failure::invalid_request(format!("{TRANSACTION}: the header is not ASCII")));
+        }
         let named = text(TRANSACTION).or_else(|| {
             let mut fields = text(TRACE)?.split(';').map(str::trim);
             fields.find_map(|field| field.strip_prefix(TRACE_FIELD))
@@ -190,7 +194,7 @@ impl Call {
 
     /// Returns true if a bucket exists.
     pub(crate) async fn has_bucket(&self, bucket: &str) -> Result<bool> {
-        Ok(aft_desk::value_of(self.read(marker(bucket)).await?.found).is_some())
+        Ok(bucket_of(self.read(marker(bucket)).await?).is_some())
     }
 
     /// Checks that a bucket exists, and that the caller may read some key of it.
@@ -220,10 +224,11 @@ impl Runs {
         self.conflicts
     }
 
-    /// Takes the outcome of a run. Returns `None`, after a pause, if there has to be another run.
+    /// Takes the outcome of a run. Returns `None`, after a pause, if there has to be another run. A
+    /// server or a store that cannot serve now is for the SDK to ask again, after a longer pause.
     pub(crate) async fn end<T>(&mut self, ended: Result<T>) -> Option<Result<T>> {
         match ended {
-            Err(failure) if failure.may_run_again && self.conflicts + 1 < TRIES_MAX => {
+            Err(failure) if failure.again == Again::AtOnce && self.conflicts + 1 < TRIES_MAX => {
                 // A random pause, so that two that met do not meet again.
                 let most = PAUSE_MS << self.conflicts.min(6);
                 let pause = Duration::from_millis(rand::rng().random_range(1..=most));
@@ -232,7 +237,7 @@ impl Runs {
                 None
             }
             // The SDK runs the call again, after a longer pause.
-            Err(failure) if failure.may_run_again => {
+            Err(failure) if failure.again == Again::AtOnce => {
                 let why = format!(
                     "other transactions came first {TRIES_MAX} times: try again ({})",
                     failure.message

@@ -14,6 +14,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 use crate::failure::{Failure, Result};
+use crate::object::hex;
 
 /// The start of the names of all headers that carry a checksum.
 const PREFIX: &str = "x-amz-checksum-";
@@ -120,13 +121,22 @@ impl Wanted {
         Wanted { payload: text.and_then(hexadecimal), ..Wanted::default() }
     }
 
-    /// Wants the checksum of an algorithm to be computed, if the call names none.
-    pub(crate) fn or_computed(self, algorithm: i32) -> Wanted {
-        match (ChecksumAlgorithm::try_from(algorithm), &self.checksum) {
-            (Ok(algorithm), None) if algorithm != ChecksumAlgorithm::None => {
-                Wanted { checksum: Some((algorithm, Expected::Computed)), ..self }
-            }
-            _ => self,
+    /// Wants a part of an upload to have a checksum of the upload's algorithm.
+    ///
+    /// # Errors
+    /// Returns a failure if the call names a checksum of another one: no checksum of the object
+    /// could be made of it.
+    pub(crate) fn of_upload(self, algorithm: i32) -> Result<Wanted> {
+        let algorithm = match ChecksumAlgorithm::try_from(algorithm) {
+            Ok(ChecksumAlgorithm::None) | Err(_) => return Ok(self),
+            Ok(algorithm) => algorithm,
+        };
+        match &self.checksum {
+            None => Ok(Wanted { checksum: Some((algorithm, Expected::Computed)), ..self }),
+            Some((named, _)) if *named == algorithm => Ok(self),
+            Some((named, _)) => Err(Failure::invalid_request(format!(
+                "the part has a checksum of the algorithm {named:?}, and its upload was made for {algorithm:?}"
+            ))),
         }
     }
 
@@ -219,11 +229,26 @@ pub(crate) fn combined(algorithm: ChecksumAlgorithm, parts: &[(Bytes, u64)]) -> 
     Some(Checksum { algorithm: algorithm.into(), value, parts: 0 })
 }
 
-/// Parses a checksum that a call names for an upload as a whole, which may have the number of parts
-/// at its end.
-pub(crate) fn is_text_of(text: &str, checksum: &Checksum) -> bool {
-    let whole = text_of(checksum);
-    text == whole || text == STANDARD.encode(&checksum.value)
+/// A checksum that a call names for a part of an upload, or for the object that it becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedSum {
+    pub(crate) algorithm: ChecksumAlgorithm,
+    /// The checksum in base64; that of an object may have the number of parts at its end.
+    pub(crate) text: String,
+}
+
+impl NamedSum {
+    /// Returns the checksum that a call names, by its fields in the order of the algorithms.
+    pub(crate) fn of(fields: [Option<String>; 5]) -> Option<NamedSum> {
+        let mut named = fields.into_iter().zip(&ALGORITHMS);
+        named.find_map(|(text, known)| Some(NamedSum { algorithm: known.algorithm, text: text? }))
+    }
+
+    /// Returns true if this is the text of a checksum.
+    pub(crate) fn is_of(&self, checksum: &Checksum) -> bool {
+        let is_same = i32::from(self.algorithm) == checksum.algorithm;
+        is_same && [text_of(checksum), STANDARD.encode(&checksum.value)].contains(&self.text)
+    }
 }
 
 /// The computation of a checksum.
@@ -353,8 +378,7 @@ impl Digests {
             }
             kept = Some(Checksum { algorithm: algorithm.into(), value, parts: 0 });
         }
-        let digits: String = md5.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Verified { etag: digits.into(), checksum: kept })
+        Ok(Verified { etag: hex(&md5).into(), checksum: kept })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Conditions of reads and writes (RFC 9110, section 13), as far as S3 has them.
 
+use aft_desk::Version;
+
 use crate::failure::{Failure, Result};
 use crate::object::Object;
 
@@ -10,6 +12,8 @@ pub(crate) enum Tag {
     Any,
     /// The tag, without quotes.
     Is(String),
+    /// The version itself, which another one with the same bytes is not.
+    Version(Version),
 }
 
 impl Tag {
@@ -17,6 +21,7 @@ impl Tag {
         match self {
             Tag::Any => true,
             Tag::Is(tag) => *tag == object.etag(),
+            Tag::Version(version) => *version == object.version,
         }
     }
 }
@@ -43,6 +48,12 @@ impl Conditions {
     /// Returns true if there is any.
     pub(crate) fn any(&self) -> bool {
         *self != Conditions::default()
+    }
+
+    /// Returns true if any of them is on the tag of an object, which tells about its bytes.
+    pub(crate) fn names_tag(&self) -> bool {
+        let is_tag = |tag: &Option<Tag>| matches!(tag, Some(Tag::Is(_)));
+        is_tag(&self.if_match) || is_tag(&self.if_none_match)
     }
 
     /// Evaluates the conditions of a read. A condition on the tag decides before one on the time.

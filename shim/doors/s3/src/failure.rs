@@ -26,15 +26,26 @@ pub(crate) struct Failure {
     pub(crate) status: u16,
     /// The explanation and the remedy, for people.
     pub(crate) message: String,
-    /// True if the call can be run again as it is: nothing of it took effect.
-    pub(crate) may_run_again: bool,
+    /// Whether the call can be run again as it is.
+    pub(crate) again: Again,
+}
+
+/// Whether a call can be run again as it is: nothing of it took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// It cannot, or it would fail again.
+    Never,
+    /// Another transaction came first.
+    AtOnce,
+    /// The server or its store cannot serve it now.
+    Later,
 }
 
 impl Failure {
     /// Makes a failure.
     pub(crate) fn new(code: &'static str, status: u16, message: impl Into<String>) -> Failure {
         assert!((300..600).contains(&status), "{status} is no failure");
-        Failure { code, status, message: message.into(), may_run_again: false }
+        Failure { code, status, message: message.into(), again: Again::Never }
     }
 
     /// A part of the call that breaks a rule.
@@ -81,12 +92,17 @@ impl Failure {
         Failure::new("OperationAborted", 409, message)
     }
 
-    fn again(self) -> Failure {
-        Failure { may_run_again: true, ..self }
+    /// Returns true if nothing of the call took effect, and it can be run again as it is.
+    pub(crate) fn may_run_again(&self) -> bool {
+        self.again != Again::Never
+    }
+
+    fn again(self, again: Again) -> Failure {
+        Failure { again, ..self }
     }
 
     fn slow_down(why: impl Into<String>) -> Failure {
-        Failure::new("SlowDown", 503, why).again()
+        Failure::new("SlowDown", 503, why).again(Again::Later)
     }
 }
 
@@ -96,12 +112,12 @@ impl From<Refusal> for Failure {
             Refusal::SnapshotGone(key) => {
                 let why =
                     format!("no version of {key:?} that fits the transaction's other reads is kept any more");
-                Failure::operation_aborted(&why).again()
+                Failure::operation_aborted(&why).again(Again::AtOnce)
             }
             Refusal::Conflict(_) => Failure::operation_aborted(
                 "another transaction has written a key that this one read or wrote",
             )
-            .again(),
+            .again(Again::AtOnce),
             Refusal::ConditionFailed(failed) => Failure::precondition_failed(&format!("on {:?}", failed.key)),
             Refusal::Overloaded(_) => Failure::slow_down("a limit of the server is reached: try again later"),
             Refusal::Lost => Failure::operation_aborted(
@@ -114,7 +130,7 @@ impl From<Refusal> for Failure {
             }
             Refusal::StoreUnavailable(why) => {
                 Failure::new("ServiceUnavailable", 503, format!("the store did not serve this call: {why}"))
-                    .again()
+                    .again(Again::Later)
             }
             Refusal::Unknown(_) => Failure::new("ServiceUnavailable", 503, IN_DOUBT),
             Refusal::UnknownDamaged(_, what) => {
@@ -132,7 +148,7 @@ impl From<Refusal> for Failure {
             ),
             Refusal::NotServing => {
                 Failure::new("ServiceUnavailable", 503, "the server is starting or stopping: try again later")
-                    .again()
+                    .again(Again::Later)
             }
             Refusal::TooLarge(excess) => Failure::invalid_request(format!(
                 "the transaction would write {} bytes in one record, and at most {} are possible: commit it in parts",

@@ -4,11 +4,13 @@
 //!
 //! The signature of a form is that of its policy alone, so the other fields may change.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aft_desk::Share;
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{Method, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 
@@ -20,8 +22,24 @@ const FILE_NAME: &str = "${filename}";
 const SIGNATURES: [&str; 2] = ["x-amz-signature", "signature"];
 /// The bytes of all fields in front of the file. S3 allows 20 KB.
 const FIELDS_BYTES_MAX: usize = 64 << 10;
+/// The end of the head of a part.
+const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// Prepares a call, if it sends a form. With `unchecked`, its signature is taken off.
+/// The longest boundary, as RFC 2046 has it.
+const BOUNDARY_BYTES_MAX: usize = 70;
+/// The bytes of a form for which memory is taken at once.
+const SHARE_BYTES: usize = 1 << 20;
+
+/// The fields in front of the file, as headers: what S3 takes from headers elsewhere.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields(pub(crate) HeaderMap);
+
+/// The shares of memory that a form has, until its call ends.
+#[derive(Clone, Default)]
+struct Shares(Arc<Mutex<Vec<Share>>>);
+
+/// Prepares a call, if it sends a form. With `unchecked`, its signature is taken off. `share` takes
+/// memory: the protocol's library holds the file before anyone knows whose it is.
 ///
 /// # Errors
 /// Returns a failure if the fields in front of the file are too long, or do not arrive in time.
@@ -29,13 +47,15 @@ pub(crate) async fn prepare(
     request: Request<Body>,
     unchecked: bool,
     timeout: Duration,
+    share: impl Fn(usize) -> Result<Option<Share>> + Clone + Send + 'static,
 ) -> Result<Request<Body>> {
-    let Some(boundary) = boundary_of(&request) else { return Ok(request) };
+    let Some(boundary) = boundary_of(&request)? else { return Ok(request) };
     let (mut head, body) = request.into_parts();
     let mut body = body.into_data_stream();
     let mut front = BytesMut::new();
+    let mut search = Search::default();
     let end = loop {
-        if let Some(end) = end_of_fields(&front, &boundary) {
+        if let Some(end) = search.file(&front, &boundary) {
             break Some(end);
         }
         if front.len() > FIELDS_BYTES_MAX {
@@ -59,21 +79,84 @@ pub(crate) async fn prepare(
             return Err(Failure::new("AccessDenied", 403, "the form has no signature"));
         }
         let file = front.split_off(end);
+        head.extensions.insert(Fields(headers_of(&front, &boundary)));
         let fields = rewritten(&front, &boundary, &file_name(&file), unchecked);
         front = BytesMut::from(&fields[..]);
         front.unsplit(file);
     }
     // The library reads to the end of the form, whatever its length.
     head.headers.remove(CONTENT_LENGTH);
+    let shares = Shares::default();
+    head.extensions.insert(shares.clone());
     let front = futures::stream::iter([Ok::<Bytes, axum::BoxError>(front.freeze())]);
-    let rest = futures::stream::try_unfold(body, move |mut body| async move {
-        match tokio::time::timeout(timeout, body.next()).await {
-            Ok(Some(piece)) => Ok(Some((piece?, body))),
-            Ok(None) => Ok(None),
-            Err(_) => Err(axum::BoxError::from("the file of the form did not arrive in time")),
+    let rest = futures::stream::try_unfold((body, 0), move |(mut body, mut free)| {
+        let (share, shares) = (share.clone(), shares.clone());
+        async move {
+            let piece: Bytes = match tokio::time::timeout(timeout, body.next()).await {
+                Ok(Some(piece)) => piece?,
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(axum::BoxError::from("the file of the form did not arrive in time")),
+            };
+            while free < piece.len() {
+                let share = share(SHARE_BYTES).map_err(|failure| failure.message)?;
+                shares.0.lock().expect("nothing panics while it holds the shares").extend(share);
+                free += SHARE_BYTES;
+            }
+            free -= piece.len();
+            Ok(Some((piece, (body, free))))
         }
     });
     Ok(Request::from_parts(head, Body::from_stream(front.chain(rest))))
+}
+
+/// The search for the file's part in a form that is arriving. It looks at no byte twice.
+#[derive(Debug, Default)]
+struct Search {
+    /// The offset of the part that is looked at.
+    part: usize,
+    /// The end of that part's head, once it has arrived.
+    head_end: Option<usize>,
+    /// The offset up to which the form was searched.
+    searched: usize,
+}
+
+impl Search {
+    /// Returns the offset of the file's part; `None` if its head has not arrived.
+    fn file(&mut self, front: &[u8], boundary: &[u8]) -> Option<usize> {
+        loop {
+            let head_end = match self.head_end {
+                Some(end) => end,
+                None => {
+                    let from = self.part.max(self.searched.saturating_sub(HEAD_END.len() - 1));
+                    let found = find(&front[from..], HEAD_END);
+                    self.searched = found.map_or(front.len(), |at| from + at);
+                    *self.head_end.insert(from + found?)
+                }
+            };
+            if field_of(&front[self.part..head_end]).as_deref() == Some("file") {
+                return Some(self.part);
+            }
+            let from = head_end.max(self.searched.saturating_sub(boundary.len() + 4));
+            let next = next_part(&front[from..], boundary);
+            self.searched = next.map_or(front.len(), |at| from + at);
+            self.part = from + next?;
+            self.head_end = None;
+        }
+    }
+}
+
+/// Returns the offset of the next boundary between two parts: a line of its own, so that a field
+/// may contain its text.
+fn next_part(bytes: &[u8], boundary: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + find(&bytes[from..], b"\r\n")? + 2;
+        let after = bytes[at..].strip_prefix(boundary);
+        if after.is_some_and(|after| after.starts_with(b"\r\n") || after.starts_with(b"--")) {
+            return Some(at);
+        }
+        from = at;
+    }
 }
 
 /// Returns true if fields contain a signature.
@@ -89,45 +172,46 @@ fn is_signature(name: &str) -> bool {
 fn parts<'a>(fields: &'a [u8], boundary: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = fields;
     std::iter::from_fn(move || {
-        let skip = boundary.len().min(rest.len());
-        let len = find(&rest[skip..], boundary).map_or(rest.len(), |at| skip + at);
+        let len = next_part(rest, boundary).unwrap_or(rest.len());
         let (part, after) = rest.split_at(len);
         rest = after;
         (!part.is_empty()).then_some(part)
     })
 }
 
+/// Returns the fields whose names and values can be headers.
+fn headers_of(fields: &[u8], boundary: &[u8]) -> HeaderMap {
+    let header = |part: &[u8]| {
+        let head = head_of(part);
+        let name = HeaderName::try_from(field_of(head)?).ok()?;
+        let value = part.get(head.len() + HEAD_END.len()..)?.trim_ascii_end();
+        Some((name, HeaderValue::from_bytes(value).ok()?))
+    };
+    parts(fields, boundary).filter_map(header).collect()
+}
+
 /// Returns the head of a part: all of it, if it has no end.
 fn head_of(part: &[u8]) -> &[u8] {
-    find(part, b"\r\n\r\n").map_or(part, |end| &part[..end])
+    find(part, HEAD_END).map_or(part, |end| &part[..end])
 }
 
 /// Returns the line between two parts of a form; `None` if the call sends no form, or one without
 /// a boundary, which the protocol's library rejects.
-fn boundary_of(request: &Request<Body>) -> Option<Vec<u8>> {
-    let kind = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+fn boundary_of(request: &Request<Body>) -> Result<Option<Vec<u8>>> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"));
     if request.method() != Method::POST || !is_form {
-        return None;
+        return Ok(None);
     }
     let mut parameters = kind.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
-    let (_, boundary) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"))?;
-    Some([b"--", boundary.trim().trim_matches('"').as_bytes()].concat())
-}
-
-/// Returns the offset of the file's part; `None` if its head has not arrived.
-fn end_of_fields(front: &[u8], boundary: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let part = &front[at..];
-        let head = &part[..find(part, b"\r\n\r\n")?];
-        if field_of(head).as_deref() == Some("file") {
-            return Some(at);
-        }
-        // The next part begins with its boundary.
-        at += boundary.len().min(part.len());
-        at += find(&front[at..], boundary)?;
+    let named = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"));
+    let Some((_, boundary)) = named else { return Ok(None) };
+    let boundary = boundary.trim().trim_matches('"').as_bytes();
+    if boundary.len() > BOUNDARY_BYTES_MAX {
+        let why = format!("the boundary of the form has more than {BOUNDARY_BYTES_MAX} characters");
+        return Err(Failure::invalid_argument(why));
     }
+    Ok(Some([b"--", boundary].concat()))
 }
 
 /// Returns fields with the file's name in their key, and without a signature if it is `unchecked`.
@@ -191,7 +275,7 @@ mod tests {
             .header(CONTENT_TYPE, "multipart/form-data; boundary=b")
             .body(Body::from_stream(futures::stream::iter(pieces)))
             .unwrap();
-        let request = prepare(request, unchecked, Duration::from_secs(5)).await.unwrap();
+        let request = prepare(request, unchecked, Duration::from_secs(5), |_| Ok(None)).await.unwrap();
         String::from_utf8(request.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 
@@ -217,6 +301,12 @@ mod tests {
     fn an_unsigned_form_is_known_by_its_fields() {
         assert!(is_signed(FORM.as_bytes(), b"--b"));
         assert!(!is_signed(FORM.replace("Signature", "Date").as_bytes(), b"--b"));
+        // A field may contain the text of a boundary.
+        let within = "--b\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\n\
+                      x--b\r\nContent-Disposition: form-data; name=\"signature\"\r\n\r\n";
+        assert!(!is_signed(within.as_bytes(), b"--b"));
+        assert!(!is_signed(within.replace("x--b", "\r\n--bc").as_bytes(), b"--b"));
+        assert!(is_signed(within.replace("x--b", "\r\n--b").as_bytes(), b"--b"));
     }
 
     #[tokio::test]

@@ -56,6 +56,13 @@ pub(crate) fn exists() -> Condition {
     Condition::Value(Bytes::new())
 }
 
+/// Returns the version of a bucket, if this is its marker; `None` if the bucket does not exist. A
+/// key that holds bytes was written by the native API, and makes no bucket.
+pub(crate) fn bucket_of(marker: Read) -> Option<Version> {
+    let (value, version) = value_of(marker.found)?;
+    (value.size == 0).then_some(version)
+}
+
 /// An object that was read, without its bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {

@@ -1,10 +1,14 @@
 //! The preparation of a call whose signature was checked, or needs no check: what S3 reads more
 //! leniently than the protocol's library, and the digests of XML.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use aft_desk::Caller;
 use axum::body::Body;
-use axum::http::header::{EXPIRES, HeaderName, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
+use axum::http::header::{
+    CONTENT_LENGTH, EXPIRES, HeaderName, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Limited};
 
@@ -46,8 +50,13 @@ impl Bounds {
         read_leniently(request.headers_mut());
         pass_on_expires(&mut request);
         let Some(wanted) = wanted_of_xml(&request)? else { return Ok(request) };
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let limit = self.xml_bytes_max;
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let caller = head.extensions.get::<Caller>().expect("a call has its caller before its body is read");
+        // Held until the call ends, because the library parses all of it at once.
+        let share = caller.share(length.unwrap_or(limit).min(limit))?;
+        head.extensions.insert(Arc::new(share));
         let read = tokio::time::timeout(self.body_timeout, Limited::new(body, limit).collect());
         let bytes = match read.await {
             Ok(Ok(body)) => body.to_bytes(),

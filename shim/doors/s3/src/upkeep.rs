@@ -1,7 +1,7 @@
 //! The upkeep of uploads (docs/protocol.md, section 17): deletes the parts of objects that are
 //! gone, and of uploads whose end was interrupted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::object::{Object, name};
+use crate::operations::buckets::is_bucket_name;
 use crate::operations::uploads::{PREFIX, Upload, UploadId, state_of};
 
 /// The pause between two rounds, at most: the parts of objects that are gone cost money, and each
@@ -53,23 +54,28 @@ impl Keeper {
     /// Looks at every upload once.
     async fn round(&mut self) -> Result<()> {
         let mut open = 0;
-        let mut gone = HashMap::new();
-        for bucket in self.below(PREFIX).await? {
+        let mut gone = HashSet::new();
+        // The native API may have written other keys there, too.
+        let buckets = self.below(PREFIX).await?.into_iter().filter(|name| is_bucket_name(name));
+        for bucket in buckets {
             let uploads = self.call.uploads_of(&bucket).await?;
             for (id, upload) in &uploads {
                 if upload.completed.is_none() {
                     open += 1;
-                } else if !self.is_object_of(id, upload).await? {
-                    let since = self.gone_since.get(&id.id).copied().unwrap_or_else(Instant::now);
+                } else if self.is_object_of(id, upload).await? {
+                    self.gone_since.remove(&id.id);
+                } else {
+                    // Kept over a round that fails, so that the wait ends some day.
+                    let since = *self.gone_since.entry(id.id.clone()).or_insert_with(Instant::now);
                     match since.elapsed() >= self.wait {
                         true => self.end(id, upload).await?,
-                        false => drop(gone.insert(id.id.clone(), since)),
+                        false => drop(gone.insert(id.id.clone())),
                     }
                 }
             }
             self.remove_leftovers(&bucket).await?;
         }
-        self.gone_since = gone;
+        self.gone_since.retain(|id, _| gone.contains(id));
         gauge!("aft_s3_uploads").set(f64::from(open));
         Ok(())
     }
@@ -82,7 +88,7 @@ impl Keeper {
 
     /// Returns the key of an upload's object.
     fn object_key(id: &UploadId, upload: &Upload) -> Key {
-        Key::parse(&name(&id.bucket, &upload.key)).expect("an upload was made for a key")
+        Key::parse(&name(&id.bucket, &upload.key)).expect("the state was checked to name a key")
     }
 
     /// Returns true if the newest version of an upload's object is made of its parts.
@@ -105,7 +111,7 @@ impl Keeper {
         match open.commit(&self.call.caller, plan, CommitArgs::default()).await.map_err(Failure::from) {
             Ok(_) => {}
             // Somebody changed one of them: the next round looks again.
-            Err(failure) if failure.may_run_again => return Ok(()),
+            Err(failure) if failure.may_run_again() => return Ok(()),
             Err(failure) => return Err(failure),
         }
         self.call.delete_parts(id).await?;

@@ -4,6 +4,7 @@
 
 mod nodes;
 mod programs;
+mod rights;
 mod rust_sdk;
 mod uploads;
 
@@ -22,12 +23,16 @@ struct Key {
 }
 
 impl Key {
-    /// Makes a credentials file with one key.
+    /// Makes a credentials file with one key that may read and write.
     fn make(prefix: &str) -> Key {
+        Key::with_rights(prefix, "read,write")
+    }
+
+    /// Makes a credentials file with one key.
+    fn with_rights(prefix: &str, rights: &str) -> Key {
         let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         let path = file.path().to_str().expect("its path is text");
-        let add =
-            ["credentials", "add", "one", "--prefix", prefix, "--allow", "read,write", "--access-key", path];
+        let add = ["credentials", "add", "one", "--prefix", prefix, "--allow", rights, "--access-key", path];
         let made = binary::run(&add);
         assert_eq!(made.code, Some(0), "{made:#?}");
         let word = |name: &str| {

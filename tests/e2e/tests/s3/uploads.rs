@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aft_e2e::client::Client;
 use aft_e2e::server::{Server, local};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use hyper::Method;
 
 use crate::S3;
@@ -123,4 +123,43 @@ async fn only_a_serializable_transaction_completes_an_upload() {
     client.raw(Method::POST, &path, &json, "{}").await.expect("it commits");
     let object = s3.head_object().bucket("b-1").key("k").send().await.expect("it is there");
     assert_eq!(object.content_length(), Some(2 * PART_BYTES as i64));
+}
+
+/// An upload that another key could end would leave its own without parts.
+#[tokio::test]
+async fn an_upload_becomes_the_object_that_it_was_made_for() {
+    let server = Server::start_with("memory:", &[&S3[..], &["--bucket", "b-1"]].concat());
+    let s3 = client_of(&server.s3_url().await, "any", "any");
+    let (id, upload) = parts(&s3, "k").await;
+    let complete = |key: &str| {
+        let call = s3.complete_multipart_upload().bucket("b-1").key(key).upload_id(&id);
+        call.multipart_upload(upload.clone())
+    };
+    let refused = complete("other").send().await.expect_err("it was made for another key");
+    assert!(format!("{refused:?}").contains("NoSuchUpload"), "{refused:?}");
+    let refused = complete("k").mpu_object_size(1).send().await.expect_err("it has two parts");
+    assert!(format!("{refused:?}").contains("x-amz-mp-object-size"), "{refused:?}");
+    let whole = complete("k").checksum_crc32("AAAAAA==").send().await.expect_err("it has no checksum");
+    assert!(format!("{whole:?}").contains("Crc32"), "{whole:?}");
+    complete("k").mpu_object_size(2 * PART_BYTES as i64).send().await.expect("it is complete");
+    let refused = complete("other").send().await.expect_err("nor afterwards");
+    assert!(format!("{refused:?}").contains("NoSuchUpload"), "{refused:?}");
+    complete("k").send().await.expect("a resend gets the same answer");
+}
+
+#[tokio::test]
+async fn parts_have_checksums_of_their_upload() {
+    let server = Server::start_with("memory:", &[&S3[..], &["--bucket", "b-1"]].concat());
+    let s3 = client_of(&server.s3_url().await, "any", "any");
+    let made = s3.create_multipart_upload().bucket("b-1").key("k");
+    let made = made.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await.expect("it is made");
+    let id = made.upload_id().expect("it has an ID");
+    let part = |algorithm: ChecksumAlgorithm| {
+        let part = s3.upload_part().bucket("b-1").key("k").upload_id(id).part_number(1);
+        part.checksum_algorithm(algorithm).body(ByteStream::from_static(b"abc")).send()
+    };
+    let refused = part(ChecksumAlgorithm::Crc32).await.expect_err("it is another algorithm");
+    assert!(format!("{refused:?}").contains("InvalidRequest"), "{refused:?}");
+    let stored = part(ChecksumAlgorithm::Sha256).await.expect("it is stored");
+    assert!(stored.checksum_sha256().is_some(), "{stored:?}");
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use aft_access::Right;
 use aft_core::ids::Key;
 use aft_core::message::{Condition, ListKeys, Op, Read};
-use aft_desk::{Desk, value_of};
+use aft_desk::Desk;
 use tracing::info;
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::object::{exists, marker, marker_value, modified_ms, name};
+use crate::object::{bucket_of, exists, marker, marker_value, modified_ms, name};
 use crate::operations::now_ms;
 
 /// A bucket of a listing.
@@ -27,7 +27,9 @@ impl Call {
         let key = self.caller.key(&name(bucket, ""), Right::Write)?;
         let put = || Op::Put(key.clone(), marker_value());
         let exists_already = || {
-            let why = format!("the bucket {bucket:?} exists already, and it is yours");
+            let why = format!(
+                "the bucket {bucket:?} exists already, and it is yours, or the key \"{bucket}/\" holds another value"
+            );
             Failure::new("BucketAlreadyOwnedByYou", 409, why)
         };
         let is_absent = Op::Check(key.clone(), Condition::Absent);
@@ -90,7 +92,7 @@ impl Call {
         let markers: Vec<Key> = names.iter().map(|name| marker(name)).collect();
         let reads = self.read_all_alone(&markers).await?;
         let bucket = |(name, read): (String, Read)| {
-            let (_, version) = value_of(read.found)?;
+            let version = bucket_of(read)?;
             Some(Bucket { name, created_ms: modified_ms(version, now_ms()) })
         };
         Ok(names.into_iter().zip(reads).filter_map(bucket).collect())

@@ -64,7 +64,7 @@ impl Call {
         let object = self.find(bucket, key).await?;
         let modified_ms = Some(object.modified_ms(now_ms()));
         // Only the version that was found gets the tags: what came after it is not undone.
-        let tag = Tag::Is(object.etag());
+        let tag = Tag::Version(object.version);
         let conditions = match self.within.is_some() || !self.caller.node().is_checked(&object.key) {
             true => Conditions::default(),
             false => Conditions { if_match: Some(tag), ..Conditions::default() },

@@ -21,13 +21,14 @@ use aft_format::{Attributes, Checksum, ChecksumAlgorithm, ComposedTag, Manifest,
 use aft_node::fresh_attempt;
 use bytes::Bytes;
 use prost::Message as _;
+use tracing::warn;
 
 use crate::body::Content;
 use crate::call::{Call, Runs};
-use crate::checksum::{self, Verified, Wanted};
+use crate::checksum::{self, NamedSum, Verified, Wanted};
 use crate::conditions::Conditions;
 use crate::failure::{Failure, Result};
-use crate::object::{Object, hex, inline, marker};
+use crate::object::{KEY_BYTES_MAX, Object, hex, inline, marker};
 use crate::operations::now_ms;
 use crate::operations::write::{Copying, Target, judge};
 
@@ -157,8 +158,15 @@ pub(crate) struct Chosen {
     pub(crate) number: i32,
     /// The entity tag, without quotes.
     pub(crate) etag: String,
-    /// The checksum in base64, if the call gives one.
-    pub(crate) checksum: Option<String>,
+    /// The checksum, if the call gives one.
+    pub(crate) checksum: Option<NamedSum>,
+}
+
+/// What a call that completes an upload says about the object.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    pub(crate) checksum: Option<NamedSum>,
+    pub(crate) size: Option<u64>,
 }
 
 /// An upload of a listing.
@@ -182,7 +190,11 @@ pub(crate) fn state_of(read: Read) -> Result<Upload> {
     let Some((value, _)) = value_of(read.found) else { return Err(no_such_upload()) };
     let damaged = || Failure::from(Refusal::Damaged(format!("{key:?} holds no state of an upload")));
     let Location::Inline(bytes) = &value.location else { return Err(damaged()) };
-    Upload::decode(bytes.clone()).map_err(|_| damaged())
+    let upload = Upload::decode(bytes.clone()).map_err(|_| damaged())?;
+    match (1..=KEY_BYTES_MAX).contains(&upload.key.len()) {
+        true => Ok(upload),
+        false => Err(damaged()),
+    }
 }
 
 /// Returns the state of an upload that is open.
@@ -309,7 +321,7 @@ impl Call {
             }
         };
         let upload = self.read_state(id, key).await?;
-        let wanted = Wanted::default().or_computed(upload.algorithm);
+        let wanted = Wanted::default().of_upload(upload.algorithm)?;
         let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
         let download = large::read(&self.caller, &object.key, &content, range, held).await?;
         let copying = Copying::new(download, wanted);
@@ -335,7 +347,7 @@ impl Call {
             match Failure::from(refused) {
                 // The upload was completed or aborted meanwhile, or a bystander broke the commit:
                 // the client has to send the part again.
-                failure if failure.may_run_again => Failure::new("SlowDown", 503, failure.message),
+                failure if failure.may_run_again() => Failure::new("SlowDown", 503, failure.message),
                 failure => failure,
             }
         })?;
@@ -427,9 +439,10 @@ impl Call {
         id: &UploadId,
         target: &Target,
         chosen: &[Chosen],
-        checksum: Option<&str>,
+        expected: &Expected,
     ) -> Result<Became> {
         let key = self.may_upload(&id.bucket, &target.key)?;
+        target.checked(self)?;
         if chosen.is_empty() {
             return Err(Failure::new("MalformedXML", 400, "the call names no part"));
         }
@@ -438,6 +451,10 @@ impl Call {
             return Err(Failure::new("InvalidPartOrder", 400, why));
         }
         let state = self.alone().read(id.state()).await.and_then(state_of)?;
+        // An upload becomes the object that it was made for, where its upkeep looks for it.
+        if state.key != target.key {
+            return Err(no_such_upload());
+        }
         if let Some(completed) = &state.completed {
             return repeated(completed, chosen);
         }
@@ -445,10 +462,24 @@ impl Call {
         // by a transaction that changes the state, which this one's commit would conflict with.
         let parts = self.list_parts(id).await?;
         let (pieces, tag, whole) = self.compose(&state, &parts, chosen).await?;
-        if let (Some(text), Some(whole)) = (checksum, &whole)
-            && !checksum::is_text_of(text, whole)
-        {
-            return Err(Failure::bad_digest("checksum of the object"));
+        match (&expected.checksum, &whole) {
+            (Some(named), Some(whole)) if i32::from(named.algorithm) == whole.algorithm => {
+                if !named.is_of(whole) {
+                    return Err(Failure::bad_digest("checksum of the object"));
+                }
+            }
+            (Some(named), _) => {
+                let why = format!(
+                    "the upload has no checksum of the algorithm {:?} to compare: name it when you make the upload",
+                    named.algorithm
+                );
+                return Err(Failure::invalid_request(why));
+            }
+            (None, _) => {}
+        }
+        if let Some(size) = expected.size.filter(|size| *size != tag.size) {
+            let why = format!("the parts have {} bytes, and x-amz-mp-object-size says {size}", tag.size);
+            return Err(Failure::invalid_request(why));
         }
         let about = Attributes {
             checksum: whole.clone(),
@@ -462,7 +493,11 @@ impl Call {
         let ended = Upload { completed: Some(completed), ..state };
         let ops = || vec![Op::Put(key.clone(), value.clone()), Op::Put(id.state(), state_value(&ended))];
         if let Some(attempt) = self.within {
-            open_state(self.caller.read(attempt, id.state()).await?)?;
+            let now = state_of(self.caller.read(attempt, id.state()).await?)?;
+            // The transaction itself may have completed it: the SDK has sent the call again.
+            if let Some(completed) = &now.completed {
+                return repeated(completed, chosen);
+            }
             // The upload may be completed or aborted meanwhile.
             let check = self.judge_within(attempt, target, &key, true).await?;
             let plan: Plan = check.into_iter().chain(ops()).collect();
@@ -476,6 +511,7 @@ impl Call {
             let (reads, open) = self.open_reading(&key, keys, false).await?;
             let mut reads = reads.into_iter();
             let now = state_of(reads.next().expect("the state was read"))?;
+            assert_eq!(now.key, target.key, "the key of an upload does not change");
             if let Some(completed) = &now.completed {
                 return repeated(completed, chosen);
             }
@@ -521,12 +557,14 @@ impl Call {
         let (mut pieces, mut md5s, mut checksums) = (Vec::new(), Vec::new(), Vec::new());
         for (object, (part, chosen)) in objects.into_iter().zip(&used) {
             let sum = object.about.checksum.clone();
-            if let (Some(text), Some(sum)) = (&chosen.checksum, &sum)
-                && *text != checksum::text_of(sum)
+            if let Some(named) = &chosen.checksum
+                && !sum.as_ref().is_some_and(|sum| named.is_of(sum))
             {
                 return Err(invalid_part(part.number));
             }
-            checksums.extend(sum.map(|sum| (sum.value, part.size)));
+            // Parts with another algorithm were rejected, so all that count have the upload's.
+            let of_upload = sum.filter(|sum| sum.algorithm == state.algorithm);
+            checksums.extend(of_upload.map(|sum| (sum.value, part.size)));
             md5s.extend(digits(&part.etag));
             pieces.push(match object.value.location {
                 Location::Inline(bytes) => Piece::Inline(bytes),
@@ -557,6 +595,7 @@ impl Call {
 
     /// Lists the open uploads of a bucket, in the order of their keys and then of their IDs.
     pub(crate) async fn list_uploads(&self, bucket: &str, prefix: &str) -> Result<Vec<ListedUpload>> {
+        self.caller.need(Right::Write)?;
         let call = self.alone();
         call.need_bucket(bucket).await?;
         let mut uploads = Vec::new();
@@ -570,18 +609,22 @@ impl Call {
         Ok(uploads)
     }
 
-    /// Returns all uploads of a bucket that have a state.
+    /// Returns all uploads of a bucket that have a state. What is no state is left out, so that one
+    /// damaged key does not hide the others.
     pub(crate) async fn uploads_of(&self, bucket: &str) -> Result<Vec<(UploadId, Upload)>> {
         let prefix = format!("{PREFIX}{bucket}/");
-        let mut uploads = Vec::new();
         // The parts are below the next slash.
-        for listed in self.list_all(&prefix, Some("/")).await?.keys {
-            let id = listed.key.as_str()[prefix.len()..].to_owned();
-            let id = UploadId { bucket: bucket.to_owned(), id };
-            match self.read(id.state()).await.and_then(state_of) {
+        let listed = self.list_all(&prefix, Some("/")).await?.keys;
+        let id = |listed: ListedKey| UploadId::parse(bucket, &listed.key.as_str()[prefix.len()..]).ok();
+        let ids: Vec<UploadId> = listed.into_iter().filter_map(id).collect();
+        let states: Vec<Key> = ids.iter().map(UploadId::state).collect();
+        let mut uploads = Vec::new();
+        for (id, read) in ids.into_iter().zip(self.read_all_alone(&states).await?) {
+            match state_of(read) {
                 Ok(upload) => uploads.push((id, upload)),
+                // It was ended after it was listed.
                 Err(failure) if failure.code == "NoSuchUpload" => {}
-                Err(failure) => return Err(failure),
+                Err(failure) => warn!(bucket, upload = id.id, why = failure.message, "no state of an upload"),
             }
         }
         Ok(uploads)

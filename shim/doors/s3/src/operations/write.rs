@@ -7,7 +7,7 @@ use aft_core::ids::{AttemptId, Key};
 use aft_core::message::{CommitArgs, Condition, Found, Op, Read};
 use aft_core::record::{Location, Value};
 use aft_desk::large::{self, Arriving, Source};
-use aft_desk::{Opened, Opening, Outcome, Plan, Version, value_of};
+use aft_desk::{Opened, Opening, Outcome, Plan, Version};
 use aft_format::{Attributes, Checksum};
 use bytes::Bytes;
 use prost::Message as _;
@@ -17,7 +17,7 @@ use crate::call::{Call, Runs};
 use crate::checksum::{Digests, Verified, Wanted};
 use crate::conditions::Conditions;
 use crate::failure::{Failure, Result};
-use crate::object::{Object, exists, marker, modified_ms};
+use crate::object::{Object, bucket_of, exists, marker, modified_ms};
 use crate::operations::now_ms;
 
 /// The answer to a write, as it is kept for a resend of the call.
@@ -43,8 +43,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Returns the key, if the call may write it.
+    /// Returns the key, if the call may write it, and may read it where a condition would tell
+    /// about its bytes.
     pub(crate) fn checked(&self, call: &Call) -> Result<Key> {
+        if self.conditions.names_tag() {
+            call.key(&self.bucket, &self.key, Right::Read)?;
+        }
         call.key(&self.bucket, &self.key, Right::Write)
     }
 }
@@ -264,7 +268,7 @@ impl Call {
         let args = CommitArgs { result: self.kept(target, &written), ..CommitArgs::default() };
         let outcome = open.commit(&self.caller, Plan::of(op), args).await.map_err(|refused| {
             let failure = Failure::from(refused);
-            match failure.may_run_again {
+            match failure.may_run_again() {
                 // The client has to send the bytes again.
                 true if target.conditions.any() => {
                     Failure::new("ConditionalRequestConflict", 409, failure.message)
@@ -339,7 +343,7 @@ struct Kept {
 
 /// Judges whether a write may take effect, by what its bucket's marker and its key hold.
 pub(crate) fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
-    if value_of(bucket.found).is_none() {
+    if bucket_of(bucket).is_none() {
         return Err(Failure::no_such_bucket(&target.bucket));
     }
     let object = found.map(Object::of).transpose()?.flatten();

@@ -15,6 +15,7 @@ use crate::call::Call;
 use crate::checksum::{self, Wanted};
 use crate::conditions::{Conditions, Holds};
 use crate::failure::{Failure, Result};
+use crate::form::Fields;
 use crate::object::Object;
 use crate::operations::list::{Asked, Listed, Listing};
 use crate::operations::read::Part;
@@ -22,7 +23,7 @@ use crate::operations::write::{Target, Written};
 use crate::operations::{now_ms, tags};
 use crate::protocol::convert::{self, Checksums, etag, timestamp};
 use crate::protocol::multipart;
-use crate::unchecked::Fields;
+use crate::unchecked;
 use crate::url_text;
 
 /// The operations, with the settings that they need.
@@ -58,7 +59,8 @@ pub(super) fn check_no_customer_key(algorithm: Option<&String>) -> Result<()> {
 /// Returns the fields that follow a request's body, to be called when the body has ended. They come
 /// from our decoder, or from that of the protocol's library if it has checked a signature.
 pub(crate) fn trailer(extensions: &Extensions) -> Trailer {
-    let (ours, theirs) = (extensions.get::<Fields>().cloned(), extensions.get::<TrailingHeaders>().cloned());
+    let (ours, theirs) =
+        (extensions.get::<unchecked::Fields>().cloned(), extensions.get::<TrailingHeaders>().cloned());
     Box::new(move || {
         if let Some(fields) = ours {
             return fields.take();
@@ -198,19 +200,19 @@ impl Described {
 }
 
 impl Endpoint {
-    /// Writes an object whose body is arriving. `headers` are those of the body.
+    /// Writes an object whose body is arriving. `headers` are those of the body, which has the
+    /// digests that are `wanted`.
     async fn write(
         &self,
         call: &Call,
         (target, about): (Target, Attributes),
         body: Option<StreamingBlob>,
-        headers: &HeaderMap,
+        (headers, wanted): (&HeaderMap, Wanted),
         trailer: Trailer,
     ) -> Result<Written> {
         attributes::check_metadata(&about)?;
         // These checks come before the body is read, so that a bad call costs little.
         target.checked(call)?;
-        let wanted = Wanted::of_headers(headers)?;
         let content = body::receive(&call.caller, &self.net, to_body(body), headers, wanted, trailer).await?;
         call.put(&target, about, content).await
     }
@@ -355,7 +357,8 @@ impl S3 for Endpoint {
         let conditions = convert::conditions(input.if_match, input.if_none_match, None, None);
         let target = Target { bucket: input.bucket, key: input.key, conditions };
         let trailer = trailer(&request.extensions);
-        let written = self.write(&call, (target, about), input.body, &headers, trailer).await?;
+        let wanted = Wanted::of_headers(&headers)?;
+        let written = self.write(&call, (target, about), input.body, (&headers, wanted), trailer).await?;
         Ok(S3Response::new(output_of(written)))
     }
 
@@ -365,11 +368,19 @@ impl S3 for Endpoint {
         request: S3Request<PostObjectInput>,
     ) -> S3Result<S3Response<PostObjectOutput>> {
         let call = call(&request)?;
-        let input = request.input;
-        check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
-        if input.tagging.is_some() {
-            return Err(Failure::not_implemented("the field tagging of a form").into());
+        let Fields(mut fields) = request.extensions.get::<Fields>().cloned().unwrap_or_default();
+        // The only field whose name is not that of its header.
+        if let Some(acl) = fields.remove("acl") {
+            fields.insert("x-amz-acl", acl);
         }
+        attributes::check_supported(&fields)?;
+        let input = request.input;
+        for name in ["tagging", "if-match", "if-none-match"] {
+            if fields.contains_key(name) {
+                return Err(Failure::not_implemented(&format!("the field {name} of a form")).into());
+            }
+        }
+        let expires = fields.get(header::EXPIRES).and_then(|expires| expires.to_str().ok());
         let about = Attributes {
             content_type: input.content_type,
             cache_control: input.cache_control,
@@ -377,13 +388,15 @@ impl S3 for Endpoint {
             content_encoding: input.content_encoding.as_deref().and_then(attributes::without_framing),
             content_language: input.content_language,
             website_redirect: input.website_redirect_location,
+            expires: expires.map(str::to_owned),
             metadata: convert::pairs(input.metadata),
             ..Attributes::default()
         };
         let target = Target { bucket: input.bucket, key: input.key, conditions: Default::default() };
         // The headers of the call are those of the form, and not of its file.
         let (none, no_trailer) = (HeaderMap::new(), Box::new(Vec::new));
-        let written = self.write(&call, (target, about), input.body, &none, no_trailer).await?;
+        let wanted = Wanted::of_headers(&fields)?;
+        let written = self.write(&call, (target, about), input.body, (&none, wanted), no_trailer).await?;
         let output = PostObjectOutput {
             e_tag: etag(String::from_utf8_lossy(&written.etag).into_owned()),
             ..PostObjectOutput::default()
@@ -479,6 +492,7 @@ impl S3 for Endpoint {
             (_, _) => Vec::new(),
         };
         let metadata = convert::pairs(input.metadata);
+        attributes::check_metadata(&Attributes { metadata: metadata.clone(), ..Attributes::default() })?;
         let about = |source: &Attributes| {
             let kept = match new_metadata {
                 true => Attributes { metadata: metadata.clone(), ..headers.clone() },

@@ -6,10 +6,10 @@ use s3s::dto::*;
 
 use crate::attributes;
 use crate::body;
-use crate::checksum::{self, Wanted};
+use crate::checksum::{self, NamedSum, Wanted};
 use crate::failure::{Failure, Result};
 use crate::operations::tags;
-use crate::operations::uploads::{Chosen, ListedUpload, UploadId};
+use crate::operations::uploads::{Chosen, Expected, ListedUpload, UploadId};
 use crate::operations::write::Target;
 use crate::protocol::convert::{self, Checksums, etag, timestamp};
 use crate::protocol::endpoint::{
@@ -81,7 +81,7 @@ pub(super) async fn upload_part(
     let id = UploadId::parse(&request.input.bucket, &request.input.upload_id)?;
     // The upload is looked at before the body is read, so that a bad call costs little.
     let upload = call.read_state(&id, &request.input.key).await?;
-    let wanted = Wanted::of_headers(&request.headers)?.or_computed(upload.algorithm);
+    let wanted = Wanted::of_headers(&request.headers)?.of_upload(upload.algorithm)?;
     let trailer = trailer(&request.extensions);
     let UploadPartInput { body, key, part_number, .. } = request.input;
     let content =
@@ -149,33 +149,37 @@ pub(super) async fn complete(
     check_no_customer_key(input.sse_customer_algorithm.as_ref())?;
     let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
     let chosen = |part: CompletedPart| {
-        let checksums = [
-            part.checksum_crc32,
-            part.checksum_crc32c,
-            part.checksum_crc64nvme,
-            part.checksum_sha1,
-            part.checksum_sha256,
-        ];
         let malformed = || Failure::new("MalformedXML", 400, "a part has a PartNumber and an ETag");
         Ok(Chosen {
             number: part.part_number.ok_or_else(malformed)?,
             etag: part.e_tag.ok_or_else(malformed)?.into_value(),
-            checksum: checksums.into_iter().flatten().next(),
+            checksum: NamedSum::of([
+                part.checksum_crc32,
+                part.checksum_crc32c,
+                part.checksum_crc64nvme,
+                part.checksum_sha1,
+                part.checksum_sha256,
+            ]),
         })
     };
     let chosen: Vec<Chosen> = parts.into_iter().map(chosen).collect::<Result<_>>()?;
-    let whole = [
-        input.checksum_crc32,
-        input.checksum_crc32c,
-        input.checksum_crc64nvme,
-        input.checksum_sha1,
-        input.checksum_sha256,
-    ];
-    let whole = whole.into_iter().flatten().next();
+    let size = input.mpu_object_size.map(u64::try_from);
+    let expected = Expected {
+        checksum: NamedSum::of([
+            input.checksum_crc32,
+            input.checksum_crc32c,
+            input.checksum_crc64nvme,
+            input.checksum_sha1,
+            input.checksum_sha256,
+        ]),
+        size: size
+            .transpose()
+            .map_err(|_| Failure::invalid_argument("x-amz-mp-object-size must not be negative"))?,
+    };
     let id = UploadId::parse(&input.bucket, &input.upload_id)?;
     let conditions = convert::conditions(input.if_match, input.if_none_match, None, None);
     let target = Target { bucket: input.bucket.clone(), key: input.key.clone(), conditions };
-    let became = call.complete_upload(&id, &target, &chosen, whole.as_deref()).await?;
+    let became = call.complete_upload(&id, &target, &chosen, &expected).await?;
     let checksums = Checksums::of(became.checksum.as_ref());
     Ok(CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, input.key)),

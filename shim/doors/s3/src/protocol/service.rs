@@ -66,7 +66,7 @@ impl Service {
 
     /// Carries out a call that has its caller, and no signature.
     pub(crate) async fn call(&self, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
-        match form::prepare(request, true, self.plain.bounds.body_timeout).await {
+        match self.prepare_form(request, true).await {
             Ok(request) => self.plain.call(request).await,
             Err(failure) => answer_of(failure),
         }
@@ -78,10 +78,20 @@ impl Service {
         if let Err(failure) = signed::check(&request, |key| self.desk.secret_of(key).is_some()) {
             return answer_of(failure);
         }
-        match form::prepare(request, false, self.plain.bounds.body_timeout).await {
+        match self.prepare_form(request, false).await {
             Ok(request) => run(service, request).await,
             Err(failure) => answer_of(failure),
         }
+    }
+
+    async fn prepare_form(
+        &self,
+        request: Request<axum::body::Body>,
+        unchecked: bool,
+    ) -> Result<Request<axum::body::Body>, Failure> {
+        let server = self.desk.server();
+        let share = move |bytes| Ok(server.share(bytes)?);
+        form::prepare(request, unchecked, self.plain.bounds.body_timeout, share).await
     }
 }
 
