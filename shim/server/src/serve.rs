@@ -107,7 +107,9 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
     Descriptors::raise()?.bound(&mut components.net, &mut components.local);
     if s3_listen.is_some() {
         // Each of two doors has half of the connections.
-        components.net.connections_max = (components.net.connections_max / 2).max(1);
+        let net = &mut components.net;
+        net.connections_max = (net.connections_max / 2).max(1);
+        net.connections_per_peer_max = net.connections_per_peer_max.min(net.connections_max);
     }
     // Each step is announced, since any of them may take long on a store that answers slowly.
     info!("opening the store {}", stores::shown(url));

@@ -26,11 +26,11 @@ pub(crate) struct Failure {
     pub(crate) status: u16,
     /// The explanation and the remedy, for people.
     pub(crate) message: String,
-    /// Whether the call can be run again as it is.
+    /// The time at which the call can be run again as it is.
     pub(crate) again: Again,
 }
 
-/// Whether a call can be run again as it is: nothing of it took effect.
+/// The time at which a failed call can be run again as it is, because nothing of it took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
     /// It cannot, or it would fail again.

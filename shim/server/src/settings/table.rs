@@ -207,7 +207,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "doors",
         about: "Connections, bodies, waits.",
         rows: rows! {
-            connections_max: Kind::Count, |c| Field::Len(&mut c.net.connections_max), "The connections at once, at most what the process's limit of open files leaves. If all are taken, the one that has been idle for longest makes room; if all are in use, more wait in the kernel's queue. Each costs some 20 KiB.";
+            connections_max: Kind::Count, |c| Field::Len(&mut c.net.connections_max), "The connections at once, of which an S3 endpoint gets half; at most what the process's limit of open files leaves. If all are taken, the one that has been idle for longest makes room; if all are in use, more wait in the kernel's queue. Each costs some 20 KiB.";
             connections_per_peer_max: Kind::Count, |c| Field::Len(&mut c.net.connections_per_peer_max), "The connections at once from one address. Beyond it, an idle one of the same address makes room; if all are in use, the new one is closed.";
             header_bytes_max: Kind::Bytes, |c| Field::Len(&mut c.net.header_bytes_max), "The header names and values of a call together.";
             body_bytes_max: Kind::Bytes, |c| Field::Len(&mut c.desk.body_bytes_max), "A body in JSON or protobuf, and all values together that one call reads.";

@@ -1,4 +1,4 @@
-//! What a credential does not allow, however a call asks for it.
+//! Calls that a credential does not allow, however they ask.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use hyper::{Method, StatusCode};
 use crate::Key;
 use crate::rust_sdk::client_of;
 
-/// Who has a presigned URL that stores one object must not read another one with it, by a header
-/// that makes a copy of the call.
+/// A presigned URL that stores one object must not read another one, by a header that makes a copy
+/// of the call.
 #[tokio::test]
 async fn a_presigned_url_does_what_it_was_signed_for() {
     let key = Key::make("");

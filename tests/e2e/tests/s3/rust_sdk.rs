@@ -16,7 +16,8 @@ pub(crate) fn client_of(url: &str, id: &str, secret: &str) -> aws_sdk_s3::Client
         .region(Region::new("us-east-1"))
         .endpoint_url(url)
         .force_path_style(true)
-        // On a busy machine an answer may take longer than it allows, and a part would be sent twice.
+        // On a busy machine an answer may take longer than it allows, and a part would be sent
+        // twice.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .credentials_provider(Credentials::new(id, secret, None, None, "test"));
     aws_sdk_s3::Client::from_conf(config.build())

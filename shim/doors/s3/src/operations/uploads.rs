@@ -8,7 +8,7 @@
 //! Every transaction that touches the parts reads the state as well, and is serializable: none
 //! commits beside one that has changed it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use aft_access::Right;
@@ -162,7 +162,7 @@ pub(crate) struct Chosen {
     pub(crate) checksum: Option<NamedSum>,
 }
 
-/// What a call that completes an upload says about the object.
+/// The checksum and size that a call which completes an upload expects of the object.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
     pub(crate) checksum: Option<NamedSum>,
@@ -384,15 +384,7 @@ impl Call {
 
     /// Lists the parts of an upload, in order: of each number the one that was uploaded last.
     pub(crate) async fn list_parts(&self, id: &UploadId) -> Result<Vec<Part>> {
-        let mut parts: BTreeMap<i32, Part> = BTreeMap::new();
-        for listed in self.keys_of(id).await? {
-            let part = part_of(id, listed)?;
-            match parts.get(&part.number) {
-                Some(other) if other.txn > part.txn => {}
-                _ => drop(parts.insert(part.number, part)),
-            }
-        }
-        Ok(parts.into_values().collect())
+        newest_parts(id, self.keys_of(id).await?)
     }
 
     /// Returns the checksums of parts, in their order.
@@ -426,9 +418,13 @@ impl Call {
     /// Deletes the parts of an upload that has no state any more. What remains if this is
     /// interrupted is removed by the upkeep.
     pub(crate) async fn delete_parts(&self, id: &UploadId) -> Result<()> {
-        let keys = self.keys_of(id).await?;
+        let keys: Vec<Key> = self.keys_of(id).await?.into_iter().map(|listed| listed.key).collect();
+        self.delete_all_of(&keys).await
+    }
+
+    async fn delete_all_of(&self, keys: &[Key]) -> Result<()> {
         for keys in keys.chunks(DELETED_AT_ONCE) {
-            self.run_alone(keys.iter().map(|listed| Op::Delete(listed.key.clone())).collect()).await?;
+            self.run_alone(keys.iter().cloned().map(Op::Delete).collect()).await?;
         }
         Ok(())
     }
@@ -460,8 +456,14 @@ impl Call {
         }
         // The parts are read in a snapshot of their own. They are never replaced, and deleted only
         // by a transaction that changes the state, which this one's commit would conflict with.
-        let parts = self.list_parts(id).await?;
+        let listed = self.keys_of(id).await?;
+        let parts = newest_parts(id, listed.clone())?;
         let (pieces, tag, whole) = self.compose(&state, &parts, chosen).await?;
+        let numbers: HashSet<i32> = chosen.iter().map(|chosen| chosen.number).collect();
+        let used: HashSet<&Key> =
+            parts.iter().filter(|part| numbers.contains(&part.number)).map(|part| &part.key).collect();
+        let unused: Vec<Key> =
+            listed.into_iter().map(|listed| listed.key).filter(|key| !used.contains(key)).collect();
         match (&expected.checksum, &whole) {
             (Some(named), Some(whole)) if i32::from(named.algorithm) == whole.algorithm => {
                 if !named.is_of(whole) {
@@ -518,10 +520,15 @@ impl Call {
             judge(target, reads.next().expect("the marker was read"), reads.next())?;
             let outcome = open.commit(&self.caller, ops().into_iter().collect(), CommitArgs::default()).await;
             if let Some(outcome) = runs.end(outcome.map_err(Failure::from)).await {
-                return match outcome? {
-                    Outcome::Committed { .. } => Ok(became),
+                match outcome? {
+                    Outcome::Committed { .. } => {}
                     outcome => unreachable!("a commit without an ID ends {outcome:?}"),
-                };
+                }
+                // The upload is complete whether this ends well or not.
+                if let Err(failure) = self.delete_all_of(&unused).await {
+                    warn!(upload = id.id, why = failure.message, "parts that no object needs remain");
+                }
+                return Ok(became);
             }
         }
     }
@@ -641,6 +648,19 @@ fn repeated(completed: &Completed, chosen: &[Chosen]) -> Result<Became> {
     }
     let etag = format!("{}-{}", hex(&tag.md5), tag.parts);
     Ok(Became { etag, checksum: completed.checksum.clone() })
+}
+
+/// Returns the parts of an upload, in order: of each number the one that was uploaded last.
+fn newest_parts(id: &UploadId, listed: Vec<ListedKey>) -> Result<Vec<Part>> {
+    let mut parts: BTreeMap<i32, Part> = BTreeMap::new();
+    for listed in listed {
+        let part = part_of(id, listed)?;
+        match parts.get(&part.number) {
+            Some(other) if other.txn > part.txn => {}
+            _ => drop(parts.insert(part.number, part)),
+        }
+    }
+    Ok(parts.into_values().collect())
 }
 
 /// Returns the part whose key a listing shows.
