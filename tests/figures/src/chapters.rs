@@ -3,7 +3,7 @@
 use crate::counts::{FOUR_SERVERS, ONE_SERVER};
 use crate::data::{Bound, Cell, Figure, Seen, Speed, Y};
 use crate::levels;
-use crate::others::{AFT_READ_ATOMIC, AFT_SERIALIZABLE, Other, etcd, powertools, restate};
+use crate::others::{AFT_READ_ATOMIC, AFT_SERIALIZABLE, Other, etcd, minio, powertools, restate};
 use crate::plan::{
     AFT, AFT_AT_ONCE, ALONE, COLD, COLLECTING, Kind, NO_CACHE, NOT_COLLECTING, PLAIN, TRANSACTIONS,
 };
@@ -19,7 +19,7 @@ struct Chapter {
     y: Y,
 }
 
-const CHAPTERS: [Chapter; 18] = [
+const CHAPTERS: [Chapter; 23] = [
     Chapter {
         id: "io-latency",
         title: "Latency of writes",
@@ -171,6 +171,46 @@ const CHAPTERS: [Chapter; 18] = [
         y: Y::Throughput,
     },
     Chapter {
+        id: minio::PUTS,
+        title: "Beside MinIO: small PUTs on the disk",
+        paper: "",
+        about: minio::PUTS_ABOUT,
+        x: "clients",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: minio::GETS,
+        title: "Beside MinIO: small GETs",
+        paper: "",
+        about: minio::GETS_ABOUT,
+        x: "clients",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: minio::LARGE,
+        title: "Beside MinIO: objects of 64 MiB",
+        paper: "",
+        about: minio::LARGE_ABOUT,
+        x: "",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: minio::LISTINGS,
+        title: "Beside MinIO: listings of 100,000 keys",
+        paper: "",
+        about: minio::LISTINGS_ABOUT,
+        x: "",
+        y: Y::Throughput,
+    },
+    Chapter {
+        id: minio::OVER,
+        title: "On top of MinIO",
+        paper: "",
+        about: minio::OVER_ABOUT,
+        x: "",
+        y: Y::Throughput,
+    },
+    Chapter {
         id: restate::TRANSFERS,
         title: "Beside Restate: a transfer, once",
         paper: "",
@@ -255,6 +295,10 @@ impl Cells<'_> {
     fn of<'a>(&'a self, way: &'a str) -> impl Iterator<Item = &'a Cell> {
         self.0.iter().filter(move |cell| cell.way == way)
     }
+}
+
+fn per_s(seen: &Seen) -> f64 {
+    seen.transactions_per_s
 }
 
 fn p50(seen: &Seen) -> f64 {
@@ -481,6 +525,47 @@ fn bounds(figure: &str, cells: &Cells<'_>) -> Vec<Bound> {
                 let what = format!("{what}, {}: throughput of {way} / etcd", points(cells, "clients"));
                 bound(what, cells.least_throughput(way, etcd::ETCD), aim, true, None);
             }
+        }
+        minio::PUTS | minio::GETS => {
+            let what = if figure == minio::PUTS { "PUTs" } else { "GETs" };
+            for clients in minio::CLIENTS {
+                let seen =
+                    cells.ratio(("local", Speed::AsIs, clients as f64), minio::AFT, minio::MINIO, per_s);
+                let what = format!("{what} of 4 KiB, {clients} clients: throughput of aft / MinIO");
+                bound(what, seen, 1.5, true, None);
+            }
+        }
+        minio::LARGE => {
+            for kind in minio::LargeKind::ALL {
+                let way = |server| format!("{server}, {}", kind.words());
+                let (aft, minio) = (way(minio::AFT), way(minio::MINIO));
+                let seen = cells.ratio(("local", Speed::AsIs, 0.0), &aft, &minio, per_s);
+                let what = format!("64 MiB, {}: bandwidth of aft / MinIO", kind.words());
+                bound(what, seen, 0.7, true, None);
+            }
+        }
+        minio::LISTINGS => {
+            for kind in minio::ListingKind::ALL {
+                let way = |server| format!("{server}, {}", kind.words());
+                let (aft, minio) = (way(minio::AFT), way(minio::MINIO));
+                let seen = cells.ratio(("local", Speed::AsIs, 0.0), &aft, &minio, per_s);
+                let what = format!("listing {}: speed of aft / MinIO", kind.words());
+                bound(what, seen, 1.0, true, None);
+            }
+        }
+        minio::OVER => {
+            use minio::OverKind::{CachedGets, Gets, Listing, PlainGets, PlainListing};
+            let mut over =
+                |what: &str, kind: minio::OverKind, plain: minio::OverKind, value, aim, at_least| {
+                    let seen = cells.ratio(("S3", Speed::AsIs, 0.0), kind.way(), plain.way(), value);
+                    bound(what.to_owned(), seen, aim, at_least, None);
+                };
+            let what = "MinIO: time of listing 10,000 keys through aft on a fresh node / plain";
+            over(what, Listing, PlainListing, p50 as fn(&Seen) -> f64, 3.0, false);
+            let what = "MinIO: throughput of cached gets through aft / plain";
+            over(what, CachedGets, PlainGets, per_s, 3.0, true);
+            let what = "MinIO: median of gets through aft, fresh / plain";
+            over(what, Gets, PlainGets, p50, 1.5, false);
         }
         levels::COST => {
             for store in ["memory", "local"] {

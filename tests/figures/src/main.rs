@@ -9,7 +9,8 @@
 //! * [`site`], [`stores`] – a store with its server, and `aft` on top of it.
 //! * [`measure`], [`once`], [`counts`] – run the plan.
 //! * [`levels`] – compares AFT's isolation levels with each other.
-//! * [`others`] – compares AFT with etcd, Restate and Powertools, where they can be installed.
+//! * [`others`] – compares AFT with etcd, MinIO, Restate and Powertools, where they can be
+//!   installed.
 //! * [`chapters`], [`published`] – the figures, their bounds, and the paper's numbers.
 //! * [`data`], [`write`] – the results, and the files made from them: data.json, CSV, plots, the
 //!   page and the summary.

@@ -19,7 +19,7 @@ const TMPFS: &str = "tmpfs";
 #[derive(Debug)]
 pub(crate) struct AftServer {
     pub(crate) url: String,
-    _program: Program,
+    program: Program,
 }
 
 /// Returns the path of the program `aft`, which cargo puts beside this one.
@@ -84,32 +84,57 @@ impl AftServer {
         environment: &[(&'static str, &'static str)],
         folder: &Path,
     ) -> Result<AftServer, Failed> {
-        let (store, environment, folder) = (store.to_owned(), environment.to_vec(), folder.to_owned());
+        AftServer::start_with(store, &[], environment, folder).await
+    }
+
+    /// Starts a server with `more` arguments, and returns when it listens.
+    ///
+    /// # Errors
+    /// Returns the server's output if it ends or does not listen in time.
+    pub(crate) async fn start_with(
+        store: &str,
+        more: &[&str],
+        environment: &[(&'static str, &'static str)],
+        folder: &Path,
+    ) -> Result<AftServer, Failed> {
+        let arguments = [&["serve", "--store", store, "--listen", "127.0.0.1:0"], more].concat();
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let (environment, folder) = (environment.to_vec(), folder.to_owned());
         let started = tokio::task::spawn_blocking(move || {
-            let arguments = ["serve", "--store", &store, "--listen", "127.0.0.1:0"];
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let mut program = Program::start(&binary()?, &arguments, &environment, &folder)
                 .map_err(|why| why.to_string())?;
             let url = program.says("listening on ", START_TIME_MAX).map_err(|why| why.to_string())?;
-            Ok(AftServer { url, _program: program })
+            Ok(AftServer { url, program })
         });
         started.await.map_err(|why| why.to_string())?
     }
+
+    /// Returns the host and the port of its S3 endpoint.
+    ///
+    /// # Errors
+    /// Returns the server's output if it serves none.
+    pub(crate) fn s3_host(&mut self) -> Result<String, Failed> {
+        let said = self.program.says("listening for S3 on ", START_TIME_MAX);
+        let url = said.map_err(|why| why.to_string())?;
+        Ok(url.trim_start_matches("http://").to_owned())
+    }
 }
 
-/// Runs `aft` with `arguments` to its end.
+/// Runs `aft` with `arguments` to its end, and returns its standard output.
 ///
 /// # Errors
 /// Returns the command and its standard error if it fails.
 pub(crate) async fn aft(
     arguments: Vec<String>,
     environment: Vec<(&'static str, &'static str)>,
-) -> Result<(), Failed> {
+) -> Result<String, Failed> {
     let ran = tokio::task::spawn_blocking(move || {
         let line = format!("aft {}", arguments.join(" "));
         let output = Command::new(binary()?).args(&arguments).envs(environment).output();
         let output = output.map_err(|why| format!("cannot start {line}: {why}"))?;
         match output.status.success() {
-            true => Ok(()),
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(format!("`{line}` failed: {}", String::from_utf8_lossy(&output.stderr).trim())),
         }
     });

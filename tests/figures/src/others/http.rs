@@ -71,14 +71,27 @@ impl Connection {
         headers: &[(&str, &str)],
         json: String,
     ) -> Result<Answer, String> {
+        let json_header = [(CONTENT_TYPE.as_str(), "application/json")];
+        let headers = if json.is_empty() { headers.to_vec() } else { [&json_header, headers].concat() };
+        self.send_bytes(method, path, &headers, Bytes::from(json)).await
+    }
+
+    /// Sends a call with a body of any type, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// Returns an error if the connection broke, or if no answer came in time.
+    pub(crate) async fn send_bytes(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, String> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, &self.host);
-        if !json.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::from(json))).map_err(|why| why.to_string())?;
+        let request = request.body(Full::new(body)).map_err(|why| why.to_string())?;
         let answer = async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! * [`etcd`] – two puts, and two cached gets, in a transaction each.
+//! * [`minio`] – objects and listings through the S3 endpoint.
 //! * [`restate`], [`powertools`] – a transfer under a request ID, done once.
 //! * [`transfers`] – the load of transfers and its check.
 //! * [`ground`] – `aft serve`, and the disk.
@@ -21,6 +22,7 @@ pub(crate) mod ground;
 mod grpc;
 mod http;
 pub(crate) mod load;
+pub(crate) mod minio;
 pub(crate) mod powertools;
 pub(crate) mod restate;
 mod transfers;
@@ -39,6 +41,7 @@ use crate::site::Failed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Other {
     Etcd,
+    Minio,
     Restate,
     Powertools,
 }
@@ -61,12 +64,13 @@ pub(crate) struct Outcome {
 }
 
 impl Other {
-    pub(crate) const ALL: [Other; 3] = [Other::Etcd, Other::Restate, Other::Powertools];
+    pub(crate) const ALL: [Other; 4] = [Other::Etcd, Other::Minio, Other::Restate, Other::Powertools];
 
     /// Returns the product's name, which is also the name of its way in a figure.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Other::Etcd => etcd::ETCD,
+            Other::Minio => minio::MINIO,
             Other::Restate => restate::RESTATE,
             Other::Powertools => powertools::POWERTOOLS,
         }
@@ -76,6 +80,7 @@ impl Other {
     pub(crate) fn figures(self) -> &'static [&'static str] {
         match self {
             Other::Etcd => &[etcd::PUTS, etcd::GETS],
+            Other::Minio => &[minio::PUTS, minio::GETS, minio::LARGE, minio::LISTINGS, minio::OVER],
             Other::Restate => &[restate::TRANSFERS],
             Other::Powertools => &[powertools::TRANSFERS],
         }
@@ -84,6 +89,7 @@ impl Other {
     fn services(self) -> &'static [Service] {
         match self {
             Other::Etcd => &[Service::Etcd],
+            Other::Minio => &[Service::Minio],
             Other::Restate => &[Service::Restate],
             Other::Powertools => &[Service::Powertools, Service::DynamoDb],
         }
@@ -91,8 +97,12 @@ impl Other {
 
     /// Returns the number of its measurements, where each round counts as one.
     pub(crate) fn count(self, choice: &Choice) -> usize {
-        let points = self.figures().iter().filter(|id| choice.wants(id)).map(|id| xs(id).len());
-        points.sum::<usize>() * ROUNDS * (1 + LEVELS.len())
+        let wanted = self.figures().iter().filter(|id| choice.wants(id));
+        let measurements = wanted.map(|id| match self {
+            Other::Minio => minio::count(id),
+            _ => xs(id).len() * (1 + LEVELS.len()),
+        });
+        measurements.sum::<usize>() * ROUNDS
     }
 }
 
@@ -132,6 +142,7 @@ pub(crate) async fn run(
         }
         let measured = match other {
             Other::Etcd => etcd::run(choice, bar).await,
+            Other::Minio => minio::run(choice, bar).await,
             Other::Restate => restate::run(choice, bar).await,
             Other::Powertools => powertools::run(choice, bar).await,
         };
