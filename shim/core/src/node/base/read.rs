@@ -77,6 +77,12 @@ pub(in crate::node) struct Listing {
     pub(in crate::node) is_asked: bool,
     /// Common prefixes that were found, and whose other keys are skipped.
     pub(in crate::node) skipped: BTreeSet<String>,
+    /// The number of lines that the pages so far have shown.
+    pub(in crate::node) found: usize,
+    /// The last line of those pages, if it is a common prefix.
+    pub(in crate::node) last: Option<String>,
+    /// The number of names of the next page.
+    pub(in crate::node) page_len: u32,
 }
 
 /// A page of a scan. It serves as a listing of every key in its range, shown or not.

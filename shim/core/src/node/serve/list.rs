@@ -24,8 +24,9 @@ use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::super::base::transaction::{Phase, Transaction};
 use super::{end, level, read, scan};
 
-/// The greatest number of listed ranges of one transaction. The pages of one listing count as one.
-const RANGES_MAX: usize = 1_000;
+/// The greatest number of listed ranges of one transaction. The pages of one listing count as one,
+/// but for those behind a common prefix whose other keys were skipped.
+const RANGES_MAX: usize = 10_000;
 
 /// Starts a listing.
 pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptId, list: ListKeys) {
@@ -41,7 +42,15 @@ pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptI
     let from_the_start = state.planted(Bug::ListFromTheStart);
     let after = list.after.clone().filter(|_| !from_the_start);
     let next = after.map(|key| Place { key, entry: None });
-    let listing = Box::new(Listing { next, page: None, is_asked: false, skipped: BTreeSet::new() });
+    let listing = Box::new(Listing {
+        next,
+        page: None,
+        is_asked: false,
+        skipped: BTreeSet::new(),
+        found: 0,
+        last: None,
+        page_len: scan::first_page_len(state, &list),
+    });
     read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
 }
 
@@ -140,8 +149,35 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let transaction =
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
     let through = page.range.through.clone();
-    let found = roll_up(transaction, list, &operation.wanted, through.as_deref(), &listing.skipped);
     let limit = list.limit as usize;
+    // The lines of this page alone tell whether more pages are needed: to roll all pages up after
+    // each of them would take a time that grows with their square.
+    let of_page = ListedRange { prefix: list.prefix.clone(), ..page.range.clone() };
+    let lines = roll_up(transaction, list, &operation.wanted, &of_page, listing);
+    if through.is_some() && listing.found + lines.len() <= limit {
+        listing.found += lines.len();
+        listing.last = match lines.last() {
+            Some(Item::Prefix(prefix)) => Some(prefix.clone()),
+            Some(Item::Key(_)) => None,
+            None => listing.last.take(),
+        };
+        let bug = bug_of(&state.settings);
+        if list.after.is_none() || bug != Some(Bug::ForgetLaterRanges) {
+            transaction.add_range(page.range);
+        }
+        skip(listing, through.as_deref());
+        scan::adapt_page_len(state, &mut operation);
+        let id = state.operations.add(operation);
+        return scan::ask_page(state, id);
+    }
+    let all = ListedRange {
+        prefix: list.prefix.clone(),
+        after: list.after.clone(),
+        through: through.clone(),
+        mark: crate::ids::TxnId::ZERO,
+    };
+    let whole = Listing { last: None, ..(**listing).clone() };
+    let found = roll_up(transaction, list, &operation.wanted, &all, &whole);
     assert!(found.len() <= limit + 1, "at most one line more than the limit shows that there are more");
     assert!(found.is_sorted_by(|a, b| a.text() < b.text()), "lines come in order, each once");
     let is_full = found.len() > limit;
@@ -156,13 +192,13 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
         transaction.add_range(range);
     }
     if !is_full && through.is_some() {
-        // The other keys with a common prefix that was found need not be scanned.
-        if let Some(Item::Prefix(prefix)) = found.last()
-            && through.as_deref().is_some_and(|through| through.starts_with(prefix.as_str()))
-        {
-            listing.next = Some(Place { key: after_all_with(prefix), entry: None });
-            listing.skipped.insert(prefix.clone());
-        }
+        // Another batch of the transaction has deleted keys that earlier pages had counted.
+        listing.found = found.len();
+        listing.last = match found.last() {
+            Some(Item::Prefix(prefix)) => Some(prefix.clone()),
+            Some(Item::Key(_)) | None => None,
+        };
+        skip(listing, through.as_deref());
         let id = state.operations.add(operation);
         return scan::ask_page(state, id);
     }
@@ -187,6 +223,15 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     state.defer(Work::OperationDone(operation.attempt));
 }
 
+/// Skips the other keys with the last common prefix, which need not be scanned.
+fn skip(listing: &mut Listing, through: Option<&str>) {
+    let Some(prefix) = &listing.last else { return };
+    if through.is_some_and(|through| through.starts_with(prefix.as_str())) {
+        listing.next = Some(Place { key: after_all_with(prefix), entry: None });
+        listing.skipped.insert(prefix.clone());
+    }
+}
+
 /// One line of a listing.
 #[derive(Debug)]
 enum Item {
@@ -203,26 +248,25 @@ impl Item {
     }
 }
 
-/// Returns the lines of a listing up to `through`, in order, at most one more than its limit: the
+/// Returns the lines of a listing within a range, in order, at most one more than its limit: the
 /// keys that exist for the transaction, rolled up by the delimiter.
 ///
-/// A prefix in `skipped` is always shown: a key with it was found before, and no others were
-/// scanned, even if another batch has deleted that key since.
+/// A prefix that the listing has skipped is always shown: a key with it was found before, and no
+/// others were scanned, even if another batch has deleted that key since. Its last prefix belongs
+/// to what was shown before the range.
 fn roll_up(
     transaction: &Transaction,
     list: &ListKeys,
     wanted: &BTreeMap<Key, Want>,
-    through: Option<&str>,
-    skipped: &BTreeSet<String>,
+    range: &ListedRange,
+    listing: &Listing,
 ) -> Vec<Item> {
-    let range = ListedRange {
-        prefix: list.prefix.clone(),
-        after: list.after.clone(),
-        through: through.map(str::to_owned),
-        mark: crate::ids::TxnId::ZERO,
-    };
+    let after = range.after.as_deref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+    let until = range.through.as_deref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Included);
+    let of_range = wanted.range::<str, _>((after, until)).map(|(key, _)| key);
     // The transaction's own writes are part of the listing.
-    let all: BTreeSet<&Key> = wanted.keys().chain(transaction.buffer.keys()).collect();
+    let own = transaction.buffer.range::<str, _>((after, until)).map(|(key, _)| key);
+    let all: BTreeSet<&Key> = of_range.chain(own).collect();
     let mut items: Vec<Item> = Vec::new();
     for key in all.into_iter().filter(|key| range.contains(key.as_str())) {
         if items.len() > list.limit as usize {
@@ -235,9 +279,13 @@ fn roll_up(
         match (prefix, shown(transaction, key)) {
             (None, Some(listed)) => items.push(Item::Key(listed)),
             (None, None) => {}
-            (Some(prefix), None) if !skipped.contains(prefix) => {}
+            (Some(prefix), None) if !listing.skipped.contains(prefix) => {}
             (Some(prefix), _) => {
-                let known = matches!(items.last(), Some(Item::Prefix(last)) if last == prefix);
+                let known = match items.last() {
+                    Some(Item::Prefix(last)) => last == prefix,
+                    Some(Item::Key(_)) => false,
+                    None => listing.last.as_deref() == Some(prefix),
+                };
                 // If the cursor is within a common prefix, an earlier page returned the prefix.
                 let earlier = list.after.as_deref().is_some_and(|after| after.starts_with(prefix));
                 if !known && !earlier {

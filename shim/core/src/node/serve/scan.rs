@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::ids::Key;
+use crate::message::ListKeys;
 use crate::record::VersionEntry;
 use crate::store::{Call, Scan};
 
@@ -12,6 +13,9 @@ use super::super::base::ids::OperationId;
 use super::super::base::index::ListedPage;
 use super::super::base::read::{Operation, Purpose, Want};
 use super::super::base::state::{State, bug_of};
+
+/// The number of names of a page of which most would be skipped.
+const SHORT_PAGE_LEN: u32 = 4;
 
 /// Returns true if a listing has not requested its first page.
 pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
@@ -28,10 +32,39 @@ pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
     assert!(listing.is_asked || operation.wanted.is_empty(), "no key is wanted before the first page");
     listing.is_asked = true;
     let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
-    // Most keys have one or two entries; where they have more, more pages are needed.
-    let names = list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len);
+    let names = listing.page_len;
+    assert!((1..=state.settings.scan_page_len).contains(&names), "a page has some names");
     let call = Call::Scan { scan: Scan::Versions { prefix, after }, limit: names };
     state.call(Owner::Scan(id), call, Some(limit));
+}
+
+/// Returns the number of names of a listing's first page.
+pub(super) fn first_page_len(state: &State, list: &ListKeys) -> u32 {
+    let is_grouped = list.delimiter.is_some() && state.settings.exclusive;
+    if is_grouped { SHORT_PAGE_LEN.min(state.settings.scan_page_len) } else { long_page_len(state, list) }
+}
+
+/// Returns the number of names of a page that should be the last. Most keys have one or two
+/// entries; where they have more, more pages are needed.
+fn long_page_len(state: &State, list: &ListKeys) -> u32 {
+    list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len)
+}
+
+/// Chooses the number of names of the next page. Where a call costs less than the keys that it
+/// shows, as in an embedded store, pages are short while most keys are skipped for their common
+/// prefix, and grow while they are not.
+pub(super) fn adapt_page_len(state: &State, operation: &mut Operation) {
+    let Purpose::List(list, listing) = &mut operation.purpose else {
+        unreachable!("only a listing has pages")
+    };
+    if list.delimiter.is_none() || !state.settings.exclusive {
+        return;
+    }
+    let skips = listing.last.as_ref().is_some_and(|prefix| listing.skipped.contains(prefix));
+    listing.page_len = match skips {
+        true => SHORT_PAGE_LEN.min(state.settings.scan_page_len),
+        false => listing.page_len.saturating_mul(4).min(long_page_len(state, list)),
+    };
 }
 
 /// Passes a key's part of a page to the index, as a listing of the key.
