@@ -17,6 +17,9 @@ const PROTOCOL: &str = "x-amz-";
 const EXPIRES_S_MAX: u64 = 7 * 24 * 3_600;
 /// The most that the time of a signature may differ from the server's, as S3 has it.
 const SKEW: Duration = Duration::from_secs(15 * 60);
+/// The ways to write the time zone of a signature of version 2. Programs write the second, as in
+/// S3's own examples, or the third; HTTP has the first alone.
+const ZONES: [&str; 3] = ["GMT", "+0000", "UTC"];
 
 /// The parameters of a query with a signature of either version.
 const PARAMETERS: [&str; 10] = [
@@ -143,7 +146,7 @@ fn key_of(credential: &str) -> String {
 /// who has seen a call could send it again for ever.
 fn check_time(headers: &HeaderMap) -> Result<()> {
     let text = headers.get("x-amz-date").or_else(|| headers.get(DATE)).and_then(|value| value.to_str().ok());
-    let time = text.and_then(|text| httpdate::parse_http_date(text.trim()).ok()).ok_or_else(|| {
+    let time = text.and_then(|text| read_time(text.trim())).ok_or_else(|| {
         Failure::new("AccessDenied", 403, "a signature of version 2 needs a valid header Date or x-amz-date")
     })?;
     let now = SystemTime::now();
@@ -158,6 +161,12 @@ fn check_time(headers: &HeaderMap) -> Result<()> {
             Err(Failure::new("RequestTimeTooSkewed", 403, why))
         }
     }
+}
+
+/// Reads the time of a signature of version 2.
+fn read_time(text: &str) -> Option<SystemTime> {
+    let at = ZONES.iter().find_map(|zone| text.strip_suffix(zone));
+    httpdate::parse_http_date(&at.map_or(text.to_owned(), |at| format!("{at}GMT"))).ok()
 }
 
 /// Rejects a call with a header of the protocol that its signature (version 4) does not cover. Who
@@ -258,6 +267,11 @@ mod tests {
         assert_eq!(code("/b/k", &[version_2, ("date", &old)]), "RequestTimeTooSkewed");
         assert_eq!(code("/b/k", &[version_2, ("date", "garbage")]), "AccessDenied");
         assert_eq!(code("/b/k", &[version_2]), "AccessDenied");
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        for zone in ZONES {
+            assert_eq!(check("/b/k", &[version_2, ("date", &now.replace("GMT", zone))]), Ok(()), "{zone}");
+        }
+        assert_eq!(code("/b/k", &[version_2, ("date", &now.replace("GMT", "PST"))]), "AccessDenied");
         let url = "/b/k?X-Amz-Credential=a%2F20261130&X-Amz-Expires=604801";
         assert_eq!(code(url, &[]), "AuthorizationQueryParametersError");
     }
