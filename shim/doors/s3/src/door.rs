@@ -8,10 +8,10 @@ use aft_desk::{Caller, Desk};
 use aft_net::body::lend;
 use aft_net::{Tls, browser};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::State;
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use axum::http::header::{AUTHORIZATION, CONNECTION, EXPECT};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use axum::response::Response;
 use metrics::{counter, histogram};
 use tokio::net::TcpListener;
@@ -68,6 +68,7 @@ async fn around(State(door): State<Arc<Door>>, request: Request<Body>) -> Respon
     let (method, is_head) = (method_label(request.method()), request.method() == Method::HEAD);
     // The metrics of doors have the same names; this one has a single route.
     let span = debug_span!("call", door = "s3", method, id);
+    let is_unasked = expects_in_vain(&request);
     // If the call fails early, the rest of the body is read, so that the client can read the
     // answer.
     let (request, rest) = lend(request);
@@ -86,10 +87,22 @@ async fn around(State(door): State<Arc<Door>>, request: Request<Body>) -> Respon
     headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("digits are a header's value"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     headers.insert("server", HeaderValue::from_static("aft"));
+    if is_unasked {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status().as_u16().to_string();
     counter!("aft_http_requests_total", "route" => "s3", "method" => method, "status" => status).increment(1);
     histogram!("aft_http_request_seconds", "route" => "s3", "method" => method).record(since.elapsed());
     response
+}
+
+/// Returns true if the client waits for a 100 (Continue) that it will not get, because its body is
+/// empty. Version 1.46.3 of the command line of AWS, and older SDKs for Python, lose the headers of
+/// the next answer on such a connection, so the next one has to be another.
+fn expects_in_vain(request: &Request<Body>) -> bool {
+    request.version() == Version::HTTP_11
+        && request.headers().contains_key(EXPECT)
+        && request.body().is_end_stream()
 }
 
 /// A call whose head was checked.
