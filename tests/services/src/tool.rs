@@ -78,8 +78,35 @@ pub(crate) fn make_python(
     }
     let path = directory.display().to_string();
     run(service, Path::new("python3"), &["-m", "venv", &path], &[], say)?;
+    pip_install(service, directory, packages, say)
+}
+
+/// Adds `packages`, and what they need, to the virtual environment in `directory`, in its folder
+/// `name`: for packages that need other versions than the environment has. Programs find them if
+/// `PYTHONPATH` names the folder.
+///
+/// # Errors
+/// [`Error::ToolFailed`] if pip fails.
+pub(crate) fn add_python(
+    service: Service,
+    directory: &Path,
+    name: &str,
+    packages: &[&str],
+    say: &dyn Fn(&str),
+) -> Result<(), Error> {
+    let target = format!("--target={}", directory.join(name).display());
+    pip_install(service, directory, &[&[target.as_str()], packages].concat(), say)
+}
+
+/// Runs `pip install` in the virtual environment in `directory`.
+fn pip_install(
+    service: Service,
+    directory: &Path,
+    arguments: &[&str],
+    say: &dyn Fn(&str),
+) -> Result<(), Error> {
     let quietly = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"];
-    let arguments = [&["-m", "pip", "install"], &quietly[..], packages].concat();
+    let arguments = [&["-m", "pip", "install"], &quietly[..], arguments].concat();
     run(service, &directory.join("bin/python"), &arguments, &[], say)
 }
 

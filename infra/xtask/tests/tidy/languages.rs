@@ -1,14 +1,14 @@
 //! The comments of the languages in the repository.
 
 /// Extensions of the files whose comments are known.
-pub(crate) const KNOWN: &[&str] = &["rs", "py", "mjs", "js", "ts", "sh", "yaml", "toml"];
+pub(crate) const KNOWN: &[&str] = &["rs", "py", "mjs", "js", "ts", "go", "sh", "yaml", "toml"];
 
 /// Returns the numbers of the lines that are comments as a whole; in Python, also docstrings. A
 /// comment behind code is none of them.
 pub(crate) fn comment_lines(extension: &str, text: &str) -> Vec<usize> {
     let is_comment: Vec<bool> = match extension {
         "rs" => text.lines().map(|line| line.trim_start().starts_with("//")).collect(),
-        "mjs" | "js" | "ts" => script(text),
+        "mjs" | "js" | "ts" | "go" => script(text),
         "py" => python(text),
         "sh" | "yaml" | "toml" => text.lines().map(|line| line.trim_start().starts_with('#')).collect(),
         _ => panic!("no comments are known of .{extension}: add it to {}", file!()),
@@ -86,7 +86,7 @@ fn comments_of_every_language_are_found() {
 #[test]
 fn wide_comments_are_found_in_every_language() {
     for extension in KNOWN {
-        let marker = if ["rs", "mjs", "js", "ts"].contains(extension) { "//" } else { "#" };
+        let marker = if ["rs", "mjs", "js", "ts", "go"].contains(extension) { "//" } else { "#" };
         let text = format!("{marker} äöüß\n{marker} äöüßa\nx = \"a string that is longer\"\n");
         let fits = marker.len() + 5;
         assert_eq!(wide(extension, &text, fits), [(2, fits + 1)], "{extension}");

@@ -6,6 +6,7 @@ mod nodes;
 mod programs;
 mod rights;
 mod rust_sdk;
+mod tools;
 mod uploads;
 
 use aft_e2e::binary;
@@ -44,7 +45,12 @@ impl Key {
 
     /// Starts a server that checks signatures.
     fn serve(&self, store: &str) -> Server {
+        self.serve_with(store, &[])
+    }
+
+    /// Starts a server that checks signatures, with further arguments.
+    fn serve_with(&self, store: &str, more: &[&str]) -> Server {
         let path = self.file.path().to_str().expect("its path is text");
-        Server::start_with(store, &[&S3[..], &["--credentials", path]].concat())
+        Server::start_with(store, &[&S3[..], &["--credentials", path], more].concat())
     }
 }

@@ -1,4 +1,4 @@
-//! Programs in Python and JavaScript, and raw sockets.
+//! Programs in Python, JavaScript and Go, and raw sockets.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,14 +11,17 @@ use aft_services::{Home, Service};
 use crate::{Key, S3};
 
 /// The time limit of a program, on a machine that is shared.
-const TIME_MAX: Duration = Duration::from_secs(300);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(300);
+
+/// The programs with SDKs of AWS: two of this folder, and one that was built from it.
+const SDKS: [&str; 3] = ["clients.py", "clients.mjs", "go-clients"];
 
 fn folder() -> PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3_clients")
 }
 
 /// Returns the Python that has boto3; `None` if the test is to be skipped.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     if Service::S3Clients.skipped() {
         return None;
     }
@@ -34,11 +37,15 @@ fn run(command: &mut Command, server: &Server) {
 
 /// Returns a command for a program of this folder, with the addresses of a server.
 async fn program(python: &std::path::Path, name: &str, server: &Server) -> Command {
-    let mut command = match name.ends_with(".mjs") {
-        true => Command::new("node"),
-        false => Command::new(python),
+    let mut command = match name.rsplit_once('.') {
+        Some((_, "mjs")) => Command::new("node"),
+        Some(_) => Command::new(python),
+        None => Command::new(python.with_file_name(name)),
     };
-    command.arg(folder().join(name)).arg(server.s3_url().await).env("PYTHONDONTWRITEBYTECODE", "1");
+    if name.contains('.') {
+        command.arg(folder().join(name));
+    }
+    command.arg(server.s3_url().await).env("PYTHONDONTWRITEBYTECODE", "1");
     // The packages of npm lie beside the virtual environment's programs.
     command.current_dir(python.ancestors().nth(2).expect("bin/python lies in an environment"));
     command.env("AWS_ACCESS_KEY_ID", "any").env("AWS_SECRET_ACCESS_KEY", "any");
@@ -46,11 +53,11 @@ async fn program(python: &std::path::Path, name: &str, server: &Server) -> Comma
 }
 
 #[tokio::test]
-async fn boto3_and_the_javascript_sdk_need_no_change() {
+async fn the_sdks_of_aws_need_no_change() {
     let Some(python) = python() else { return };
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let server = Server::start_with(&local(directory.path()), &S3);
-    for name in ["clients.py", "clients.mjs"] {
+    for name in SDKS {
         let mut command = program(&python, name, &server).await;
         run(command.arg(format!("http://{}", server.address())), &server);
     }
@@ -61,10 +68,28 @@ async fn signatures_are_checked() {
     let Some(python) = python() else { return };
     let key = Key::make("");
     let server = key.serve("memory:");
-    for name in ["clients.py", "clients.mjs"] {
+    for name in SDKS {
         let mut command = program(&python, name, &server).await;
         command.env("AWS_ACCESS_KEY_ID", &key.id).env("AWS_SECRET_ACCESS_KEY", &key.secret);
         run(&mut command, &server);
+    }
+}
+
+/// Libraries that take objects for files, with signatures.
+#[tokio::test]
+async fn objects_are_files_to_libraries() {
+    let Some(python) = python() else { return };
+    let key = Key::make("");
+    let server = key.serve_with("memory:", &["--bucket", "files"]);
+    let environment = python.ancestors().nth(2).expect("bin/python lies in an environment");
+    // s3fs needs another botocore than the others, so it has a folder of its own.
+    for (path, checks) in [("", &["smart_open", "pyarrow", "duckdb"][..]), ("s3fs", &["s3fs"])] {
+        let mut command = program(&python, "files.py", &server).await;
+        command.env("AWS_ACCESS_KEY_ID", &key.id).env("AWS_SECRET_ACCESS_KEY", &key.secret);
+        if !path.is_empty() {
+            command.env("PYTHONPATH", environment.join(path));
+        }
+        run(command.arg("files").args(checks), &server);
     }
 }
 

@@ -34,7 +34,7 @@ async fn parts(s3: &aws_sdk_s3::Client, key: &str) -> (String, CompletedMultipar
 }
 
 /// Opens a longer transaction, and returns its token.
-async fn open(client: &Client, isolation: &str) -> String {
+pub(crate) async fn open(client: &Client, isolation: &str) -> String {
     let json = [("content-type", "application/json")];
     let body = serde_json::json!({ "isolation": isolation }).to_string();
     let opened = client.raw(Method::POST, "/v1/transactions", &json, body).await;

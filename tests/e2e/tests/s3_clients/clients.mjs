@@ -301,11 +301,11 @@ async function signatures () {
 }
 
 // Calls the native API.
-async function native (path) {
+async function native (path, body = '{}') {
   const token = process.env.AFT_TOKEN
   const headers = { 'content-type': 'application/json' }
   if (token) headers.authorization = `Bearer ${token}`
-  const answer = await fetch(nativeUrl + path, { method: 'POST', body: '{}', headers })
+  const answer = await fetch(nativeUrl + path, { method: 'POST', body, headers })
   assert(answer.ok, `${path}: ${answer.status}`)
   return JSON.parse(await answer.text() || '{}')
 }
@@ -363,6 +363,20 @@ async function ending () {
   by.destroy()
 }
 
+// Checks that the end of a transaction that has taken too long is told once as well.
+async function expired () {
+  const { transaction: token } = await native('/v1/transactions', '{"timeout_ms": 100}')
+  await sleep(500)
+  for (const [method, name] of [['PUT', 'PutObject'], ['GET', 'GetObject']]) {
+    const counted = await counter(method)
+    const by = client({ token, url: counted.url })
+    const error = await fails('OperationAborted', call(name, { Key: 'late' }, by))
+    assert.deepEqual([error.$metadata.httpStatusCode, error.$metadata.attempts], [409, 1])
+    assert.equal(counted.count, 1)
+    by.destroy()
+  }
+}
+
 // Deletes the bucket with its objects.
 async function empty () {
   for await (const page of sdk.paginateListObjectsV2({ client: s3 }, { Bucket })) {
@@ -388,7 +402,7 @@ const verified = await isAccepted.then(() => false, () => true)
 const checks = [buckets, bodies, sums, names, attributes, reads, listings, deletions,
   conditionalWrites, races, presigned]
 if (verified) checks.push(signatures)
-if (nativeUrl) checks.push(transaction, trace, ending)
+if (nativeUrl) checks.push(transaction, trace, ending, expired)
 await call('CreateBucket')
 let passed = 0
 for (const check of checks) passed += await passes(check)

@@ -461,6 +461,19 @@ def check_end():
     assert answer["ResponseMetadata"]["RetryAttempts"] == 0 and sent == ["PUT"]
 
 
+def check_expired():
+    """Checks that the end of a transaction that has taken too long is told once as well."""
+    token = begin(timeout_ms=100)
+    time.sleep(0.5)
+    late = client(token=token)
+    sent = count_sent(late)
+    for call in [lambda: put("late", s3=late), lambda: get("old", s3=late)]:
+        answer = fails("OperationAborted", call)
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 409
+        assert answer["ResponseMetadata"]["RetryAttempts"] == 0
+    assert sent == ["PUT", "GET"]
+
+
 def check_committed():
     """Checks that a call that comes after the commit is not told that nothing took effect."""
     token = begin()
@@ -526,7 +539,7 @@ def main():
               check_presigned, check_forms, check_resends]
     checks += [check_signatures, check_presigned_copy] if VERIFIED else []
     if NATIVE_URL:
-        checks += [check_transaction, check_trace, check_end, check_committed,
+        checks += [check_transaction, check_trace, check_end, check_expired, check_committed,
                    check_conditions_in_transactions]
     passed = [passes(check) for check in checks]
     empty()
