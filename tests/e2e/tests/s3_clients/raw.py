@@ -258,11 +258,13 @@ def read_answer(here, is_head=False):
                    for name, _, value in (line.partition(":") for line in lines)}
         status = int(first.split()[1])
         has_body = not is_head and status not in (204, 304)
-        while has_body and len(body) < int(headers.get("content-length", 0)):
+        length = int(headers.get("content-length", 0)) if has_body else 0
+        while len(body) < length:
             piece = here.recv(1 << 16)
             if not piece:
                 break
             body += piece
+        body = body[:length]  # Another answer may follow if more than one request was sent.
     except ConnectionError:
         return Answer()
     except TimeoutError:
