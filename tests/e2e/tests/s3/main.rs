@@ -2,6 +2,7 @@
 //! here wrote, as programs against real servers, with signatures checked and unchecked; MinIO
 //! beside it, which must answer the same; two servers on one store.
 
+mod bounds;
 mod nodes;
 mod programs;
 mod rights;
