@@ -76,6 +76,8 @@ pub struct Serving {
     child: Child,
     /// The server's address, `http://127.0.0.1:PORT`.
     pub url: String,
+    /// The address of its S3 endpoint, if it has one.
+    pub s3_url: Option<String>,
 }
 
 impl Drop for Serving {
@@ -91,23 +93,32 @@ impl Drop for Serving {
 /// # Panics
 /// If it does not come to listen.
 pub fn serve(store: &str, server: &Server) -> Serving {
-    let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0"];
+    serve_with(store, server, &[])
+}
+
+/// Starts `aft serve` with an S3 endpoint and further arguments, and waits until it listens.
+///
+/// # Panics
+/// If it does not come to listen.
+pub fn serve_s3(store: &str, server: &Server, more: &[&str]) -> Serving {
+    let serving = serve_with(store, server, &[&["--s3-listen", "127.0.0.1:0"], more].concat());
+    assert!(serving.s3_url.is_some(), "it said nothing of an S3 endpoint");
+    serving
+}
+
+fn serve_with(store: &str, server: &Server, more: &[&str]) -> Serving {
+    let arguments = [&["serve", "--store", store, "--listen", "127.0.0.1:0"], more].concat();
     let mut command = command(&arguments, None);
     let child = command.envs(server.environment()).stdout(Stdio::piped()).spawn();
     let mut child = child.expect("the binary starts");
-    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let mut url = None;
-    for line in lines.map_while(Result::ok) {
-        if let Some(at) = line.strip_prefix("listening on ") {
-            url = Some(at.to_owned());
-            break;
-        }
-    }
-    let Some(url) = url else {
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let mut find = |start: &str| lines.find_map(|line| line.strip_prefix(start).map(str::to_owned));
+    let Some(url) = find("listening on ") else {
         let ended = child.wait().expect("it is ours");
         panic!("aft serve ended before it listened: {ended}");
     };
-    Serving { child, url }
+    let s3_url = if more.contains(&"--s3-listen") { find("listening for S3 on ") } else { None };
+    Serving { child, url, s3_url }
 }
 
 fn command(arguments: &[&str], keys: Option<(&str, &str)>) -> Command {

@@ -19,7 +19,7 @@ mod times;
 mod transactions;
 mod trouble;
 
-pub use binary::{Ran, Serving, aft, aft_in, curl, serve};
+pub use binary::{Ran, Serving, aft, aft_in, curl, serve, serve_s3};
 pub use bucket::Bucket;
 pub use front::{Act, Front, Rewrite, RewriteAnswer, Seen};
 pub use scans::{Way, both_ways, check_crowded_scans, check_scans, put_all, scan_all};
