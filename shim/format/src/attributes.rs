@@ -44,6 +44,10 @@ pub struct Attributes {
     /// The upload whose parts hold the bytes of a composed value.
     #[prost(string, optional, tag = "12")]
     pub upload: Option<String>,
+    /// The entity tag that the object had where `aft import` took it from. A later write of the key
+    /// leaves it out, so it says that the version is still the imported one.
+    #[prost(string, optional, tag = "13")]
+    pub source_etag: Option<String>,
 }
 
 /// A name with a value.
@@ -136,10 +140,11 @@ mod tests {
             }),
             modified_ms: Some(300),
             upload: Some("u".into()),
+            source_etag: Some("s".into()),
         };
         let golden = b"\x0a\x01a\x12\x01b\x1a\x01c\x22\x01d\x2a\x01e\x32\x01f\x3a\x01g\
             \x42\x06\x0a\x01m\x12\x01v\x4a\x06\x0a\x01t\x12\x01v\x52\x09\x08\x03\x12\x03\x01\x02\x03\x18\x02\
-            \x58\xac\x02\x62\x01u";
+            \x58\xac\x02\x62\x01u\x6a\x01s";
         assert_eq!(&object.to_bytes()[..], golden);
         assert_eq!(Attributes::from_bytes(&object.to_bytes()).unwrap(), object);
     }

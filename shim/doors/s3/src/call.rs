@@ -85,6 +85,11 @@ impl Call {
         Call { caller: desk.server(), within: None, invocation: None }
     }
 
+    /// Returns the call as a part of a transaction.
+    pub(crate) fn within(&self, attempt: AttemptId) -> Call {
+        Call { within: Some(attempt), ..self.clone() }
+    }
+
     /// Returns the call without the longer transaction that it is a part of.
     pub(crate) fn alone(&self) -> Call {
         Call { within: None, ..self.clone() }

@@ -140,6 +140,16 @@ impl Wanted {
         }
     }
 
+    /// Wants bytes that are known: they must have this MD5 and this checksum, which is kept.
+    pub(crate) fn known(md5: Option<[u8; 16]>, checksum: Option<&Checksum>) -> Wanted {
+        let checksum = checksum.filter(|checksum| checksum.parts == 0);
+        let checksum = checksum.and_then(|Checksum { algorithm, value, .. }| {
+            let algorithm = ChecksumAlgorithm::try_from(*algorithm).ok()?;
+            (algorithm != ChecksumAlgorithm::None).then(|| (algorithm, Expected::Value(value.clone())))
+        });
+        Wanted { md5, payload: None, checksum }
+    }
+
     /// Wants a checksum that is to be computed and kept.
     pub(crate) fn computed(algorithm: ChecksumAlgorithm) -> Wanted {
         Wanted { checksum: Some((algorithm, Expected::Computed)), ..Wanted::default() }

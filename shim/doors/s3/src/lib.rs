@@ -16,6 +16,7 @@
 //! * `call` – a call, and the transaction that it belongs to; the runs of one of its own.
 //! * `operations` – what the operations do, without the protocol's types.
 //! * `object`, `attributes`, `conditions`, `checksum`, `body` – their parts.
+//! * [`objects`] – the operations without the protocol, for import and export.
 //! * [`upkeep`] – deletes the parts of uploads that nothing needs any more.
 //! * `failure` – the one place that maps errors to codes of the protocol.
 //!
@@ -32,6 +33,7 @@ mod failure;
 mod finish;
 mod form;
 mod object;
+pub mod objects;
 mod operations;
 mod prepare;
 mod protocol;

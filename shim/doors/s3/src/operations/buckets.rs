@@ -45,6 +45,20 @@ impl Call {
         }
     }
 
+    /// Creates a bucket if it does not exist. Returns true if it was created.
+    pub(crate) async fn create_if_missing(&self, bucket: &str) -> Result<bool> {
+        if !is_bucket_name(bucket) {
+            let why = "no name of a bucket: use 3 to 63 lower-case letters, digits, '-' and '.', with a letter or a \
+                       digit at both ends";
+            return Err(Failure::new("InvalidBucketName", 400, why));
+        }
+        match self.create_bucket(bucket).await {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Deletes a bucket, which must be empty. An object that is put at the same moment may remain:
     /// it is there again if the bucket is created again.
     pub(crate) async fn delete_bucket(&self, bucket: &str) -> Result<()> {
@@ -112,15 +126,9 @@ impl Call {
 pub async fn create_buckets(desk: &Arc<Desk>, names: &[String]) -> std::result::Result<(), String> {
     let call = Call::of_server(desk);
     for name in names {
-        if !is_bucket_name(name) {
-            return Err(format!(
-                "{name:?} is no name of a bucket: use 3 to 63 lower-case letters, digits, '-' and '.', with a letter \
-                 or a digit at both ends"
-            ));
-        }
-        match call.create_bucket(name).await {
-            Ok(()) => info!(bucket = name, "made a bucket of the S3 endpoint"),
-            Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => {}
+        match call.create_if_missing(name).await {
+            Ok(true) => info!(bucket = name, "made a bucket of the S3 endpoint"),
+            Ok(false) => {}
             Err(failure) => return Err(format!("{name:?}: {}", failure.message)),
         }
     }

@@ -70,7 +70,12 @@ impl Call {
             false => Conditions { if_match: Some(tag), ..Conditions::default() },
         };
         let target = Target { bucket: bucket.to_owned(), key: key.to_owned(), conditions };
-        let about = |before: &Attributes| Attributes { tags: tags.clone(), modified_ms, ..before.clone() };
+        let about = |before: &Attributes| Attributes {
+            tags: tags.clone(),
+            modified_ms,
+            source_etag: None,
+            ..before.clone()
+        };
         if object.about.upload.is_some() {
             // The same manifest under the same key keeps the parts where they are.
             let to = target.checked(self)?;

@@ -36,7 +36,7 @@ use crate::operations::write::{Copying, Target, judge};
 pub(crate) const PREFIX: &str = ".uploads/";
 /// The most parts of an upload, and the least bytes of every part but the last, as S3 has them.
 const PARTS_MAX: i32 = 10_000;
-const PART_BYTES_MIN: u64 = 5 << 20;
+pub(crate) const PART_BYTES_MIN: u64 = 5 << 20;
 /// The most bytes of an object.
 const OBJECT_BYTES_MAX: u64 = 5 << 40;
 /// The most parts that one transaction deletes.
@@ -330,7 +330,7 @@ impl Call {
     }
 
     /// Stores a large part as it arrives. `verified` has its digests once it has ended.
-    async fn store_part(
+    pub(crate) async fn store_part(
         &self,
         id: &UploadId,
         key: &str,

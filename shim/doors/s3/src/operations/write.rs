@@ -65,7 +65,8 @@ impl Call {
         }
     }
 
-    async fn put_whole(
+    /// Writes an object whose bytes are at hand and verified.
+    pub(crate) async fn put_whole(
         &self,
         target: &Target,
         key: &Key,
@@ -236,7 +237,7 @@ impl Call {
     }
 
     /// Stores a large value as it arrives, and writes it.
-    async fn store<S: Source<Error = Failure>>(
+    pub(crate) async fn store<S: Source<Error = Failure>>(
         &self,
         target: &Target,
         key: &Key,
@@ -292,8 +293,8 @@ impl Call {
         let to = target.checked(self)?;
         let (object, held) = self.find_to_send(bucket, key).await?;
         conditions.of_source(&object, now_ms())?;
-        // A copy is no object of an upload.
-        let about = Attributes { upload: None, ..about(&object.about) };
+        // A copy is no object of an upload or of an import.
+        let about = Attributes { upload: None, source_etag: None, ..about(&object.about) };
         // Objects of the native API have no MD5 yet, those of uploads have that of their parts, and
         // a new algorithm means a new checksum.
         let kept = Kept { etag: object.value.etag.clone(), checksum: object.about.checksum.clone() };
