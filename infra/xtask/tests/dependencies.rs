@@ -42,6 +42,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-desk",
     "aft-door-native",
     "aft-door-s3",
+    "aft-transfer",
     "aft-history",
     "aft-bench",
     "aft-bench-targets",
@@ -70,6 +71,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-desk", folder: "shim/desk", may_use: &["aft-access", "aft-core", "aft-format", "aft-node"] },
     Rule { name: "aft-door-native", folder: "shim/doors/native", may_use: &["aft-access", "aft-api", "aft-core", "aft-desk", "aft-format", "aft-net", "aft-node"] },
     Rule { name: "aft-door-s3", folder: "shim/doors/s3", may_use: &["aft-access", "aft-aws-chunked", "aft-core", "aft-desk", "aft-format", "aft-net", "aft-node"] },
+    Rule { name: "aft-transfer", folder: "shim/transfer", may_use: &["aft-core", "aft-door-s3", "aft-format", "aft-store", "aft-store-aws"] },
     Rule { name: "aft-history", folder: "shim/history", may_use: &[] },
     Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-format", "aft-api", "aft-node", "aft-history", "aft-store"] },
     Rule { name: "aft-bench-targets", folder: "shim/bench-targets", may_use: &["aft-bench", "aft-store", "aft-store-dynamodb", "aft-store-faulty", "aft-store-memory"] },
@@ -368,6 +370,22 @@ fn planted_edges_are_found() {
         edge("hyper"),
         &["aft-node depends on hyper: only doors, aft-net and clients speak HTTP"],
     );
+    check(
+        "aft-transfer",
+        edge("aft-node"),
+        &["aft-transfer depends on aft-node: not in its row of the table"],
+    );
+    check(
+        "aft-transfer",
+        edge("aft-store-s3"),
+        &["aft-transfer depends on aft-store-s3: only the binary names concrete stores"],
+    );
+    check(
+        "aft-transfer",
+        edge("hyper"),
+        &["aft-transfer depends on hyper: only doors, aft-net and clients speak HTTP"],
+    );
+    check("aft-transfer", edge("aft-door-s3"), &[]);
     check("aft-door-native", edge("axum"), &[]);
     check("aft-net", edge("hyper"), &[]);
     check("aft-e2e", edge("hyper"), &[]);

@@ -10,6 +10,8 @@ use aft_core::ids::Key;
 use aft_core::message::Isolation;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::transfer::{ExportArguments, ImportArguments};
+
 /// The width of help: it fits every terminal, a pipe to a pager, and a quotation in an issue. On a
 /// narrower terminal it is broken to its width.
 pub(crate) const HELP_COLUMNS: usize = 80;
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Request(RequestArguments),
     Store(StoreArguments),
     Maintain(MaintainArguments),
+    Import(ImportArguments),
+    Export(ExportArguments),
     Credentials(CredentialsArguments),
 }
 

@@ -1,7 +1,8 @@
 //! The binary `aft`: settings, subcommands, and the only place that names concrete stores.
 //!
 //! * `commands` – the command line. One file for each command: `serve`, `bench` (with the demo),
-//!   `check`, `request`, `store` (with `store_show`), `maintain`, `credentials`.
+//!   `check`, `request`, `store` (with `store_show`), `maintain`, `transfer` (import and export,
+//!   with their arguments), `credentials`.
 //! * `entry`, `tls_files` – credentials and TLS, read at the start and at SIGHUP. `token` – the
 //!   token that our own clients present.
 //! * `settings` – `aft.toml`, the environment, flags; nothing else takes settings from the
@@ -31,6 +32,7 @@ mod store_show;
 mod stores;
 mod tls_files;
 mod token;
+mod transfer;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -104,6 +106,8 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
         Command::Request(arguments) => request::run(arguments).await,
         Command::Store(arguments) => store::run(arguments).await,
         Command::Maintain(arguments) => maintain::run(arguments).await,
+        Command::Import(arguments) => transfer::import(arguments).await,
+        Command::Export(arguments) => transfer::export(arguments).await,
         Command::Credentials(arguments) => credentials::run(arguments),
     }
 }
