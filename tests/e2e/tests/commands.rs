@@ -19,6 +19,8 @@ fn every_command_has_help() {
         &["bench", "exactly-once", "--help"],
         &["demo", "--help"],
         &["check", "--help"],
+        &["import", "--help"],
+        &["export", "--help"],
         &["store", "init", "--help"],
         &["store", "show", "--help"],
     ] {
