@@ -349,12 +349,16 @@ impl NodeHandle {
         self.shared().sweep_interval
     }
 
+    /// Returns true if this process holds the store alone.
+    pub fn is_exclusive(&self) -> bool {
+        self.shared().settings.core.exclusive
+    }
+
     /// Returns true if a serializable transaction can write a key. Where several processes share
     /// the store, that depends on the key's prefix.
     pub fn is_checked(&self, key: &Key) -> bool {
-        let exclusive = self.shared().settings.core.exclusive;
         match self.opened() {
-            Opened::Marked { about, .. } => exclusive || about.levels.checks(key),
+            Opened::Marked { about, .. } => self.is_exclusive() || about.levels.checks(key),
             // Nothing can be written there, and the core says why.
             Opened::Unmarked(_) => true,
         }

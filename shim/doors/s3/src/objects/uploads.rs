@@ -2,16 +2,16 @@
 //! no object is too large for the time of one.
 
 use aft_access::Right;
-use aft_format::{Attributes, ChecksumAlgorithm};
+use aft_format::{Attributes, Checksum, ChecksumAlgorithm};
 use bytes::Bytes;
 
 use crate::body::Content;
-use crate::checksum::{Wanted, text_of};
+use crate::checksum::{NamedSum, Wanted, text_of};
 use crate::failure::Failure;
 use crate::objects::arriving::{Arrival, Expected, Incoming};
 use crate::objects::tag::{TagSum, md5_in};
 use crate::objects::{Objects, Only, Problem, checked};
-use crate::operations::uploads::{Chosen, PART_BYTES_MIN, UploadId};
+use crate::operations::uploads::{self, Chosen, PART_BYTES_MIN, UploadId};
 
 /// An upload in parts that was made here.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Objects {
     pub async fn put_part(&self, upload: &mut Upload, incoming: Incoming) -> Result<(), Problem> {
         let number = i32::try_from(upload.parts.len() + 1).expect("an upload has at most 10,000 parts");
         let algorithm = upload.expected.checksum.as_ref().map_or(0, |sum| sum.algorithm);
-        let wanted = Wanted::default().or_computed(algorithm);
+        let wanted = Wanted::default().of_upload(algorithm)?;
         let is_small = incoming.size <= self.call.caller.node().inline_value_bytes_max() as u64;
         let arrival = Arrival::new(incoming, Some(wanted));
         let (id, key) = (&upload.id, &upload.key);
@@ -99,8 +99,13 @@ impl Objects {
             })
             .collect();
         let target = self.target(&id.bucket, key, only)?;
-        let checksum = expected.checksum.as_ref().map(text_of);
-        self.call.complete_upload(id, &target, &chosen, checksum.as_deref()).await?;
+        let named = |sum: &Checksum| {
+            let algorithm = ChecksumAlgorithm::try_from(sum.algorithm).ok()?;
+            Some(NamedSum { algorithm, text: text_of(sum) })
+        };
+        let checksum = expected.checksum.as_ref().and_then(named);
+        let whole = uploads::Expected { checksum, size: None };
+        self.call.complete_upload(id, &target, &chosen, &whole).await?;
         Ok(())
     }
 

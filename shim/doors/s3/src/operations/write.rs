@@ -100,13 +100,20 @@ impl Call {
             self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(Written { modified_ms: now_ms(), ..written });
         }
-        // Without conditions and where the store checks keys, one call does it all: it writes if
-        // the bucket exists, and the commit fails if that changes meanwhile.
+        // Without conditions and where the store checks keys, one call does it all.
         if !target.conditions.any() && self.caller.node().is_checked(key) {
             let mut runs = Runs::default();
+            // In memory a condition costs nothing: the commit fails if the bucket is deleted
+            // meanwhile. On a shared store it would cost a record, a lock on the bucket, and a get
+            // in each listing of the object. So the bucket is looked at first, and a deletion of it
+            // at this very moment is missed.
+            let is_exclusive = self.caller.node().is_exclusive();
+            if !is_exclusive {
+                self.need_bucket(&target.bucket).await?;
+            }
             loop {
-                let check = Op::Check(marker(&target.bucket), exists());
-                let plan: Plan = std::iter::once(check).chain(ops()).collect();
+                let check = is_exclusive.then(|| Op::Check(marker(&target.bucket), exists()));
+                let plan: Plan = check.into_iter().chain(ops()).collect();
                 let ready = self.writing(key, runs.conflicts()).prepare(&self.caller, Some(key))?;
                 let outcome = ready.run(&self.caller, plan, Some(CommitArgs::default())).await;
                 match runs.end(outcome.map_err(Failure::from)).await {
