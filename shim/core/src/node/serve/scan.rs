@@ -2,6 +2,7 @@
 //! range. Reads continue with the keys that it wants.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use crate::ids::Key;
 use crate::message::ListKeys;
@@ -15,7 +16,7 @@ use super::super::base::read::{Operation, Purpose, Want};
 use super::super::base::state::{State, bug_of};
 
 /// The number of names of a page of which most would be skipped.
-const SHORT_PAGE_LEN: u32 = 4;
+const SHORT_PAGE_LEN: u32 = 1;
 
 /// Returns true if a listing has not requested its first page.
 pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
@@ -110,7 +111,11 @@ pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Opera
     let transaction = &state.transactions[&operation.attempt];
     let known = state.index.keys_in(&range.prefix, range.after.as_deref());
     let known = known.take_while(|key| range.contains(key.as_str()));
-    let bound = transaction.bounds_in_order().chain(transaction.reads.keys());
+    // Only the keys of the range are looked at: a listing of common prefixes has many short pages.
+    let after = range.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let until = range.through.as_deref().map_or(Bound::Unbounded, Bound::Included);
+    let read = transaction.reads.range::<str, _>((after, until)).map(|(key, _)| key);
+    let bound = transaction.bounds_in_order().chain(read);
     let bound = bound.filter(|key| range.contains(key.as_str()));
     // The transaction may have to see these even if the page does not show them: a commit may have
     // only some of its entries yet.
