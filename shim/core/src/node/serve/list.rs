@@ -152,8 +152,10 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let limit = list.limit as usize;
     // The lines of this page alone tell whether more pages are needed: to roll all pages up after
     // each of them would take a time that grows with their square.
-    let of_page = ListedRange { prefix: list.prefix.clone(), ..page.range.clone() };
-    let lines = roll_up(transaction, list, &operation.wanted, &of_page, listing);
+    let lines = match &through {
+        Some(_) => roll_up(transaction, list, &operation.wanted, &page.range, listing),
+        None => Vec::new(),
+    };
     if through.is_some() && listing.found + lines.len() <= limit {
         listing.found += lines.len();
         listing.last = match lines.last() {
