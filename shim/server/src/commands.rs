@@ -83,8 +83,10 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) s3_domain: Vec<String>,
     /// Make this bucket of the S3 endpoint at the start, if it is missing; may be given several
-    /// times
-    #[arg(long, value_name = "NAME")]
+    /// times. As NAME=s3://BUCKET/PREFIX it reads through to an existing bucket, its origin: keys
+    /// that it has never written are read there. With ?mirror=on committed objects are also
+    /// written there
+    #[arg(long, value_name = "NAME[=URL]")]
     pub(crate) bucket: Vec<String>,
     /// Run N nodes in this process, each with its own event loop; more than one only on stores that
     /// several servers may share (s3:, dynamodb:, redis:) [default: 1]
@@ -124,6 +126,8 @@ Examples:
   aft serve --store memory: --listen 127.0.0.1:0
   aft serve --store 's3://bucket/prefix?region=eu-west-1'
   aft serve --store local:./data --s3-listen 127.0.0.1:7401 --bucket photos
+  aft serve --store local:./data --s3-listen 127.0.0.1:7401 \\
+    --bucket 'photos=s3://photos/2026?region=eu-west-1&mirror=on'
   AFT_REDIS_PASSWORD=… aft serve --store 'redis://127.0.0.1:6379/shop'
   AFT_DOORS__VALUE_BYTES_MAX=1048576 aft serve --store local:./data
   aft serve --store local:./data --listen 0.0.0.0:7400 \\

@@ -15,6 +15,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod buckets;
 mod check;
 mod commands;
 mod credentials;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use aft_desk::Desk;
 use aft_door_native::{Door, Meters};
+use aft_door_s3::origin::Origins;
 use aft_format::Race;
 use aft_node::{NodeHandle, NodeSettings, State};
 use aft_store::conformance::race_probe;
@@ -31,7 +32,7 @@ use crate::entry::Entry;
 use crate::settings::Settings;
 use crate::settings::table::Components;
 use crate::tls_files::TlsFiles;
-use crate::{Failed, logging, memory, store, stores};
+use crate::{Failed, buckets, logging, memory, store, stores};
 
 const LISTEN: &str = "127.0.0.1:7400";
 /// The default filter of logs: of the embedded store's tree only warnings. The client of cloud
@@ -149,13 +150,18 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         if desk.is_open() {
             info!("the S3 endpoint accepts any signature unchecked, because there are no credentials");
         }
-        let made = aft_door_s3::create_buckets(&desk, &buckets).await;
+        let (own, mapped) = buckets::split(&buckets).await?;
+        let made = aft_door_s3::create_buckets(&desk, &own).await;
         made.map_err(|why| format!("cannot make the buckets of the S3 endpoint: {why}"))?;
+        let origins = Origins::open(&desk, mapped).await;
+        let origins = origins.map_err(|why| format!("cannot serve the buckets of the S3 endpoint: {why}"))?;
+        // This task ends with the process.
+        tokio::spawn(aft_door_s3::mirror(desk.clone(), origins.clone()));
         if maintain == Switch::On {
             // This task ends with the process.
             tokio::spawn(aft_door_s3::upkeep(desk.clone()));
         }
-        let door = aft_door_s3::Door::new(desk.clone(), components.net.clone(), components.s3_door);
+        let door = aft_door_s3::Door::new(desk.clone(), components.net.clone(), components.s3_door, origins);
         serving.spawn(aft_door_s3::serve(listener, door, tls.clone(), until_dropped(stopped.clone())));
     }
     let door = Door::new(desk, components.net, meters);

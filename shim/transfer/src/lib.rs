@@ -10,7 +10,8 @@
 //! * [`export`] – writes a snapshot; `export/plan` – names, and what has changed since the last
 //!   one; `export/target` – where it goes.
 //! * [`Place`] (`place`) – a bucket or a directory, as the command line names it. `link` – requests
-//!   to a bucket; `files` – a directory.
+//!   to a bucket; `files` – a directory; `sending` – an object in the requests that keep its tag.
+//! * [`open_origin`] – a bucket through which one of the S3 endpoint's reads (`link/origin`).
 //! * `manifest` – the list of an export's objects, with everything that a plain file cannot hold.
 //!   `names` – keys as names of files.
 //! * `progress` – a bar on a terminal.
@@ -26,7 +27,9 @@ mod manifest;
 mod names;
 mod place;
 mod progress;
+mod sending;
 
+pub use link::open_origin;
 pub use place::Place;
 
 /// The reason why a transfer failed or was rejected, for people, with the remedy.

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::failure::{Failure, Result};
 
 /// The most bytes of all names and values of an object's metadata, as S3 has it.
-const METADATA_BYTES_MAX: usize = 2 << 10;
+pub(crate) const METADATA_BYTES_MAX: usize = 2 << 10;
 /// The content type of an object that was written without one.
 pub(crate) const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 /// The coding that frames a body, and is not part of the object.

@@ -19,6 +19,8 @@ use sha2::{Digest as _, Sha256};
 use crate::failure::{Again, Failure, Result};
 use crate::object::{KEY_BYTES_MAX, bucket_of, hex, marker, name};
 use crate::operations::write::Target;
+use crate::origin::Origins;
+use crate::origin::mapping::Kind;
 
 /// The header that names a transaction.
 const TRANSACTION: &str = "aft-transaction";
@@ -48,6 +50,8 @@ pub(crate) struct Call {
     pub(crate) within: Option<AttemptId>,
     /// The ID that an SDK's resend of the call has, too.
     invocation: Option<String>,
+    /// The buckets with an origin; `None` to see only what is in the store.
+    pub(crate) origins: Option<Arc<Origins>>,
 }
 
 impl Call {
@@ -55,7 +59,7 @@ impl Call {
     ///
     /// # Errors
     /// Returns a failure if the transaction that it names is not open here.
-    pub(crate) fn new(caller: Caller, headers: &HeaderMap) -> Result<Call> {
+    pub(crate) fn new(caller: Caller, headers: &HeaderMap, origins: Arc<Origins>) -> Result<Call> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         // A name that cannot be read must not let the call commit on its own.
         if headers.contains_key(TRANSACTION) && text(TRANSACTION).is_none() {
@@ -77,12 +81,13 @@ impl Call {
             None => None,
         };
         let invocation = text(INVOCATION).filter(|id| (1..=INVOCATION_BYTES_MAX).contains(&id.len()));
-        Ok(Call { caller, within, invocation: invocation.map(str::to_owned) })
+        let invocation = invocation.map(str::to_owned);
+        Ok(Call { caller, within, invocation, origins: Some(origins) })
     }
 
-    /// Returns a call of the server itself.
+    /// Returns a call of the server itself, which sees only what is in the store.
     pub(crate) fn of_server(desk: &Arc<Desk>) -> Call {
-        Call { caller: desk.server(), within: None, invocation: None }
+        Call { caller: desk.server(), within: None, invocation: None, origins: None }
     }
 
     /// Returns the call as a part of a transaction.
@@ -197,23 +202,42 @@ impl Call {
         }
     }
 
-    /// Returns true if a bucket exists.
-    pub(crate) async fn has_bucket(&self, bucket: &str) -> Result<bool> {
-        Ok(bucket_of(self.read(marker(bucket)).await?).is_some())
+    /// Returns the kind of a bucket; `None` if it does not exist.
+    pub(crate) async fn kind_of(&self, bucket: &str) -> Result<Option<Kind>> {
+        match bucket_of(self.read(marker(bucket)).await?) {
+            Some((kind, _)) => self.known(bucket, kind).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Checks that the origin of a bucket is known, if it has one and the call reads through.
+    pub(crate) fn known(&self, bucket: &str, kind: Kind) -> Result<Kind> {
+        match (&self.origins, kind) {
+            (Some(origins), Kind::Mapped(mapping)) if origins.get(bucket).is_none() => {
+                Err(Failure::unknown_origin(bucket, &mapping.place))
+            }
+            (_, kind) => Ok(kind),
+        }
+    }
+
+    /// Adds to operations on objects of a bucket what they mean for its origin.
+    pub(crate) fn complete(&self, kind: &Kind, bucket: &str, ops: Vec<Op>) -> Result<Vec<Op>> {
+        let (ops, dues) = kind.complete(bucket, ops)?;
+        if let Some(bucket) = self.origins.as_ref().and_then(|origins| origins.get(bucket)) {
+            bucket.expect_due(dues);
+        }
+        Ok(ops)
     }
 
     /// Checks that a bucket exists, and that the caller may read some key of it.
-    pub(crate) async fn need_visible_bucket(&self, bucket: &str) -> Result<()> {
+    pub(crate) async fn need_visible_bucket(&self, bucket: &str) -> Result<Kind> {
         self.caller.listed(&name(bucket, ""))?;
         self.need_bucket(bucket).await
     }
 
-    /// Checks that a bucket exists.
-    pub(crate) async fn need_bucket(&self, bucket: &str) -> Result<()> {
-        match self.has_bucket(bucket).await? {
-            true => Ok(()),
-            false => Err(Failure::no_such_bucket(bucket)),
-        }
+    /// Checks that a bucket exists, and returns its kind.
+    pub(crate) async fn need_bucket(&self, bucket: &str) -> Result<Kind> {
+        self.kind_of(bucket).await?.ok_or_else(|| Failure::no_such_bucket(bucket))
     }
 }
 

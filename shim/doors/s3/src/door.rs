@@ -19,6 +19,7 @@ use tracing::{Instrument as _, debug_span};
 
 use crate::failure::{Failure, Result};
 use crate::finish::finish;
+use crate::origin::Origins;
 use crate::protocol::{Service, answer_of};
 use crate::settings::Settings;
 use crate::unchecked;
@@ -34,13 +35,19 @@ pub struct Door {
     desk: Arc<Desk>,
     net: aft_net::Settings,
     service: Service,
+    origins: Arc<Origins>,
 }
 
 impl Door {
-    /// Makes a door in front of `desk`.
-    pub fn new(desk: Arc<Desk>, net: aft_net::Settings, settings: Settings) -> Arc<Door> {
+    /// Makes a door in front of `desk`, some of whose buckets have origins.
+    pub fn new(
+        desk: Arc<Desk>,
+        net: aft_net::Settings,
+        settings: Settings,
+        origins: Arc<Origins>,
+    ) -> Arc<Door> {
         let service = Service::new(&desk, &net, &settings);
-        Arc::new(Door { desk, net, service })
+        Arc::new(Door { desk, net, service, origins })
     }
 }
 
@@ -62,13 +69,14 @@ pub fn router(door: Arc<Door>) -> Router {
 }
 
 /// Carries out one call: checks its head, finds its caller, and records its metrics.
-async fn around(State(door): State<Arc<Door>>, request: Request<Body>) -> Response {
+async fn around(State(door): State<Arc<Door>>, mut request: Request<Body>) -> Response {
     let since = Instant::now();
     let id = format!("{:016X}", rand::random::<u64>());
     let (method, is_head) = (method_label(request.method()), request.method() == Method::HEAD);
     // The metrics of doors have the same names; this one has a single route.
     let span = debug_span!("call", door = "s3", method, id);
     let is_unasked = expects_in_vain(&request);
+    request.extensions_mut().insert(door.origins.clone());
     // If the call fails early, the rest of the body is read, so that the client can read the
     // answer.
     let (request, rest) = lend(request);

@@ -86,6 +86,21 @@ impl Failure {
         Failure::new("PreconditionFailed", 412, message)
     }
 
+    /// An object that somebody has changed at its bucket's origin while it was read.
+    pub(crate) fn changed_at_origin() -> Failure {
+        Failure::operation_aborted("the object was changed at its bucket's origin while it was read")
+            .again(Again::AtOnce)
+    }
+
+    /// A bucket with an origin that this server does not know.
+    pub(crate) fn unknown_origin(bucket: &str, place: &str) -> Failure {
+        let message = format!(
+            "the bucket {bucket:?} reads through to {place}, which this server was not told: start it with --bucket \
+             {bucket}={place}"
+        );
+        Failure::new("ServiceUnavailable", 503, message)
+    }
+
     /// The end of a longer transaction, which its owner has to run again.
     fn operation_aborted(why: &str) -> Failure {
         let message = format!("{why}: nothing of the transaction took effect; run it again from its start");

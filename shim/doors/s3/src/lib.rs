@@ -17,6 +17,8 @@
 //! * `operations` – what the operations do, without the protocol's types.
 //! * `object`, `attributes`, `conditions`, `checksum`, `body` – their parts.
 //! * [`objects`] – the operations without the protocol, for import and export.
+//! * [`origin`] – buckets that read through to one outside the store; [`mirror`](mirror()) – writes
+//!   commits to it.
 //! * [`upkeep`] – deletes the parts of uploads that nothing needs any more.
 //! * `failure` – the one place that maps errors to codes of the protocol.
 //!
@@ -32,9 +34,11 @@ mod door;
 mod failure;
 mod finish;
 mod form;
+mod mirror;
 mod object;
 pub mod objects;
 mod operations;
+pub mod origin;
 mod prepare;
 mod protocol;
 mod settings;
@@ -44,6 +48,7 @@ mod upkeep;
 mod url_text;
 
 pub use door::{Door, router, serve};
+pub use mirror::mirror;
 pub use operations::buckets::create_buckets;
 pub use settings::Settings;
 pub use upkeep::upkeep;

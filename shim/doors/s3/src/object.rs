@@ -6,7 +6,7 @@
 //! any other.
 
 use aft_core::ids::{Key, TxnId};
-use aft_core::message::{Condition, Read};
+use aft_core::message::Read;
 use aft_core::record::{Location, Value};
 use aft_desk::large::size_of;
 use aft_desk::{Version, attributes_of, value_of};
@@ -14,6 +14,8 @@ use aft_format::{Attributes, ComposedTag};
 use bytes::Bytes;
 
 use crate::failure::Result;
+use crate::origin::mapping::Kind;
+use crate::origin::through::Through;
 
 /// The longest key of an object, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 1_024;
@@ -36,11 +38,6 @@ pub(crate) fn marker(bucket: &str) -> Key {
     Key::parse(&name(bucket, "")).expect("a short text with a slash is a key")
 }
 
-/// Returns the value of a marker.
-pub(crate) fn marker_value() -> Value {
-    inline(Bytes::new())
-}
-
 /// Returns a value of the endpoint's own, without attributes.
 pub(crate) fn inline(bytes: Bytes) -> Value {
     Value {
@@ -51,16 +48,12 @@ pub(crate) fn inline(bytes: Bytes) -> Value {
     }
 }
 
-/// Returns the condition on a marker that its bucket exists.
-pub(crate) fn exists() -> Condition {
-    Condition::Value(Bytes::new())
-}
-
-/// Returns the version of a bucket, if this is its marker; `None` if the bucket does not exist. A
-/// key that holds bytes was written by the native API, and makes no bucket.
-pub(crate) fn bucket_of(marker: Read) -> Option<Version> {
+/// Returns the kind of a bucket and its version, if this is its marker; `None` if the bucket does
+/// not exist. A key that holds other bytes was written by the native API, and makes no bucket.
+pub(crate) fn bucket_of(marker: Read) -> Option<(Kind, Version)> {
     let (value, version) = value_of(marker.found)?;
-    (value.size == 0).then_some(version)
+    let Location::Inline(bytes) = &value.location else { return None };
+    Some((Kind::of(bytes)?, version))
 }
 
 /// An object that was read, without its bytes.
@@ -70,6 +63,8 @@ pub(crate) struct Object {
     pub(crate) value: Value,
     pub(crate) version: Version,
     pub(crate) about: Attributes,
+    /// The place of the bytes, if they are at the bucket's origin.
+    pub(crate) through: Option<Through>,
 }
 
 impl Object {
@@ -78,7 +73,7 @@ impl Object {
         let key = read.key;
         let Some((value, version)) = value_of(read.found) else { return Ok(None) };
         let about = attributes_of(&key, &value)?;
-        Ok(Some(Object { key, value, version, about }))
+        Ok(Some(Object { key, value, version, about, through: None }))
     }
 
     /// Returns the entity tag, without quotes.

@@ -147,7 +147,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             listen: Kind::Text, @"127.0.0.1:7400", |c| Field::Text(&mut c.serve.listen), "The address of the native API: loopback, or any with credentials.";
             s3_listen: Kind::Text, @"none: no S3 endpoint", |c| Field::Text(&mut c.serve.s3_listen), "The address of the S3 endpoint: loopback, or any with credentials.";
             s3_domains: Kind::Text, @"none: path-style addressing", |c| Field::Text(&mut c.serve.s3_domains), "The domains below which the first part of a host is a bucket, separated by commas. The flag is --s3-domain, once for each.";
-            s3_buckets: Kind::Text, @"none: made by CreateBucket", |c| Field::Text(&mut c.serve.s3_buckets), "The buckets of the S3 endpoint that are made at the start if they are missing, separated by commas. The flag is --bucket, once for each.";
+            s3_buckets: Kind::Text, @"none: made by CreateBucket", |c| Field::Text(&mut c.serve.s3_buckets), "The buckets of the S3 endpoint that are made at the start if they are missing, separated by commas; NAME=s3://BUCKET/PREFIX?mirror=on reads through to an existing one. The flag is --bucket, once for each.";
             nodes: Kind::Count, |c| Field::AtLeastOne(&mut c.serve.nodes), "The nodes of the process, each with a loop of its own; more than one only on stores that other servers may write to as well.";
             maintain: Kind::Switch, |c| Field::Switch(&mut c.serve.maintain), "Remove superseded versions from time to time. Any number of servers of a store may; one is enough.";
             drain_ms: Kind::Ms, |c| Field::Time(&mut c.serve.drain), "The time that open transactions have to finish when the server is told to stop.";

@@ -19,9 +19,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use crate::export::plan::Plan;
-use crate::export::target::{Content, Stopped, Target};
+use crate::export::target::{Stopped, Target};
 use crate::manifest::{Header, Line};
 use crate::progress::Progress;
+use crate::sending::Content;
 use crate::{Failed, OBJECTS_AT_ONCE, Place, of_key};
 
 /// The number of failures that a message names.
@@ -79,7 +80,7 @@ pub async fn run(objects: &Objects, place: &Place, options: Options) -> Result<R
     }
     let snapshot = objects.snapshot().await.map_err(|why| why.message)?;
     let progress = Progress::show("exporting");
-    snapshot.need_bucket(&bucket).await.map_err(|why| why.message)?;
+    snapshot.need_whole_bucket(&bucket).await.map_err(|why| why.message)?;
     let entries = list(&snapshot, &bucket).await?;
     progress.expect(entries.len());
     let names = target.names(entries.iter().map(|entry| entry.key.as_str()));

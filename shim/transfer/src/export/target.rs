@@ -4,26 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use aft_door_s3::objects::{TagSum, md5_in};
 use aft_format::Attributes;
-use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt as _};
-use tokio::sync::{Mutex, Semaphore};
+use bytes::Bytes;
+use futures::stream::StreamExt as _;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::files::Files;
-use crate::link::{Link, Listed};
+use crate::link::{self, Link, Listed, Write};
 use crate::manifest::{self, Header, Line};
 use crate::names::{self, MANIFEST, PARTIAL};
+use crate::sending::{Content, Room, md5_of, send};
 use crate::{Failed, Place};
 
-/// The largest object that is written to a bucket in one request, and the largest part of one that
-/// is not: a body is in memory while it is sent, and again if it has to be.
-const BODY_BYTES_MAX: u64 = 64 << 20;
-/// The size of the parts of a larger object whose own parts are too large or too small. S3 allows
-/// 10,000 parts.
-const PART_BYTES: u64 = 32 << 20;
-const PARTS_MAX: u64 = 10_000;
-/// The least part of an object in a bucket.
-const PART_BYTES_MIN: u64 = 5 << 20;
 /// The memory for all bodies at once, in MiB.
 const BODIES_MIB_MAX: usize = 256;
 /// The pause between two writes of the partial manifest to a bucket, as a multiple of the time that
@@ -52,8 +44,8 @@ struct Bucket {
     link: Link,
     /// The objects that were there when the export began.
     there: HashMap<String, Listed>,
-    /// The memory for bodies, in MiB.
-    bodies: Semaphore,
+    /// The memory for bodies.
+    room: Room,
     partial: Mutex<Option<Saved>>,
 }
 
@@ -63,14 +55,6 @@ struct Saved {
     header: Header,
     lines: BTreeMap<String, Line>,
     next: Instant,
-}
-
-/// The bytes of an object, with what they must be.
-pub(super) struct Content {
-    pub(super) size: u64,
-    /// The sizes of the parts of which the tag is made.
-    pub(super) parts: Vec<u64>,
-    pub(super) bytes: BoxStream<'static, Result<Bytes, Stopped>>,
 }
 
 /// The reason why an object was not written.
@@ -85,6 +69,12 @@ pub(super) enum Stopped {
 impl From<Failed> for Stopped {
     fn from(why: Failed) -> Stopped {
         Stopped::Failed(why)
+    }
+}
+
+impl From<link::Failure> for Stopped {
+    fn from(failure: link::Failure) -> Stopped {
+        Stopped::Failed(failure.into_text())
     }
 }
 
@@ -107,8 +97,12 @@ impl Target {
                     }
                     next = following;
                 }
-                let bodies = Semaphore::new(BODIES_MIB_MAX);
-                Store::Bucket(Box::new(Bucket { link, there, bodies, partial: Mutex::default() }))
+                Store::Bucket(Box::new(Bucket {
+                    link,
+                    there,
+                    room: Room::new(BODIES_MIB_MAX),
+                    partial: Mutex::default(),
+                }))
             }
         };
         let mut target = Target { store, known: BTreeMap::new(), known_bucket: None };
@@ -218,7 +212,7 @@ impl Target {
         &self,
         line: &mut Line,
         about: &Attributes,
-        content: Content,
+        content: Content<Stopped>,
     ) -> Result<(), Stopped> {
         let stored = match &self.store {
             Store::Directory(files) => write_file(files, line, content).await?,
@@ -288,7 +282,11 @@ impl Target {
 
 /// Writes a file, and compares its bytes with its tag. Returns the MD5 of the bytes if the tag is
 /// made of something else.
-async fn write_file(files: &Files, line: &Line, content: Content) -> Result<Option<String>, Stopped> {
+async fn write_file(
+    files: &Files,
+    line: &Line,
+    content: Content<Stopped>,
+) -> Result<Option<String>, Stopped> {
     let Content { size, parts, mut bytes } = content;
     let mut sum = TagSum::new(&parts);
     let mut written = 0;
@@ -322,7 +320,8 @@ impl Bucket {
         let bytes = Bytes::from(text);
         let md5 = md5_of(&bytes);
         let about = Attributes { content_type: Some("application/jsonl".into()), ..Attributes::default() };
-        self.link.put(name, bytes, md5, &about).await.map(drop)
+        let write = Write { about: &about, mark: None, expect: None };
+        self.link.put(name, bytes, md5, &write).await.map(drop).map_err(link::Failure::into_text)
     }
 
     async fn save(&self, saved: &mut Saved) -> Result<(), Failed> {
@@ -338,135 +337,18 @@ impl Bucket {
         &self,
         line: &Line,
         about: &Attributes,
-        content: Content,
+        content: Content<Stopped>,
     ) -> Result<Option<String>, Stopped> {
-        let Content { size, parts, bytes } = content;
-        let pieces = pieces_of(size, &parts);
-        let (mut sum, mut written) = (TagSum::new(&parts), 0);
-        // The tag of the object as it is written, which may be in other parts.
-        let mut theirs = TagSum::new(if pieces.len() > 1 || !parts.is_empty() { &pieces } else { &[] });
-        let mut bodies = Bodies { bytes, rest: Bytes::new() };
-        let mut upload = None;
-        let result: Result<Option<String>, Stopped> = async {
-            let mut ended = Vec::new();
-            for (number, piece) in (1..).zip(&pieces) {
-                let mib =
-                    usize::try_from(piece.div_ceil(1 << 20)).unwrap_or(usize::MAX).clamp(1, BODIES_MIB_MAX);
-                let permits = u32::try_from(mib).expect("it is clamped");
-                let _room = self.bodies.acquire_many(permits).await.expect("it is never closed");
-                let body = bodies.take(*piece).await?;
-                sum.update(&body);
-                theirs.update(&body);
-                written += body.len() as u64;
-                let md5 = md5_of(&body);
-                if pieces.len() == 1 && parts.is_empty() {
-                    // Compared before it is sent: a whole object is replaced in one step.
-                    check(line, size, written, &parts, sum.clone())?;
-                    return Ok(self.link.put(line.name(), body, md5, about).await?);
-                }
-                let id = match &upload {
-                    Some(id) => id,
-                    None => upload.insert(self.link.begin_upload(line.name(), about).await?),
-                };
-                ended.push(self.link.put_part(line.name(), id, number, body, md5).await?);
-            }
-            check(line, size, written, &parts, sum.clone())?;
-            let id = upload.as_ref().expect("an upload has a part");
-            Ok(self.link.end_upload(line.name(), id, ended).await?)
-        }
-        .await;
-        if let (Err(_), Some(id)) = (&result, &upload) {
-            self.link.abort_upload(line.name(), id).await;
-        }
-        let expected = theirs.finish();
-        match (result?, expected) {
+        let parts = content.parts.clone();
+        let check =
+            |written, sum| check(line, line.size, written, &parts, sum).map(drop).map_err(Stopped::from);
+        let write = Write { about, mark: None, expect: None };
+        let sent = send(&self.link, &self.room, line.name(), &write, content, check).await?;
+        match (sent.theirs, sent.computed) {
             (Some(tag), Some(expected)) if tag != expected => Err(Stopped::Failed(format!(
                 "the bucket has it with the entity tag {tag}, and its bytes have {expected}"
             ))),
             (tag, _) => Ok(tag),
-        }
-    }
-}
-
-/// Returns the sizes of the bodies in which an object is written: its own parts, if they can be,
-/// so that it keeps its tag.
-fn pieces_of(size: u64, parts: &[u64]) -> Vec<u64> {
-    let can_be =
-        |at: usize, bytes: u64| bytes <= BODY_BYTES_MAX && (bytes >= PART_BYTES_MIN || at + 1 == parts.len());
-    if !parts.is_empty() && parts.iter().enumerate().all(|(at, bytes)| can_be(at, *bytes)) {
-        return parts.to_vec();
-    }
-    if size <= BODY_BYTES_MAX && parts.is_empty() {
-        return vec![size];
-    }
-    let part = PART_BYTES.max(size.div_ceil(PARTS_MAX)).min(size.max(1));
-    let whole = usize::try_from(size / part).expect("at most 10,000 parts");
-    let rest = size % part;
-    let pieces = std::iter::repeat_n(part, whole);
-    pieces.chain((rest > 0 || size == 0).then_some(rest)).collect()
-}
-
-/// The bytes of an object, in bodies of given sizes.
-struct Bodies {
-    bytes: BoxStream<'static, Result<Bytes, Stopped>>,
-    /// The bytes that were read and not taken.
-    rest: Bytes,
-}
-
-impl Bodies {
-    /// Takes the next `size` bytes, or fewer at the end.
-    async fn take(&mut self, size: u64) -> Result<Bytes, Stopped> {
-        let size = usize::try_from(size).map_err(|_| Stopped::Failed("a body is too large".into()))?;
-        let mut body = BytesMut::new();
-        while body.len() < size {
-            if self.rest.is_empty() {
-                match self.bytes.next().await {
-                    Some(piece) => self.rest = piece?,
-                    None => break,
-                }
-            }
-            let taken = self.rest.split_to(self.rest.len().min(size - body.len()));
-            body.extend_from_slice(&taken);
-        }
-        Ok(body.freeze())
-    }
-}
-
-fn md5_of(bytes: &[u8]) -> [u8; 16] {
-    let mut sum = TagSum::new(&[]);
-    sum.update(bytes);
-    sum.finish().as_deref().and_then(md5_in).expect("bytes without parts have an MD5")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn objects_keep_their_parts_where_they_can() {
-        const MIB: u64 = 1 << 20;
-        for (size, parts, pieces) in [
-            (0, &[][..], vec![0]),
-            (64 * MIB, &[], vec![64 * MIB]),
-            (65 * MIB, &[], vec![32 * MIB, 32 * MIB, MIB]),
-            (11 * MIB, &[5 * MIB, 6 * MIB], vec![5 * MIB, 6 * MIB]),
-            (6, &[6], vec![6]),
-            (5 * MIB + 1, &[1, 5 * MIB], vec![5 * MIB + 1]),
-            (100 * MIB, &[99 * MIB, MIB], vec![32 * MIB, 32 * MIB, 32 * MIB, 4 * MIB]),
-        ] {
-            assert_eq!(pieces_of(size, parts), pieces, "{size} {parts:?}");
-        }
-        let huge = pieces_of(5 << 40, &[]);
-        assert!(huge.len() as u64 <= PARTS_MAX && huge.iter().sum::<u64>() == 5 << 40);
-    }
-
-    #[tokio::test]
-    async fn bodies_are_cut_from_pieces() {
-        let pieces = ["ab", "", "cdefg", "h"].map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
-        let bytes = futures::stream::iter(pieces).boxed();
-        let mut bodies = Bodies { bytes, rest: Bytes::new() };
-        for (size, body) in [(3, "abc"), (4, "defg"), (9, "h"), (1, "")] {
-            assert_eq!(bodies.take(size).await.unwrap(), body);
         }
     }
 }

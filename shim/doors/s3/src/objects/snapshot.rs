@@ -17,6 +17,7 @@ use crate::call::{Call, Runs};
 use crate::failure::Failure;
 use crate::object::{Object, etag, name};
 use crate::objects::{Objects, Problem};
+use crate::origin::mapping::Kind;
 
 /// The most objects of a page.
 const PAGE_LEN: u32 = 1_000;
@@ -111,12 +112,23 @@ async fn patiently<T>(run: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Fa
 }
 
 impl Snapshot {
-    /// Checks that a bucket exists.
+    /// Checks that a bucket exists, and has all its objects in the store.
     ///
     /// # Errors
-    /// Returns a problem with the code `NoSuchBucket` if it does not, or the node's refusal.
-    pub async fn need_bucket(&self, bucket: &str) -> Result<(), Problem> {
-        Ok(self.call.need_bucket(bucket).await?)
+    /// Returns a problem with the code `NoSuchBucket` if it does not exist, one with the code
+    /// `InvalidBucketState` if it has an origin, or the node's refusal.
+    pub async fn need_whole_bucket(&self, bucket: &str) -> Result<(), Problem> {
+        match self.call.need_bucket(bucket).await? {
+            Kind::Own => Ok(()),
+            Kind::Mapped(mapping) => {
+                let why = format!(
+                    "the bucket {bucket:?} reads through to {}, so the store has only a part of it: import that into \
+                     a bucket of its own, or mirror this one to its origin",
+                    mapping.place
+                );
+                Err(Failure::new("InvalidBucketState", 409, why).into())
+            }
+        }
     }
 
     /// Lists objects of a bucket whose keys come after `after`.

@@ -10,8 +10,9 @@ use tracing::info;
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::object::{bucket_of, exists, marker, marker_value, modified_ms, name};
+use crate::object::{bucket_of, marker, modified_ms, name};
 use crate::operations::now_ms;
+use crate::origin::mapping::Kind;
 
 /// A bucket of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Call {
     /// Creates a bucket.
     pub(crate) async fn create_bucket(&self, bucket: &str) -> Result<()> {
         let key = self.caller.key(&name(bucket, ""), Right::Write)?;
-        let put = || Op::Put(key.clone(), marker_value());
+        let put = || Op::Put(key.clone(), Kind::Own.value());
         let exists_already = || {
             let why = format!(
                 "the bucket {bucket:?} exists already, and it is yours, or the key \"{bucket}/\" holds another value"
@@ -34,7 +35,7 @@ impl Call {
         };
         let is_absent = Op::Check(key.clone(), Condition::Absent);
         if self.within.is_some() || !self.caller.node().is_checked(&key) {
-            if self.has_bucket(bucket).await? {
+            if self.kind_of(bucket).await?.is_some() {
                 return Err(exists_already());
             }
             return self.run_on_bucket(vec![put()]).await;
@@ -63,7 +64,14 @@ impl Call {
     /// it is there again if the bucket is created again.
     pub(crate) async fn delete_bucket(&self, bucket: &str) -> Result<()> {
         let key = self.caller.key(&name(bucket, ""), Right::Write)?;
-        self.need_bucket(bucket).await?;
+        let kind = self.need_bucket(bucket).await?;
+        if let Kind::Mapped(mapping) = &kind {
+            let why = format!(
+                "the bucket {bucket:?} reads through to {}: a bucket with an origin cannot be deleted",
+                mapping.place
+            );
+            return Err(Failure::new("InvalidBucketState", 409, why));
+        }
         let ask = ListKeys {
             prefix: key.as_str().to_owned(),
             after: Some(key.as_str().to_owned()),
@@ -78,8 +86,25 @@ impl Call {
         if self.within.is_some() || !self.caller.node().is_checked(&key) {
             return self.run_on_bucket(vec![delete]).await;
         }
-        match self.run_on_bucket(vec![Op::Check(key, exists()), delete]).await {
+        match self.run_on_bucket(vec![Op::Check(key, kind.holds()), delete]).await {
             Err(failure) if failure.code == "PreconditionFailed" => Err(Failure::no_such_bucket(bucket)),
+            ended => ended,
+        }
+    }
+
+    /// Changes what a bucket's marker says, if that is still `before`.
+    pub(crate) async fn mark_bucket(&self, bucket: &str, before: &Kind, after: &Kind) -> Result<()> {
+        let key = marker(bucket);
+        let put = Op::Put(key.clone(), after.value());
+        let ops = match self.caller.node().is_checked(&key) {
+            true => vec![Op::Check(key, before.holds()), put],
+            false => vec![put],
+        };
+        match self.run_on_bucket(ops).await {
+            Err(failure) if failure.code == "PreconditionFailed" => {
+                let why = "another server has changed the bucket at this moment: start again";
+                Err(Failure::new("OperationAborted", 409, why))
+            }
             ended => ended,
         }
     }
@@ -106,7 +131,7 @@ impl Call {
         let markers: Vec<Key> = names.iter().map(|name| marker(name)).collect();
         let reads = self.read_all_alone(&markers).await?;
         let bucket = |(name, read): (String, Read)| {
-            let version = bucket_of(read)?;
+            let (_, version) = bucket_of(read)?;
             Some(Bucket { name, created_ms: modified_ms(version, now_ms()) })
         };
         Ok(names.into_iter().zip(reads).filter_map(bucket).collect())

@@ -29,7 +29,7 @@ pub(crate) struct Asked {
 }
 
 /// An object of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) key: String,
     pub(crate) size: u64,
@@ -56,6 +56,18 @@ pub(crate) struct All {
     pub(crate) prefixes: Vec<String>,
 }
 
+/// Returns the object that a key of a listing is. `first` is what the keys of its bucket begin
+/// with.
+pub(crate) fn listed_of(listed: &ListedKey, first: &str) -> Listed {
+    let version = listed.txn.map_or(Version::Uncommitted, Version::Committed);
+    Listed {
+        key: listed.key.as_str().strip_prefix(first).expect("a listing has its prefix").to_owned(),
+        size: size_of(&listed.meta.etag, listed.meta.size),
+        etag: etag(&listed.meta.etag, version),
+        modified_ms: modified_ms(version, now_ms()),
+    }
+}
+
 impl Call {
     /// Lists objects of a bucket.
     pub(crate) async fn list(&self, asked: &Asked) -> Result<Listing> {
@@ -79,6 +91,9 @@ impl Call {
             self.need_bucket(bucket).await?;
             return Ok(Listing { max_keys, ..Listing::default() });
         }
+        if let Some(mapped) = self.origins.as_ref().and_then(|origins| origins.get(bucket)).cloned() {
+            return self.list_merged(&mapped, asked, limit).await;
+        }
         // The bucket's marker comes before all its objects, and is none of them.
         let first = name(bucket, "");
         let after = name(bucket, asked.after.as_deref().unwrap_or_default());
@@ -91,17 +106,8 @@ impl Call {
         let last_key = page.keys.last().map(|listed| listed.key.as_str());
         let last = last_key.max(page.prefixes.last().map(String::as_str));
         let next = page.next.as_ref().and(last);
-        let now_ms = now_ms();
         let of_bucket = |text: &str| text.strip_prefix(&first).expect("a listing has its prefix").to_owned();
-        let objects = page.keys.iter().map(|listed| {
-            let version = listed.txn.map_or(Version::Uncommitted, Version::Committed);
-            Listed {
-                key: of_bucket(listed.key.as_str()),
-                size: size_of(&listed.meta.etag, listed.meta.size),
-                etag: etag(&listed.meta.etag, version),
-                modified_ms: modified_ms(version, now_ms),
-            }
-        });
+        let objects = page.keys.iter().map(|listed| listed_of(listed, &first));
         Ok(Listing {
             objects: objects.collect(),
             prefixes: page.prefixes.iter().map(|prefix| of_bucket(prefix)).collect(),

@@ -56,9 +56,23 @@ impl Call {
     /// Finds an object, without its bytes.
     pub(crate) async fn find(&self, bucket: &str, key: &str) -> Result<Object> {
         let object = self.key(bucket, key, Right::Read)?;
-        match Object::of(self.read(object).await?)? {
-            Some(object) => Ok(object),
-            None => Err(self.missing(bucket, key).await?),
+        let mut runs = Runs::default();
+        loop {
+            if let Some(object) = Object::of(self.read(object.clone()).await?)? {
+                return Ok(object);
+            }
+            let through = self.through(bucket, key, None).await;
+            let through = match self.within {
+                Some(_) => through,
+                None => match runs.end(through).await {
+                    None => continue,
+                    Some(through) => through,
+                },
+            };
+            return match through? {
+                Some(object) => Ok(object),
+                None => Err(self.missing(bucket, key).await?),
+            };
         }
     }
 
@@ -66,7 +80,7 @@ impl Call {
     /// meanwhile, so that the bytes are not collected.
     pub(crate) async fn find_to_send(&self, bucket: &str, key: &str) -> Result<(Object, Option<Held>)> {
         let object = self.find(bucket, key).await?;
-        if self.within.is_some() || !large::takes_long(&object.value) {
+        if self.within.is_some() || object.through.is_some() || !large::takes_long(&object.value) {
             return Ok((object, None));
         }
         let mut runs = Runs::default();
@@ -85,9 +99,9 @@ impl Call {
 
     /// Returns the failure of a call on an object that does not exist, or whose bucket does not.
     async fn missing(&self, bucket: &str, key: &str) -> Result<Failure> {
-        Ok(match self.has_bucket(bucket).await? {
-            true => Failure::no_such_key(key),
-            false => Failure::no_such_bucket(bucket),
+        Ok(match self.kind_of(bucket).await? {
+            Some(_) => Failure::no_such_key(key),
+            None => Failure::no_such_bucket(bucket),
         })
     }
 
@@ -114,14 +128,16 @@ impl Call {
     ) -> Result<Response> {
         let len = range.end - range.start;
         self.caller.charge(usize::try_from(len).unwrap_or(usize::MAX));
-        let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
-        if let Some(bytes) = content.in_memory(&range) {
-            let share = self.caller.share(bytes.len())?;
-            // Copied, because the bytes are a slice of a record, all of which a slow reader would
-            // keep in memory.
-            return Ok(reply::response(Bytes::copy_from_slice(&bytes), share));
+        if object.through.is_none() {
+            let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
+            if let Some(bytes) = content.in_memory(&range) {
+                let share = self.caller.share(bytes.len())?;
+                // Copied, because the bytes are a slice of a record, all of which a slow reader
+                // would keep in memory.
+                return Ok(reply::response(Bytes::copy_from_slice(&bytes), share));
+            }
         }
-        let download = large::read(&self.caller, &object.key, &content, range, held).await?;
+        let download = self.download(object, range, held).await?;
         Ok(reply::stream(download.first, download.more, len, download.share))
     }
 }

@@ -30,7 +30,7 @@ use crate::conditions::Conditions;
 use crate::failure::{Failure, Result};
 use crate::object::{KEY_BYTES_MAX, Object, hex, inline, marker};
 use crate::operations::now_ms;
-use crate::operations::write::{Copying, Target, judge};
+use crate::operations::write::{Copying, Target};
 
 /// The prefix of the keys of uploads. No bucket has this name, since it begins with a point.
 pub(crate) const PREFIX: &str = ".uploads/";
@@ -322,8 +322,7 @@ impl Call {
         };
         let upload = self.read_state(id, key).await?;
         let wanted = Wanted::default().of_upload(upload.algorithm)?;
-        let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
-        let download = large::read(&self.caller, &object.key, &content, range, held).await?;
+        let download = self.download(&object, range, held).await?;
         let copying = Copying::new(download, wanted);
         let verified = copying.verified.clone();
         self.store_part(id, key, number, copying, &verified).await
@@ -501,8 +500,9 @@ impl Call {
                 return repeated(completed, chosen);
             }
             // The upload may be completed or aborted meanwhile.
-            let check = self.judge_within(attempt, target, &key, true).await?;
-            let plan: Plan = check.into_iter().chain(ops()).collect();
+            let (check, kind) = self.judge_within(attempt, target, &key, true).await?;
+            let ops = self.complete(&kind, &target.bucket, ops())?;
+            let plan: Plan = check.into_iter().chain(ops).collect();
             self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(became);
         }
@@ -517,8 +517,11 @@ impl Call {
             if let Some(completed) = &now.completed {
                 return repeated(completed, chosen);
             }
-            judge(target, reads.next().expect("the marker was read"), reads.next())?;
-            let outcome = open.commit(&self.caller, ops().into_iter().collect(), CommitArgs::default()).await;
+            let bucket = reads.next().expect("the marker was read");
+            let kind = self.judge(open.attempt(), target, bucket, reads.next()).await;
+            let Some(kind) = runs.end(kind).await.transpose()? else { continue };
+            let plan = self.complete(&kind, &target.bucket, ops())?.into_iter().collect();
+            let outcome = open.commit(&self.caller, plan, CommitArgs::default()).await;
             if let Some(outcome) = runs.end(outcome.map_err(Failure::from)).await {
                 match outcome? {
                     Outcome::Committed { .. } => {}

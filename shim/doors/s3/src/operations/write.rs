@@ -17,8 +17,9 @@ use crate::call::{Call, Runs};
 use crate::checksum::{Digests, Verified, Wanted};
 use crate::conditions::Conditions;
 use crate::failure::{Failure, Result};
-use crate::object::{Object, bucket_of, exists, marker, modified_ms};
+use crate::object::{Object, bucket_of, marker, modified_ms};
 use crate::operations::now_ms;
+use crate::origin::mapping::Kind;
 
 /// The answer to a write, as it is kept for a resend of the call.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -95,32 +96,39 @@ impl Call {
         ops: impl Fn() -> Vec<Op> + Send + Sync,
     ) -> Result<Written> {
         if let Some(attempt) = self.within {
-            let check = self.judge_within(attempt, target, key, false).await?;
-            let plan: Plan = check.into_iter().chain(ops()).collect();
+            let (check, kind) = self.judge_within(attempt, target, key, false).await?;
+            let ops = self.complete(&kind, &target.bucket, ops())?;
+            let plan: Plan = check.into_iter().chain(ops).collect();
             self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(Written { modified_ms: now_ms(), ..written });
         }
         // Without conditions and where the store checks keys, one call does it all.
         if !target.conditions.any() && self.caller.node().is_checked(key) {
-            let mut runs = Runs::default();
             // In memory a condition costs nothing: the commit fails if the bucket is deleted
             // meanwhile. On a shared store it would cost a record, a lock on the bucket, and a get
             // in each listing of the object. So the bucket is looked at first, and a deletion of it
             // at this very moment is missed.
             let is_exclusive = self.caller.node().is_exclusive();
-            if !is_exclusive {
-                self.need_bucket(&target.bucket).await?;
-            }
+            let mut kind = match is_exclusive {
+                true => self.kind_to_expect(&target.bucket),
+                false => self.need_bucket(&target.bucket).await?,
+            };
+            let mut runs = Runs::default();
             loop {
-                let check = is_exclusive.then(|| Op::Check(marker(&target.bucket), exists()));
-                let plan: Plan = check.into_iter().chain(ops()).collect();
+                let check = is_exclusive.then(|| Op::Check(marker(&target.bucket), kind.holds()));
+                let ops = self.complete(&kind, &target.bucket, ops())?;
+                let plan: Plan = check.into_iter().chain(ops).collect();
                 let ready = self.writing(key, runs.conflicts()).prepare(&self.caller, Some(key))?;
                 let outcome = ready.run(&self.caller, plan, Some(CommitArgs::default())).await;
                 match runs.end(outcome.map_err(Failure::from)).await {
                     None => continue,
                     Some(Ok(outcome)) => return told(outcome, written),
                     Some(Err(failure)) if failure.code == "PreconditionFailed" => {
-                        return Err(Failure::no_such_bucket(&target.bucket));
+                        let found = self.need_bucket(&target.bucket).await?;
+                        if found == kind {
+                            return Err(Failure::no_such_bucket(&target.bucket));
+                        }
+                        kind = found;
                     }
                     Some(Err(failure)) => return Err(failure),
                 }
@@ -135,6 +143,12 @@ impl Call {
         }
     }
 
+    /// Returns the kind that a bucket has, unless the store records another one.
+    fn kind_to_expect(&self, bucket: &str) -> Kind {
+        let known = self.origins.as_ref().and_then(|origins| origins.get(bucket));
+        known.map_or(Kind::Own, |bucket| Kind::Mapped(bucket.mapping.clone()))
+    }
+
     /// Judges whether a write may take effect, and carries it out, in a transaction of the call's
     /// own.
     async fn write_judged(
@@ -145,10 +159,11 @@ impl Call {
         written: &Written,
         ops: Vec<Op>,
     ) -> Result<Written> {
-        let open = match self.open_to_write(target, key, conflicts, false).await? {
+        let (open, kind) = match self.open_to_write(target, key, conflicts, false).await? {
             ControlFlow::Continue(open) => open,
             ControlFlow::Break(kept) => return same_call(kept, written),
         };
+        let ops = self.complete(&kind, &target.bucket, ops)?;
         let args = CommitArgs { result: self.kept(target, written), ..CommitArgs::default() };
         let outcome = open.commit(&self.caller, ops.into_iter().collect(), args).await?;
         told(outcome, written.clone())
@@ -162,7 +177,7 @@ impl Call {
         key: &Key,
         conflicts: u32,
         takes_long: bool,
-    ) -> Result<ControlFlow<Written, aft_desk::Open>> {
+    ) -> Result<ControlFlow<Written, (aft_desk::Open, Kind)>> {
         let mut opening = self.writing(key, conflicts);
         if target.conditions.any() {
             if opening.isolation == Some(aft_core::message::Isolation::ReadAtomic) {
@@ -189,20 +204,20 @@ impl Call {
         };
         let mut reads = reads.into_iter();
         let bucket = reads.next().expect("the bucket's marker was read");
-        judge(target, bucket, reads.next())?;
-        Ok(ControlFlow::Continue(open))
+        let kind = self.judge(open.attempt(), target, bucket, reads.next()).await?;
+        Ok(ControlFlow::Continue((open, kind)))
     }
 
-    /// Judges whether a longer transaction may write. Returns the operation that its batch has to
-    /// begin with, if the write holds only as long as what was read does: `rests` says so, and any
-    /// condition.
+    /// Judges whether a longer transaction may write. Returns the bucket's kind, and the operation
+    /// that its batch has to begin with, if the write holds only as long as what was read does:
+    /// `rests` says so, and any condition.
     pub(crate) async fn judge_within(
         &self,
         attempt: AttemptId,
         target: &Target,
         key: &Key,
         rests: bool,
-    ) -> Result<Option<Op>> {
+    ) -> Result<(Option<Op>, Kind)> {
         let has_condition = target.conditions.any();
         let bucket = self.caller.read(attempt, marker(&target.bucket)).await?;
         let found = match has_condition {
@@ -212,12 +227,29 @@ impl Call {
         // Such a write means something only if the commit fails when what was read changes
         // meanwhile. A check makes the node reject transactions for which it would not. This one
         // holds: the bucket is committed, or the transaction creates it.
-        let condition = match &bucket.found {
-            Found::Version(..) => exists(),
-            Found::Own(_) | Found::Absent => Condition::Absent,
+        let is_committed = matches!(&bucket.found, Found::Version(..));
+        let kind = self.judge(attempt, target, bucket, found).await?;
+        let condition = if is_committed { kind.holds() } else { Condition::Absent };
+        Ok(((rests || has_condition).then(|| Op::Check(marker(&target.bucket), condition)), kind))
+    }
+
+    /// Judges whether a write may take effect, by what its bucket's marker and its key hold in a
+    /// transaction. Returns the bucket's kind.
+    pub(crate) async fn judge(
+        &self,
+        attempt: AttemptId,
+        target: &Target,
+        bucket: Read,
+        found: Option<Read>,
+    ) -> Result<Kind> {
+        let Some((kind, _)) = bucket_of(bucket) else { return Err(Failure::no_such_bucket(&target.bucket)) };
+        let kind = self.known(&target.bucket, kind)?;
+        let object = match found.map(Object::of).transpose()? {
+            Some(None) => self.through(&target.bucket, &target.key, Some(attempt)).await?,
+            found => found.flatten(),
         };
-        judge(target, bucket, found)?;
-        Ok((rests || has_condition).then(|| Op::Check(marker(&target.bucket), condition)))
+        target.conditions.of_write(&target.key, object.as_ref())?;
+        Ok(kind)
     }
 
     /// Returns the answer to keep for a resend of the call.
@@ -252,16 +284,17 @@ impl Call {
         stored: impl FnOnce(&large::Stored) -> (Op, Written),
     ) -> Result<Written> {
         if let Some(attempt) = self.within {
-            let check = self.judge_within(attempt, target, key, false).await?;
+            let (check, kind) = self.judge_within(attempt, target, key, false).await?;
             let (op, written) = stored(&large::store(&self.caller, attempt, Arriving::new(source)).await?);
-            let plan: Plan = check.into_iter().chain([op]).collect();
+            let ops = self.complete(&kind, &target.bucket, vec![op])?;
+            let plan: Plan = check.into_iter().chain(ops).collect();
             self.caller.run(attempt, plan, None, &Call::WITHIN).await?;
             return Ok(Written { modified_ms: now_ms(), ..written });
         }
         // The bytes can be read once, so only the opening can be tried again; and the transaction
         // stays open for as long as the client may take to send them.
         let mut runs = Runs::default();
-        let open = loop {
+        let (open, kind) = loop {
             let opened = self.open_to_write(target, key, runs.conflicts(), true).await;
             match runs.end(opened).await {
                 None => continue,
@@ -274,7 +307,8 @@ impl Call {
         };
         let (op, written) = stored(&large::store(&self.caller, open.attempt(), Arriving::new(source)).await?);
         let args = CommitArgs { result: self.kept(target, &written), ..CommitArgs::default() };
-        let outcome = open.commit(&self.caller, Plan::of(op), args).await.map_err(|refused| {
+        let plan = self.complete(&kind, &target.bucket, vec![op])?.into_iter().collect();
+        let outcome = open.commit(&self.caller, plan, args).await.map_err(|refused| {
             let failure = Failure::from(refused);
             match failure.may_run_again() {
                 // The client has to send the bytes again.
@@ -305,10 +339,13 @@ impl Call {
         // Objects of the native API have no MD5 yet, those of uploads have that of their parts, and
         // a new algorithm means a new checksum.
         let kept = Kept { etag: object.value.etag.clone(), checksum: object.about.checksum.clone() };
-        let is_whole = object.about.upload.is_none() && !kept.etag.is_empty();
+        // The tag of version 0 may be no digest: only the same object with other attributes keeps it.
+        let is_same = (bucket, key) == (target.bucket.as_str(), target.key.as_str());
+        let is_known = object.about.upload.is_none() && (object.through.is_none() || is_same);
+        let is_whole = is_known && !kept.etag.is_empty();
         let kept = (wanted.is_none() && is_whole).then_some(kept);
         match &object.value.location {
-            Location::Inline(bytes) if object.about.upload.is_none() => {
+            Location::Inline(bytes) if object.about.upload.is_none() && object.through.is_none() => {
                 let verified = match kept {
                     Some(Kept { etag, checksum }) => Verified { etag, checksum },
                     None => {
@@ -320,11 +357,10 @@ impl Call {
                 self.put_whole(target, &to, about, bytes.clone(), verified).await
             }
             // A blob belongs to the attempt that wrote it, and goes with it; the parts of an upload
-            // belong to its object. So the bytes are copied, within the server.
+            // belong to its object, and version 0 to the origin. So the bytes are copied, within
+            // the server.
             Location::Inline(_) | Location::Blob(_) => {
-                let content = large::Content::of(&self.caller, &object.key, &object.value).await?;
-                let all = 0..content.size();
-                let download = large::read(&self.caller, &object.key, &content, all, held).await?;
+                let download = self.download(&object, 0..object.size(), held).await?;
                 let copying = Copying::new(download, wanted.unwrap_or_default());
                 let digests = copying.verified.clone();
                 let stored = |stored: &large::Stored| {
@@ -347,15 +383,6 @@ impl Call {
 struct Kept {
     etag: Bytes,
     checksum: Option<Checksum>,
-}
-
-/// Judges whether a write may take effect, by what its bucket's marker and its key hold.
-pub(crate) fn judge(target: &Target, bucket: Read, found: Option<Read>) -> Result<()> {
-    if bucket_of(bucket).is_none() {
-        return Err(Failure::no_such_bucket(&target.bucket));
-    }
-    let object = found.map(Object::of).transpose()?.flatten();
-    target.conditions.of_write(&target.key, object.as_ref())
 }
 
 /// Returns the answer that is kept for a call, if it is for the same bytes.

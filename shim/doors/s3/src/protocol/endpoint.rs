@@ -1,7 +1,7 @@
 //! The operations of the protocol. Each takes a call apart, runs it, and puts the answer together.
 //! An operation that is not here is answered with `501 NotImplemented` and its name.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use aft_desk::Caller;
 use aft_format::{Attributes, Pair};
@@ -21,6 +21,7 @@ use crate::operations::list::{Asked, Listed, Listing};
 use crate::operations::read::Part;
 use crate::operations::write::{Target, Written};
 use crate::operations::{now_ms, tags};
+use crate::origin::Origins;
 use crate::protocol::convert::{self, Checksums, etag, timestamp};
 use crate::protocol::multipart;
 use crate::unchecked;
@@ -37,7 +38,8 @@ pub(super) struct Endpoint {
 pub(super) fn call<T>(request: &S3Request<T>) -> Result<Call> {
     let caller =
         request.extensions.get::<Caller>().expect("a call has its caller before it has an operation");
-    Call::new(caller.clone(), &request.headers)
+    let origins = request.extensions.get::<Arc<Origins>>().expect("every call knows the origins");
+    Call::new(caller.clone(), &request.headers, origins.clone())
 }
 
 /// Rejects a version ID, except that of a bucket without versions.

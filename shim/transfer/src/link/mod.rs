@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use aft_door_s3::origin::{Expect, MARK};
 use aft_format::{Attributes, Checksum, ChecksumAlgorithm, Pair};
 use aft_store_aws::{Form, Mistake, Settings, chain, settings};
 use aws_sdk_s3::Client;
@@ -28,6 +29,10 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use crate::Failed;
 use crate::manifest::checksum_of;
 
+mod origin;
+
+pub use origin::open_origin;
+
 /// The number of times that the SDK sends a request, with its own pauses between them.
 const SENDINGS_MAX: u32 = 5;
 /// The time for which no byte may pass before a transfer counts as broken.
@@ -47,6 +52,66 @@ fn check_bucket(bucket: &str) -> Result<(), String> {
         false => Err(format!("{bucket:?} is not a valid name of a bucket")),
     }
 }
+
+/// How an object is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Write<'a> {
+    /// The attributes.
+    pub(crate) about: &'a Attributes,
+    /// The value of the metadata that marks a mirrored object.
+    pub(crate) mark: Option<&'a str>,
+    /// The object that must be there.
+    pub(crate) expect: Option<&'a Expect>,
+}
+
+impl Write<'_> {
+    /// Returns the metadata, with the mark.
+    fn metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.about.metadata.iter().map(|pair| (pair.name.as_str(), pair.value.as_str()));
+        pairs.chain(self.mark.map(|mark| (MARK, mark)))
+    }
+
+    /// Returns the headers If-Match and If-None-Match.
+    fn conditions(&self) -> (Option<String>, Option<String>) {
+        match self.expect {
+            None => (None, None),
+            Some(Expect::Nothing) => (None, Some("*".into())),
+            Some(Expect::Tag(etag)) => (Some(format!("\"{etag}\"")), None),
+        }
+    }
+}
+
+/// Returns the attributes that an answer has, without tags. The types of the answers to GetObject and
+/// HeadObject have the same methods, and nothing in common.
+macro_rules! attributes_of {
+    ($output:expr) => {{
+        let output = &$output;
+        let metadata = output.metadata().into_iter().flatten();
+        let mut metadata: Vec<Pair> =
+            metadata.map(|(name, value)| Pair { name: name.clone(), value: value.clone() }).collect();
+        metadata.sort();
+        let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        Attributes {
+            content_type: text(output.content_type()).filter(|text| text != DEFAULT_CONTENT_TYPE),
+            cache_control: text(output.cache_control()),
+            content_disposition: text(output.content_disposition()),
+            content_encoding: text(output.content_encoding()),
+            content_language: text(output.content_language()),
+            expires: text(output.expires_string()),
+            website_redirect: text(output.website_redirect_location()),
+            metadata,
+            checksum: checksum_in([
+                output.checksum_crc64_nvme(),
+                output.checksum_crc32_c(),
+                output.checksum_crc32(),
+                output.checksum_sha256(),
+                output.checksum_sha1(),
+            ]),
+            ..Attributes::default()
+        }
+    }};
+}
+use attributes_of;
 
 /// A client for the objects of one bucket below a prefix.
 #[derive(Debug, Clone)]
@@ -76,6 +141,12 @@ impl Failure {
             Failure::Missing => "it is not there any more".into(),
             Failure::Failed(why) => why,
         }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(why: Failed) -> Failure {
+        Failure::Failed(why)
     }
 }
 
@@ -158,7 +229,7 @@ impl Link {
         let status = error.raw_response().map(|response| response.status().as_u16());
         let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
         match (status, code) {
-            (Some(412), _) => return Failure::Changed,
+            (Some(412), _) | (Some(409), "ConditionalRequestConflict") => return Failure::Changed,
             (Some(404), "NoSuchBucket") => {}
             (Some(404), _) => return Failure::Missing,
             _ => {}
@@ -286,9 +357,10 @@ impl Link {
         name: &str,
         bytes: Bytes,
         md5: [u8; 16],
-        about: &Attributes,
-    ) -> Result<Option<String>, Failed> {
-        let len = bytes.len();
+        write: &Write<'_>,
+    ) -> Result<Option<String>, Failure> {
+        let (len, about) = (bytes.len(), write.about);
+        let (if_match, if_none_match) = write.conditions();
         let mut request = self
             .client
             .put_object()
@@ -301,8 +373,10 @@ impl Link {
             .set_content_encoding(about.content_encoding.clone())
             .set_content_language(about.content_language.clone())
             .set_website_redirect_location(about.website_redirect.clone())
-            .set_tagging(tagging(&about.tags));
-        for Pair { name, value } in &about.metadata {
+            .set_tagging(tagging(&about.tags))
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match);
+        for (name, value) in write.metadata() {
             request = request.metadata(name, value);
         }
         let mut request = request.body(ByteStream::from(bytes)).customize();
@@ -316,7 +390,7 @@ impl Link {
             request = request.disable_payload_signing();
         }
         let output = Box::pin(request.send()).await;
-        let output = output.map_err(|error| self.failed("a write", &error).into_text())?;
+        let output = output.map_err(|error| self.failed("a write", &error))?;
         let is_md5 = !is_encrypted(output.server_side_encryption(), output.sse_customer_algorithm());
         Ok(is_md5.then(|| bare(output.e_tag())))
     }
@@ -325,7 +399,8 @@ impl Link {
     ///
     /// # Errors
     /// Returns an error if the server rejects it.
-    pub(crate) async fn begin_upload(&self, name: &str, about: &Attributes) -> Result<String, Failed> {
+    pub(crate) async fn begin_upload(&self, name: &str, write: &Write<'_>) -> Result<String, Failure> {
+        let about = write.about;
         let mut request = self
             .client
             .create_multipart_upload()
@@ -338,7 +413,7 @@ impl Link {
             .set_content_language(about.content_language.clone())
             .set_website_redirect_location(about.website_redirect.clone())
             .set_tagging(tagging(&about.tags));
-        for Pair { name, value } in &about.metadata {
+        for (name, value) in write.metadata() {
             request = request.metadata(name, value);
         }
         let mut request = request.customize();
@@ -348,7 +423,7 @@ impl Link {
             });
         }
         let output = Box::pin(request.send()).await;
-        let output = output.map_err(|error| self.failed("an upload in parts", &error).into_text())?;
+        let output = output.map_err(|error| self.failed("an upload in parts", &error))?;
         Ok(output.upload_id().unwrap_or_default().to_owned())
     }
 
@@ -363,12 +438,12 @@ impl Link {
         number: i32,
         bytes: Bytes,
         md5: [u8; 16],
-    ) -> Result<CompletedPart, Failed> {
+    ) -> Result<CompletedPart, Failure> {
         let request = self.client.upload_part().bucket(&self.bucket).key(self.key(name)).upload_id(upload);
         let request = request.part_number(number).content_md5(STANDARD.encode(md5));
         let request = request.body(ByteStream::from(bytes)).customize().disable_payload_signing();
         let output = Box::pin(request.send()).await;
-        let output = output.map_err(|error| self.failed("a write of a part", &error).into_text())?;
+        let output = output.map_err(|error| self.failed("a write of a part", &error))?;
         let part = CompletedPart::builder().part_number(number).set_e_tag(output.e_tag().map(str::to_owned));
         Ok(part.build())
     }
@@ -383,11 +458,14 @@ impl Link {
         name: &str,
         upload: &str,
         parts: Vec<CompletedPart>,
-    ) -> Result<Option<String>, Failed> {
+        write: &Write<'_>,
+    ) -> Result<Option<String>, Failure> {
+        let (if_match, if_none_match) = write.conditions();
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(self.key(name));
+        let request = request.set_if_match(if_match).set_if_none_match(if_none_match);
         let output = Box::pin(request.upload_id(upload).multipart_upload(parts).send()).await;
-        let output = output.map_err(|error| self.failed("the end of an upload", &error).into_text())?;
+        let output = output.map_err(|error| self.failed("the end of an upload", &error))?;
         let is_md5 = !is_encrypted(output.server_side_encryption(), None);
         Ok(is_md5.then(|| bare(output.e_tag())))
     }
@@ -425,30 +503,7 @@ fn explain(mistake: Mistake) -> Failed {
 
 /// Returns an object whose bytes are arriving.
 fn got(output: GetObjectOutput) -> Got {
-    let metadata = output.metadata().into_iter().flatten();
-    let mut metadata: Vec<Pair> =
-        metadata.map(|(name, value)| Pair { name: name.clone(), value: value.clone() }).collect();
-    metadata.sort();
-    let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
-    let checksum = checksum_in([
-        output.checksum_crc64_nvme(),
-        output.checksum_crc32_c(),
-        output.checksum_crc32(),
-        output.checksum_sha256(),
-        output.checksum_sha1(),
-    ]);
-    let attributes = Attributes {
-        content_type: text(output.content_type()).filter(|text| text != DEFAULT_CONTENT_TYPE),
-        cache_control: text(output.cache_control()),
-        content_disposition: text(output.content_disposition()),
-        content_encoding: text(output.content_encoding()),
-        content_language: text(output.content_language()),
-        expires: text(output.expires_string()),
-        website_redirect: text(output.website_redirect_location()),
-        metadata,
-        checksum,
-        ..Attributes::default()
-    };
+    let attributes = attributes_of!(output);
     Got {
         size: u64::try_from(output.content_length().unwrap_or_default()).unwrap_or_default(),
         has_tags: output.tag_count().is_some_and(|count| count > 0),

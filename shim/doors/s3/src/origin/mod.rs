@@ -1,0 +1,323 @@
+//! Buckets that read through to one outside the store, their *origin* (docs/protocol.md, section
+//! 18).
+//!
+//! A key that such a bucket has never written is read from the origin: that object is the key's
+//! version 0. With `mirror`, committed versions are also written to the origin under their plain
+//! names, each with a mark, so that none is ever taken for version 0.
+//!
+//! * [`Origin`] – the requests to a bucket outside. [`Origins`] – those that this process knows.
+//! * `mapping` – what the store records about such a bucket, and the keys of its own.
+//! * `through` – version 0 as an object. `merge` – listings of both.
+
+pub(crate) mod mapping;
+pub(crate) mod merge;
+pub(crate) mod through;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aft_core::ids::{AttemptId, Key};
+use aft_desk::Desk;
+use aft_format::Attributes;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::call::Call;
+use crate::failure::{Failure, Result as Outcome};
+use crate::object::{bucket_of, marker};
+use crate::operations::buckets::is_bucket_name;
+use crate::origin::mapping::{Kind, Mapping, NAME_BYTES_MAX};
+
+/// The name of the metadata that marks a mirrored object. Its value is the mapping's ID and the
+/// version.
+pub const MARK: &str = "aft-mirror";
+
+/// An object of a bucket outside the store, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plain {
+    /// The size in bytes.
+    pub size: u64,
+    /// The entity tag, without quotes.
+    pub etag: String,
+    /// The time of the last change, in milliseconds since the epoch.
+    pub modified_ms: u64,
+    /// The attributes, with tags, without the mark.
+    pub attributes: Attributes,
+    /// The value of the metadata [`MARK`], if there is any.
+    pub mark: Option<String>,
+}
+
+/// An object of a listing of a bucket outside the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainEntry {
+    /// The key below the origin's prefix.
+    pub key: String,
+    /// The size in bytes.
+    pub size: u64,
+    /// The entity tag, without quotes.
+    pub etag: String,
+    /// The time of the last change, in milliseconds since the epoch.
+    pub modified_ms: u64,
+}
+
+/// A page of a listing of a bucket outside the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlainPage {
+    /// The objects, in the order of their keys.
+    pub objects: Vec<PlainEntry>,
+    /// The common prefixes, in order.
+    pub prefixes: Vec<String>,
+    /// True if there are more.
+    pub more: bool,
+}
+
+/// The part of a bucket outside the store that a listing asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlainRange {
+    /// The prefix of the keys.
+    pub prefix: String,
+    /// The delimiter of common prefixes; `None` to list every key.
+    pub delimiter: Option<String>,
+    /// The text after which the listing begins, exclusive; empty for the start.
+    pub after: String,
+    /// The most objects and common prefixes.
+    pub limit: u32,
+}
+
+/// The object that must be there for a request to take effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// None.
+    Nothing,
+    /// One with this entity tag, without quotes.
+    Tag(String),
+}
+
+/// An object that is written to a bucket outside the store.
+pub struct Outgoing {
+    /// The attributes, without the mark.
+    pub attributes: Attributes,
+    /// The value of the metadata [`MARK`].
+    pub mark: String,
+    /// The number of bytes.
+    pub size: u64,
+    /// The sizes of the parts of an object that was uploaded in parts; empty for others.
+    pub parts: Vec<u64>,
+    /// The bytes. An error, which is a text for people, ends them.
+    pub bytes: BoxStream<'static, Result<Bytes, String>>,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("size", &self.size).field("mark", &self.mark).finish_non_exhaustive()
+    }
+}
+
+/// The reason why a bucket outside the store did not do what a request asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The object is another one than the request expects, or there is none.
+    Changed,
+    /// Anything else, for people.
+    Failed(String),
+}
+
+/// A bucket outside the store, below a prefix. Every method is one request or a few; what passes
+/// was repeated.
+#[async_trait]
+pub trait Origin: fmt::Debug + Send + Sync + 'static {
+    /// Looks at an object; `None` if there is none.
+    async fn head(&self, key: &str) -> Result<Option<Plain>, Trouble>;
+
+    /// Reads bytes of the object that has the entity tag `etag`; without a range, all of them.
+    async fn get(
+        &self,
+        key: &str,
+        etag: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, String>>, Trouble>;
+
+    /// Lists objects in the order of their keys.
+    async fn list(&self, range: PlainRange) -> Result<PlainPage, Trouble>;
+
+    /// Writes an object, and returns its entity tag, without quotes.
+    async fn put(&self, key: &str, expect: Expect, outgoing: Outgoing) -> Result<String, Trouble>;
+
+    /// Deletes the object that has the entity tag `etag`. Some servers do not compare it.
+    async fn delete(&self, key: &str, etag: &str) -> Result<(), Trouble>;
+}
+
+/// A bucket of the endpoint to be mapped onto one outside the store.
+#[derive(Debug, Clone)]
+pub struct Mapped {
+    /// The name of the bucket.
+    pub bucket: String,
+    /// The place of the origin, as it is recorded and shown.
+    pub place: String,
+    /// True if committed versions are written to the origin.
+    pub mirror: bool,
+    /// The requests to it.
+    pub origin: Arc<dyn Origin>,
+}
+
+/// A bucket of the endpoint with its origin.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) name: String,
+    pub(crate) mapping: Mapping,
+    pub(crate) origin: Arc<dyn Origin>,
+    /// The entries of the mirror's list that this process has written, with the instant of that.
+    pub(crate) due: Mutex<HashMap<Key, Instant>>,
+    /// Notified of each of them.
+    pub(crate) wake: Notify,
+}
+
+/// The version 0 of a key that a transaction has read: its entity tag, or none.
+type Pins = HashMap<Key, Option<String>>;
+
+/// The buckets with an origin that this process knows.
+#[derive(Debug)]
+pub struct Origins {
+    buckets: HashMap<String, Arc<Bucket>>,
+    /// The version 0 of keys that open transactions have read, with the instant of the first read.
+    pins: Mutex<HashMap<AttemptId, (Instant, Pins)>>,
+    /// The longest time of a transaction.
+    pinned_for: Duration,
+}
+
+impl Origins {
+    /// Records buckets with their origins in the store, and makes those that do not exist.
+    ///
+    /// # Errors
+    /// Returns the reason why one cannot be mapped; the text names the bucket.
+    pub async fn open(desk: &Arc<Desk>, buckets: Vec<Mapped>) -> Result<Arc<Origins>, String> {
+        let call = Call::of_server(desk);
+        let known: Vec<&str> = buckets.iter().map(|mapped| mapped.bucket.as_str()).collect();
+        let unknown = call.find_unknown(&known).await.map_err(|failure| failure.message)?;
+        if let Some((bucket, place)) = unknown {
+            return Err(Failure::unknown_origin(&bucket, &place).message);
+        }
+        let mut opened = HashMap::new();
+        for Mapped { bucket, place, mirror, origin } in buckets {
+            let mapping = call.map_bucket(&bucket, &place, mirror).await;
+            let mapping = mapping.map_err(|failure| format!("{bucket:?}: {}", failure.message))?;
+            info!(bucket, place, mirror, "the bucket reads through to its origin");
+            let known =
+                Bucket { name: bucket.clone(), mapping, origin, due: Mutex::default(), wake: Notify::new() };
+            if opened.insert(bucket.clone(), Arc::new(known)).is_some() {
+                return Err(format!("{bucket:?}: the bucket is mapped twice: name it once"));
+            }
+        }
+        Ok(Arc::new(Origins {
+            buckets: opened,
+            pins: Mutex::default(),
+            pinned_for: desk.node().over_after(),
+        }))
+    }
+
+    /// Returns all buckets.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = &Arc<Bucket>> {
+        self.buckets.values()
+    }
+
+    /// Returns the bucket with a name, if it has an origin.
+    pub(crate) fn get(&self, bucket: &str) -> Option<&Arc<Bucket>> {
+        self.buckets.get(bucket)
+    }
+
+    /// Remembers the version 0 of a key that a transaction has read. Returns false if it has read
+    /// another one before.
+    pub(crate) fn pin(&self, attempt: AttemptId, key: &Key, etag: Option<&str>) -> bool {
+        let mut pins = self.pins.lock().expect("nothing panics while it holds the pins");
+        // A transaction that has ended needs none.
+        pins.retain(|_, (since, _)| since.elapsed() < self.pinned_for);
+        let (_, of_attempt) = pins.entry(attempt).or_insert_with(|| (Instant::now(), Pins::new()));
+        let pinned = of_attempt.entry(key.clone()).or_insert_with(|| etag.map(str::to_owned));
+        pinned.as_deref() == etag
+    }
+}
+
+impl Bucket {
+    /// Remembers entries of the mirror's list that this process is about to write.
+    pub(crate) fn expect_due(&self, dues: Vec<Key>) {
+        if dues.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut due = self.due.lock().expect("nothing panics while it holds the list");
+        due.extend(dues.into_iter().map(|key| (key, now)));
+        self.wake.notify_one();
+    }
+
+    /// Returns the failure of a request to the origin.
+    pub(crate) fn failure(&self, trouble: Trouble) -> Failure {
+        match trouble {
+            Trouble::Changed => Failure::changed_at_origin(),
+            Trouble::Failed(why) => {
+                let why = format!("the origin {} did not serve this call: {why}", self.mapping.place);
+                Failure::new("ServiceUnavailable", 503, why)
+            }
+        }
+    }
+}
+
+impl Call {
+    /// Returns a bucket with an origin, and its place, that is not among those with these names.
+    async fn find_unknown(&self, names: &[&str]) -> Outcome<Option<(String, String)>> {
+        let prefixes = self.list_all("", Some("/")).await?.prefixes;
+        let buckets: Vec<&str> = prefixes.iter().filter_map(|prefix| prefix.strip_suffix('/')).collect();
+        let is_unknown = |bucket: &&str| is_bucket_name(bucket) && !names.contains(bucket);
+        let buckets: Vec<&str> = buckets.into_iter().filter(is_unknown).collect();
+        let markers: Vec<Key> = buckets.iter().map(|bucket| marker(bucket)).collect();
+        for (bucket, read) in buckets.into_iter().zip(self.read_all_alone(&markers).await?) {
+            if let Some((Kind::Mapped(mapping), _)) = bucket_of(read) {
+                return Ok(Some((bucket.to_owned(), mapping.place)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records that a bucket has an origin, and makes the bucket if it does not exist. Returns what
+    /// is recorded.
+    async fn map_bucket(&self, bucket: &str, place: &str, mirror: bool) -> Outcome<Mapping> {
+        if bucket.len() > NAME_BYTES_MAX {
+            let why = format!("the name of a bucket with an origin has at most {NAME_BYTES_MAX} bytes");
+            return Err(Failure::new("InvalidBucketName", 400, why));
+        }
+        self.create_if_missing(bucket).await?;
+        let before = self.need_bucket(bucket).await?;
+        let id = match &before {
+            Kind::Own => format!("{:016x}", rand::random::<u64>()),
+            Kind::Mapped(mapping) if mapping.place == place => mapping.id.clone(),
+            Kind::Mapped(mapping) => {
+                let why = format!(
+                    "the store records that its origin is {}, and not {place}: give that one, or choose another bucket",
+                    mapping.place
+                );
+                return Err(Failure::invalid_request(why));
+            }
+        };
+        let after = Mapping { id, place: place.to_owned(), mirror };
+        let (kind, is_checked) = (Kind::Mapped(after.clone()), |key| self.caller.node().is_checked(key));
+        let (key, own) = (marker(bucket), mapping::hidden(bucket, ""));
+        if is_checked(&key) != is_checked(&own) {
+            let level = if is_checked(&key) { "serializable" } else { "read_atomic" };
+            let why = format!(
+                "the keys of the bucket are {level}, and those that say what its origin has are not: run `aft store \
+                 init STORE --isolation {own}={level}` first"
+            );
+            return Err(Failure::invalid_request(why));
+        }
+        if kind != before {
+            self.mark_bucket(bucket, &before, &kind).await?;
+        }
+        Ok(after)
+    }
+}
