@@ -105,6 +105,27 @@ impl Origin for Outside {
         Ok(self.link.get(key, part, etag).await.map_err(trouble)?.bytes)
     }
 
+    async fn part(&self, key: &str, etag: &str, number: u32) -> Result<Option<Range<u64>>, Trouble> {
+        let link = &self.link;
+        let request = link.client.head_object().bucket(&link.bucket).key(link.key(key));
+        let request = request.part_number(i32::try_from(number).unwrap_or(i32::MAX));
+        let output = Box::pin(request.if_match(format!("\"{etag}\"")).send()).await;
+        let output = match output {
+            Ok(output) => output,
+            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 416) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(trouble(link.failed("a look at a part", &error))),
+        };
+        let size = u64::try_from(output.content_length().unwrap_or_default()).unwrap_or_default();
+        // Without a range the answer is about the whole object.
+        let start = output.content_range().and_then(|range| {
+            let (start, _) = range.strip_prefix("bytes ")?.split_once('-')?;
+            start.parse().ok()
+        });
+        Ok(Some(start.map_or(0..size, |start: u64| start..start + size)))
+    }
+
     async fn list(&self, range: PlainRange) -> Result<PlainPage, Trouble> {
         let PlainRange { prefix, delimiter, after, limit } = range;
         let link = &self.link;

@@ -4,7 +4,9 @@
 //! `tests/stores/tests/transfers.rs` has the same with MinIO, and with failures on the way.
 
 mod again;
+mod mirror;
 mod objects;
+mod origin;
 mod round_trip;
 mod snapshot;
 

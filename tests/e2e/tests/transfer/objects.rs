@@ -11,6 +11,9 @@ use aws_sdk_s3::types::{ChecksumMode, CompletedMultipartUpload, CompletedPart};
 /// The size of all parts of an upload but the last one.
 pub(crate) const PART_BYTES: usize = 5 << 20;
 
+/// The metadata that marks a mirrored object.
+const MARK: &str = "aft-mirror";
+
 /// Keys of all kinds: of every length of UTF-8, with what URLs, XML and file systems treat in ways
 /// of their own, and with names that an export uses itself.
 pub(crate) const KEYS: [&str; 27] = [
@@ -43,14 +46,19 @@ pub(crate) const KEYS: [&str; 27] = [
     "~",
 ];
 
-/// Returns a client of an endpoint.
+/// Returns a client of an endpoint that checks no signatures.
 pub(crate) fn client_of(url: &str) -> Client {
+    client_with(url, "any", "any")
+}
+
+/// Returns a client of an endpoint, with an access key.
+pub(crate) fn client_with(url: &str, id: &str, secret: &str) -> Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(url)
         .force_path_style(true)
-        .credentials_provider(Credentials::new("any", "any", None, None, "test"));
+        .credentials_provider(Credentials::new(id, secret, None, None, "test"));
     Client::from_conf(config.build())
 }
 
@@ -71,6 +79,17 @@ impl Seen {
     /// Returns all but the bytes, for messages.
     pub(crate) fn without_bytes(&self) -> Seen {
         Seen { bytes: Vec::new(), ..self.clone() }
+    }
+
+    /// Returns true if it has the mark of a mirrored object.
+    pub(crate) fn has_mark(&self) -> bool {
+        self.metadata.contains_key(MARK)
+    }
+
+    /// Returns what a mirror keeps: all but the mark and the checksum.
+    pub(crate) fn as_mirrored(mut self) -> Seen {
+        self.metadata.remove(MARK);
+        Seen { checksum: None, ..self }
     }
 }
 

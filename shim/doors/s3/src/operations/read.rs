@@ -107,6 +107,11 @@ impl Call {
 
     /// Returns the range of an object that a call asks for; `None` for all of it.
     pub(crate) async fn range_of(&self, object: &Object, part: Part) -> Result<Option<Range<u64>>> {
+        if let (Part::Number(number), Some(through)) = (part, &object.through) {
+            let range = through.part(number).await?;
+            let why = format!("the object has no part with the number {number}");
+            return range.map(Some).ok_or_else(|| Failure::new("InvalidPartNumber", 416, why));
+        }
         let (Part::Number(number), Some(count)) = (part, object.parts()) else {
             return part.of(object.size());
         };

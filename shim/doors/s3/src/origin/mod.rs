@@ -144,6 +144,10 @@ pub trait Origin: fmt::Debug + Send + Sync + 'static {
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, Trouble>;
 
+    /// Returns the place of a part of the object that has the entity tag `etag`, if it was uploaded
+    /// in parts and has one with this number. Any other object has one part.
+    async fn part(&self, key: &str, etag: &str, number: u32) -> Result<Option<Range<u64>>, Trouble>;
+
     /// Lists objects in the order of their keys.
     async fn list(&self, range: PlainRange) -> Result<PlainPage, Trouble>;
 

@@ -28,6 +28,15 @@ pub(crate) struct Through {
     etag: String,
 }
 
+impl Through {
+    /// Returns the place of the part with a number, if there is one.
+    pub(crate) async fn part(&self, number: i32) -> Result<Option<Range<u64>>> {
+        let Through { bucket, key, etag } = self;
+        let Ok(number) = u32::try_from(number) else { return Ok(None) };
+        bucket.origin.part(key, etag, number).await.map_err(|trouble| bucket.failure(trouble))
+    }
+}
+
 /// The version of what the origin has: it comes before every transaction.
 const ZERO: Version = Version::Committed(TxnId::ZERO);
 
