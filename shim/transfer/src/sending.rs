@@ -1,5 +1,5 @@
-//! Sends the bytes of an object to a bucket: in one request, or in the parts that it has, so that it
-//! keeps its entity tag if it can.
+//! Sends the bytes of an object to a bucket: in one request, or in the parts that it has, so that
+//! it keeps its entity tag if it can.
 
 use aft_door_s3::objects::{TagSum, md5_in};
 use bytes::{Bytes, BytesMut};

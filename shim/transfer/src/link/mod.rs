@@ -53,7 +53,7 @@ fn check_bucket(bucket: &str) -> Result<(), String> {
     }
 }
 
-/// How an object is written.
+/// The attributes and conditions of a write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Write<'a> {
     /// The attributes.
@@ -81,8 +81,8 @@ impl Write<'_> {
     }
 }
 
-/// Returns the attributes that an answer has, without tags. The types of the answers to GetObject and
-/// HeadObject have the same methods, and nothing in common.
+/// Returns the attributes that an answer has, without tags. The types of the answers to GetObject
+/// and HeadObject have the same methods, and nothing in common.
 macro_rules! attributes_of {
     ($output:expr) => {{
         let output = &$output;

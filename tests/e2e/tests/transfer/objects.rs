@@ -87,7 +87,7 @@ impl Seen {
     }
 
     /// Returns what a mirror keeps: all but the mark and the checksum.
-    pub(crate) fn as_mirrored(mut self) -> Seen {
+    pub(crate) fn without_mark(mut self) -> Seen {
         self.metadata.remove(MARK);
         Seen { checksum: None, ..self }
     }

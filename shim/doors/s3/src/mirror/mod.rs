@@ -2,8 +2,8 @@
 //! plain name, soon after the commit (docs/protocol.md, section 18).
 //!
 //! ```text
-//!   a commit ─► due ─► what is there ─► newest version ─► step ─► the origin ─► newest still? ─► not due
-//!                          └───────────────────────────────◄────────────────────────┘
+//!   a commit ─► due ─► what is there ─► newest version ─► step ─► the origin ─► still newest?
+//!                           └────────────────◄── no ─────────────────────────────┘   yes: end
 //! ```
 //!
 //! A commit writes an entry of a list together with its keys, and the entry goes only when the
@@ -86,7 +86,7 @@ struct Mirror {
     bucket: Arc<Bucket>,
 }
 
-/// What the mirror has read about a key, at one time.
+/// The state of a key at one time, as the mirror has read it.
 struct Seen {
     latest: Latest,
     /// The newest version, if it is an object.

@@ -1,4 +1,4 @@
-//! What the mirror does with a key, by what it has read (docs/protocol.md, section 18).
+//! Decides what the mirror does with a key (docs/protocol.md, section 18).
 //!
 //! The decision is a pure function, so that the worlds of the tests run the same one as the mirror.
 
@@ -15,7 +15,7 @@ pub(crate) enum Latest {
     Deleted(TxnId),
 }
 
-/// What is under the key's plain name at the origin.
+/// The object under the key's plain name at the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum There {
     Nothing,
@@ -25,7 +25,7 @@ pub(crate) enum There {
     Unmarked,
 }
 
-/// What the mirror has recorded about the key.
+/// The mirror's record of the key, compared with what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Known {
     /// It has never ended the work on this key: an unmarked object is version 0.

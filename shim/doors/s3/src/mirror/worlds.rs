@@ -35,9 +35,9 @@ enum Bug {
     EndFirst,
     /// A write replaces whatever is there.
     WriteWithoutCondition,
-    /// What the mirror has recorded is read before the origin is asked.
+    /// The mirror's record is read before the origin is asked.
     RecordBeforeOrigin,
-    /// What the bucket has deleted is read before the origin is asked.
+    /// The bucket's deletions are read before the origin is asked.
     DeletedBeforeOrigin,
     /// A longer transaction believes an origin that has nothing.
     BelieveAbsence,

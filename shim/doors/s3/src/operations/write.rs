@@ -339,7 +339,8 @@ impl Call {
         // Objects of the native API have no MD5 yet, those of uploads have that of their parts, and
         // a new algorithm means a new checksum.
         let kept = Kept { etag: object.value.etag.clone(), checksum: object.about.checksum.clone() };
-        // The tag of version 0 may be no digest: only the same object with other attributes keeps it.
+        // The tag of version 0 may be no digest: only the same object with other attributes keeps
+        // it.
         let is_same = (bucket, key) == (target.bucket.as_str(), target.key.as_str());
         let is_known = object.about.upload.is_none() && (object.through.is_none() || is_same);
         let is_whole = is_known && !kept.etag.is_empty();

@@ -1,11 +1,11 @@
-//! What the store records about a bucket, in its marker, and the keys beside those of a bucket with
-//! an origin.
+//! The store's record of a bucket, in its marker, and the keys beside those of a bucket with an
+//! origin.
 //!
 //! | key | says |
 //! |---|---|
-//! | `.origin/NAME/hidden/KEY` | the bucket has deleted KEY: the object at the origin is no version 0 |
-//! | `.origin/NAME/due/ID/KEY` | a commit has changed KEY, and the mirror has not written that yet |
-//! | `.origin/NAME/plain/KEY` | the mirror has written KEY: an unmarked object there is a foreign one |
+//! | `.origin/NAME/hidden/KEY` | the bucket has deleted KEY: the origin has no version 0 of it |
+//! | `.origin/NAME/due/ID/KEY` | a commit has changed KEY, and the mirror has to look at it |
+//! | `.origin/NAME/plain/KEY` | the mirror has written KEY, and left this entity tag |
 //!
 //! A transaction of the bucket writes the first two together with the keys that it changes, so both
 //! are true or neither is. No bucket is called `.origin`.

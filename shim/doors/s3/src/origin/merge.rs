@@ -91,7 +91,7 @@ fn merge(
     (lines, cut)
 }
 
-/// What the store says about a range of a bucket, in one transaction.
+/// The store's state of a range of a bucket, in one transaction.
 struct Stored {
     page: Page,
     /// The keys of the range that the bucket has deleted.
