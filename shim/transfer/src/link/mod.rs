@@ -29,6 +29,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use crate::Failed;
 use crate::manifest::checksum_of;
 
+mod blank;
 mod origin;
 
 pub use origin::open_origin;
@@ -204,6 +205,7 @@ impl Link {
         let Settings { location, sdk, .. } = settings(&FORM, url, None).await.map_err(explain)?;
         let mut config = aws_sdk_s3::config::Builder::from(&sdk)
             .retry_config(RetryConfig::standard().with_max_attempts(SENDINGS_MAX))
+            .interceptor(blank::Keys)
             .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build());
         config.set_endpoint_url(location.endpoint.clone());
         if location.endpoint.is_some() {
@@ -218,7 +220,7 @@ impl Link {
     }
 
     fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+        blank::stand_in(format!("{}{name}", self.prefix))
     }
 
     /// Returns the text of a failure with its call.

@@ -129,12 +129,13 @@ impl Origin for Outside {
     async fn list(&self, range: PlainRange) -> Result<PlainPage, Trouble> {
         let PlainRange { prefix, delimiter, after, limit } = range;
         let link = &self.link;
-        let request = link.client.list_objects_v2().bucket(&link.bucket).prefix(link.key(&prefix));
+        let request =
+            link.client.list_objects_v2().bucket(&link.bucket).prefix(format!("{}{prefix}", link.prefix));
         // XML has no way to write most control characters.
         let request = request.encoding_type(EncodingType::Url).set_delimiter(delimiter);
         let request = request.max_keys(i32::try_from(limit).unwrap_or(i32::MAX));
         // The prefix itself is no object here, as some programs make it for an empty folder.
-        let after = if after.is_empty() { link.prefix.clone() } else { link.key(&after) };
+        let after = format!("{}{after}", link.prefix);
         let request = request.set_start_after(Some(after).filter(|after| !after.is_empty()));
         let output = Box::pin(request.send()).await;
         let output = output.map_err(|error| trouble(link.failed("a listing", &error)))?;

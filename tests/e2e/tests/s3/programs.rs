@@ -1,6 +1,6 @@
 //! Programs in Python, JavaScript and Go, and raw sockets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -112,19 +112,44 @@ async fn the_endpoint_answers_as_minio_does() {
     let Some(python) = python() else { return };
     let Some(minio) = Service::Minio.start_or_skip() else { return };
     let server = Server::start_with("memory:", &S3);
-    let theirs = format!("http://127.0.0.1:{}", minio.port());
     for seed in ["1", "2", "3"] {
-        let mut command = Command::new(&python);
-        command.arg(folder().join("differential.py")).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.args(["--ours", &server.s3_url().await, "--theirs", &theirs]);
-        command.args(["--seed", seed, "--operations", "300"]);
-        for (name, value) in minio.environment() {
-            match name {
-                "AWS_ACCESS_KEY_ID" => command.args(["--their-key", value]),
-                "AWS_SECRET_ACCESS_KEY" => command.args(["--their-secret", value]),
-                _ => &mut command,
-            };
-        }
+        let mut command = differential(&python, &server, &minio, seed).await;
         run(&mut command, &server);
     }
+}
+
+/// The same for a bucket that reads through to one on MinIO, in which other operations were first.
+#[tokio::test]
+async fn a_bucket_with_an_origin_answers_as_minio_does() {
+    let Some(python) = python() else { return };
+    let Some(minio) = Service::Minio.start_or_skip() else { return };
+    let Some(origin) = Service::Minio.start_or_skip() else { return };
+    let at = format!("http://127.0.0.1:{}", origin.port());
+    for (seed, mirror) in [("4", "off"), ("5", "on")] {
+        let bucket = format!("through-{seed}-plain");
+        origin.create_bucket(&bucket).expect("it takes a bucket");
+        let flag = format!("{bucket}=s3://{bucket}?endpoint={at}&region=us-east-1&mirror={mirror}");
+        let more = [&S3[..], &["--bucket", &flag]].concat();
+        let server = Server::start_in("memory:", &more, &origin.environment());
+        let mut command = differential(&python, &server, &minio, seed).await;
+        command.args(["--origin", &at, "--run", &format!("through-{seed}")]);
+        run(&mut command, &server);
+    }
+}
+
+/// Returns the command that compares a server with MinIO.
+async fn differential(python: &Path, server: &Server, minio: &aft_services::Server, seed: &str) -> Command {
+    let mut command = Command::new(python);
+    command.arg(folder().join("differential.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let theirs = format!("http://127.0.0.1:{}", minio.port());
+    command.args(["--ours", &server.s3_url().await, "--theirs", &theirs]);
+    command.args(["--seed", seed, "--operations", "300"]);
+    for (name, value) in minio.environment() {
+        match name {
+            "AWS_ACCESS_KEY_ID" => command.args(["--their-key", value]),
+            "AWS_SECRET_ACCESS_KEY" => command.args(["--their-secret", value]),
+            _ => &mut command,
+        };
+    }
+    command
 }

@@ -22,9 +22,9 @@ use crate::operations::list::{Asked, Listed, Listing, listed_of};
 use crate::origin::mapping::hidden;
 use crate::origin::{Bucket, PlainEntry, PlainPage, PlainRange};
 
-/// The most pages of the origin without a line for the answer: then an empty page is returned,
-/// which says that there are more.
-const EMPTY_PAGES_MAX: usize = 16;
+/// The most pages of the origin for one page of the answer. If most of their objects are hidden,
+/// the page is short then, and says that there are more.
+const PAGES_MAX: usize = 16;
 /// The keys of one page of those that the bucket has deleted, and of the keys below a prefix.
 const PAGE_LEN: u32 = 1_000;
 
@@ -77,15 +77,14 @@ impl Side {
 /// Merges the pages of both sides, up to where both are known: what the store has wins, and what is
 /// hidden is left out.
 fn merge(
-    store: Side,
-    origin: Side,
+    store: &Side,
+    origin: &Side,
     is_hidden: impl Fn(&str) -> bool,
 ) -> (Vec<(String, Line)>, Option<String>) {
-    let ends = [store.end, origin.end];
-    let cut = ends.into_iter().flatten().min();
-    let mut lines = origin.lines;
+    let cut = [&store.end, &origin.end].into_iter().flatten().min().cloned();
+    let mut lines = origin.lines.clone();
     lines.retain(|text, _| !is_hidden(text));
-    lines.extend(store.lines);
+    lines.extend(store.lines.clone());
     let is_known = |text: &str| cut.as_deref().is_none_or(|cut| text <= cut);
     let lines = lines.into_iter().filter(|(text, _)| is_known(text)).collect();
     (lines, cut)
@@ -116,12 +115,11 @@ impl Call {
     ) -> Result<Listing> {
         let max_keys = i32::try_from(limit).expect("a page is short");
         let delimiter = asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
-        let mut after = asked.after.clone().unwrap_or_default();
-        for _ in 0..EMPTY_PAGES_MAX {
-            let range =
-                PlainRange { prefix: asked.prefix.clone(), delimiter: delimiter.clone(), after, limit };
-            let there = bucket.origin.list(range.clone()).await;
-            let origin = Side::of_origin(there.map_err(|trouble| bucket.failure(trouble))?, &range.after);
+        let after = asked.after.clone().unwrap_or_default();
+        let range = PlainRange { prefix: asked.prefix.clone(), delimiter, after, limit };
+        let mut origin = self.origin_side(bucket, &range).await?;
+        let mut pages = 1;
+        loop {
             let until = origin.lines.keys().next_back().cloned();
             let stored = self.list_stored(bucket, &range, until.as_deref()).await?;
             let store = Side::of_store(&stored.page, &bucket.name);
@@ -136,20 +134,32 @@ impl Call {
                     gone.insert(prefix.clone());
                 }
             }
-            let (mut lines, cut) = merge(store, origin, |text| gone.contains(text));
-            let next = match lines.len() > limit as usize {
-                true => {
-                    lines.truncate(limit as usize);
-                    lines.last().map(|(text, _)| text.clone())
+            let (mut lines, cut) = merge(&store, &origin, |text| gone.contains(text));
+            if lines.len() > limit as usize {
+                lines.truncate(limit as usize);
+                let next = lines.last().map(|(text, _)| text.clone());
+                return Ok(listing(lines, next, max_keys));
+            }
+            match &origin.end {
+                // Most of the origin's page is hidden: the page would be short, or empty.
+                Some(end)
+                    if cut.as_ref() == Some(end) && lines.len() < limit as usize && pages < PAGES_MAX =>
+                {
+                    let more = PlainRange { after: end.clone(), limit: PAGE_LEN, ..range.clone() };
+                    let more = self.origin_side(bucket, &more).await?;
+                    origin.lines.extend(more.lines);
+                    origin.end = more.end;
+                    pages += 1;
                 }
-                false => cut,
-            };
-            match next {
-                Some(next) if lines.is_empty() => after = next,
-                next => return Ok(listing(lines, next, max_keys)),
+                _ => return Ok(listing(lines, cut, max_keys)),
             }
         }
-        Ok(listing(Vec::new(), Some(after), max_keys))
+    }
+
+    /// Lists a range of the origin.
+    async fn origin_side(&self, bucket: &Bucket, range: &PlainRange) -> Result<Side> {
+        let page = bucket.origin.list(range.clone()).await.map_err(|trouble| bucket.failure(trouble))?;
+        Ok(Side::of_origin(page, &range.after))
     }
 
     /// Lists a range of a bucket in the store, and the keys that it has deleted there through
@@ -282,14 +292,14 @@ mod tests {
             (lines.into_iter().map(|(text, _)| text).collect::<Vec<_>>().join(" "), cut.unwrap_or_default())
         };
         let nothing = |_: &str| false;
-        let merged = merge(side(&["a", "c/"], None), side(&["a", "b", "c/", "d"], None), nothing);
+        let merged = merge(&side(&["a", "c/"], None), &side(&["a", "b", "c/", "d"], None), nothing);
         assert_eq!(texts(merged), ("a b c/ d".into(), String::new()));
-        let merged = merge(side(&["a", "c"], Some("c")), side(&["b", "d"], None), nothing);
+        let merged = merge(&side(&["a", "c"], Some("c")), &side(&["b", "d"], None), nothing);
         assert_eq!(texts(merged), ("a b c".into(), "c".into()));
-        let merged = merge(side(&["z"], None), side(&["b", "d"], Some("d")), nothing);
+        let merged = merge(&side(&["z"], None), &side(&["b", "d"], Some("d")), nothing);
         assert_eq!(texts(merged), ("b d".into(), "d".into()));
         // What the store has is never hidden.
-        let merged = merge(side(&["a"], None), side(&["a", "b", "c"], None), |text| text <= "b");
+        let merged = merge(&side(&["a"], None), &side(&["a", "b", "c"], None), |text| text <= "b");
         assert_eq!(texts(merged), ("a c".into(), String::new()));
     }
 
