@@ -84,6 +84,34 @@ async fn commits_reach_the_origin_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_mirror_that_is_switched_on_catches_up() {
+    let outside = Server::start_with("memory:", &[&S3[..], &["--bucket", "real"]].concat());
+    let url = outside.s3_url().await;
+    let theirs = client_of(&url);
+    for key in ["a", "b", "stays"] {
+        put(&theirs, "real", key, "before").await;
+    }
+    let store = temporary();
+    for (mirror, number) in [("off", 1), ("on", 2), ("off", 3), ("on", 4)] {
+        let flag = format!("photos=s3://real?endpoint={url}&region=r&mirror={mirror}");
+        let server = Server::start_in(&local(store.path()), &[&S3[..], &["--bucket", &flag]].concat(), &ANY);
+        let ours = client_of(&server.s3_url().await);
+        if mirror == "on" {
+            same((&ours, "photos"), (&theirs, "real")).await;
+        }
+        put(&ours, "photos", "a", format!("{number}")).await;
+        put(&ours, "photos", &format!("new {number}"), "new").await;
+        ours.delete_object().bucket("photos").key("b").send().await.expect("it is deleted");
+        let last = format!("new {}", number - 1);
+        ours.delete_object().bucket("photos").key(last).send().await.expect("it is deleted");
+        if mirror == "on" {
+            same((&ours, "photos"), (&theirs, "real")).await;
+        }
+    }
+    assert!(!see(&theirs, "real", "stays").await.has_mark());
+}
+
+#[tokio::test]
 async fn a_foreign_object_is_reported_and_left() {
     let outside = Server::start_with("memory:", &[&S3[..], &["--bucket", "real"]].concat());
     let url = outside.s3_url().await;

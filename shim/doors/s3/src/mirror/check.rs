@@ -7,12 +7,13 @@
 
 use aft_core::ids::Key;
 use aft_core::message::{ListKeys, ListedKey, Op};
+use aft_desk::value_of;
 use bytes::Bytes;
 
 use crate::failure::Result;
 use crate::mirror::Mirror;
-use crate::object::inline;
-use crate::origin::mapping::{due, plain};
+use crate::object::{inline, name};
+use crate::origin::mapping::{behind, due, hidden, plain};
 use crate::origin::{PlainEntry, PlainRange};
 
 /// The keys of one page, on both sides.
@@ -31,6 +32,29 @@ impl<T> Pages<T> {
 }
 
 impl Mirror {
+    /// Puts all keys of the bucket on the list, if the mirror was switched on since that was done:
+    /// what was committed while it was off has no entries.
+    pub(super) async fn catch_up(&self) -> Result<()> {
+        let bucket = &self.bucket.name;
+        let flag = behind(bucket);
+        if value_of(self.call.read(flag.clone()).await?.found).is_none() {
+            return Ok(());
+        }
+        for first in [name(bucket, ""), hidden(bucket, "").as_str().to_owned()] {
+            let mut after = Some(first.clone());
+            while let Some(from) = after.take() {
+                let ask =
+                    ListKeys { prefix: first.clone(), after: Some(from), limit: PAGE_LEN, delimiter: None };
+                let page = self.call.page(ask).await?;
+                let key = |listed: &ListedKey| listed.key.as_str()[first.len()..].to_owned();
+                self.make_due(page.keys.iter().map(key).collect()).await?;
+                after = page.next;
+            }
+        }
+        // Had it gone before the entries were there, a process that ends would leave keys behind.
+        self.call.run_alone(vec![Op::Delete(flag)]).await
+    }
+
     /// Compares every object that the mirror has left. Returns the number of those that differ.
     pub(super) async fn check(&self) -> Result<usize> {
         let (mut left, mut there) = (Pages::<(String, String)>::new(), Pages::<PlainEntry>::new());

@@ -11,7 +11,8 @@
 //! process that ends at any time leaves nothing behind that the next round does not find. Any
 //! number of servers may mirror a bucket: each request holds only for the object that was seen.
 //!
-//! * `rules` – the decision. `check` – from time to time, a look at every mirrored object.
+//! * `rules` – the decision. `check` – from time to time, a look at every mirrored object; and the
+//!   list of all keys when a mirror is switched on.
 
 mod check;
 mod rules;
@@ -99,6 +100,7 @@ impl Mirror {
     async fn run(self) {
         let mut checked = Instant::now();
         let mut failed_rounds = 0_u32;
+        let mut is_behind = true;
         loop {
             if failed_rounds > 0 {
                 tokio::time::sleep((AGAIN * (1 << failed_rounds.min(6))).min(PAUSE_MAX)).await;
@@ -109,7 +111,12 @@ impl Mirror {
                     () = self.bucket.wake.notified() => tokio::time::sleep(GATHER).await,
                 }
             }
-            match self.round().await {
+            let caught_up = match is_behind {
+                true => self.catch_up().await,
+                false => Ok(()),
+            };
+            is_behind = caught_up.is_err();
+            match caught_up.and(self.round().await) {
                 Ok(()) => failed_rounds = 0,
                 Err(failure) => {
                     failed_rounds += 1;

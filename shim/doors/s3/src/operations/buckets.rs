@@ -6,11 +6,12 @@ use aft_access::Right;
 use aft_core::ids::Key;
 use aft_core::message::{Condition, ListKeys, Op, Read};
 use aft_desk::Desk;
+use bytes::Bytes;
 use tracing::info;
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::object::{bucket_of, marker, modified_ms, name};
+use crate::object::{bucket_of, inline, marker, modified_ms, name};
 use crate::operations::now_ms;
 use crate::origin::mapping::Kind;
 
@@ -92,14 +93,20 @@ impl Call {
         }
     }
 
-    /// Changes what a bucket's marker says, if that is still `before`.
-    pub(crate) async fn mark_bucket(&self, bucket: &str, before: &Kind, after: &Kind) -> Result<()> {
+    /// Changes what a bucket's marker says, if that is still `before`, and puts empty values under
+    /// further keys.
+    pub(crate) async fn mark_bucket(
+        &self,
+        bucket: &str,
+        before: &Kind,
+        after: &Kind,
+        beside: Vec<Key>,
+    ) -> Result<()> {
         let key = marker(bucket);
-        let put = Op::Put(key.clone(), after.value());
-        let ops = match self.caller.node().is_checked(&key) {
-            true => vec![Op::Check(key, before.holds()), put],
-            false => vec![put],
-        };
+        let check = self.caller.node().is_checked(&key).then(|| Op::Check(key.clone(), before.holds()));
+        let put = Op::Put(key, after.value());
+        let beside = beside.into_iter().map(|key| Op::Put(key, inline(Bytes::new())));
+        let ops = check.into_iter().chain([put]).chain(beside).collect();
         match self.run_on_bucket(ops).await {
             Err(failure) if failure.code == "PreconditionFailed" => {
                 let why = "another server has changed the bucket at this moment: start again";

@@ -3,12 +3,14 @@
 //!
 //! | key | says |
 //! |---|---|
+//! | `.origin/NAME/mapped` | the bucket has an origin |
+//! | `.origin/NAME/behind` | the mirror was switched on, and has not listed every key yet |
 //! | `.origin/NAME/hidden/KEY` | the bucket has deleted KEY: the origin has no version 0 of it |
 //! | `.origin/NAME/due/ID/KEY` | a commit has changed KEY, and the mirror has to look at it |
 //! | `.origin/NAME/plain/KEY` | the mirror has written KEY, and left this entity tag |
 //!
-//! A transaction of the bucket writes the first two together with the keys that it changes, so both
-//! are true or neither is. No bucket is called `.origin`.
+//! A transaction of the bucket writes hidden keys and due ones together with the keys that it
+//! changes, so both are true or neither is. No bucket is called `.origin`.
 
 use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Condition, Op};
@@ -24,7 +26,7 @@ use crate::object::{hex, inline, name};
 use crate::origin::MARK;
 
 /// The prefix of the keys beside those of buckets with an origin.
-const PREFIX: &str = ".origin/";
+pub(crate) const PREFIX: &str = ".origin/";
 /// The longest name of a bucket with an origin, in bytes: the longest key of an object must fit
 /// behind it in an entry of the mirror's list.
 pub(crate) const NAME_BYTES_MAX: usize = 34;
@@ -165,6 +167,16 @@ const VERSION_LEN: usize = 16 + 32;
 
 fn own(bucket: &str, rest: std::fmt::Arguments<'_>) -> Key {
     Key::parse(&format!("{PREFIX}{bucket}/{rest}")).expect("the names of mapped buckets are short")
+}
+
+/// Returns the key that says that a bucket has an origin.
+pub(crate) fn mapped(bucket: &str) -> Key {
+    own(bucket, format_args!("mapped"))
+}
+
+/// Returns the key that says that not every key of a bucket is on the mirror's list.
+pub(crate) fn behind(bucket: &str) -> Key {
+    own(bucket, format_args!("behind"))
 }
 
 /// Returns the key that says that a bucket has deleted `key`; with an empty one, the prefix of all

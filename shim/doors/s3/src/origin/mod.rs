@@ -275,14 +275,14 @@ impl Bucket {
 impl Call {
     /// Returns a bucket with an origin, and its place, that is not among those with these names.
     async fn find_unknown(&self, names: &[&str]) -> Outcome<Option<(String, String)>> {
-        let prefixes = self.list_all("", Some("/")).await?.prefixes;
-        let buckets: Vec<&str> = prefixes.iter().filter_map(|prefix| prefix.strip_suffix('/')).collect();
-        let is_unknown = |bucket: &&str| is_bucket_name(bucket) && !names.contains(bucket);
-        let buckets: Vec<&str> = buckets.into_iter().filter(is_unknown).collect();
+        let prefixes = self.list_all(mapping::PREFIX, Some("/")).await?.prefixes;
+        let bucket = |prefix: &String| prefix[mapping::PREFIX.len()..].trim_end_matches('/').to_owned();
+        let is_unknown = |bucket: &String| is_bucket_name(bucket) && !names.contains(&bucket.as_str());
+        let buckets: Vec<String> = prefixes.iter().map(bucket).filter(is_unknown).collect();
         let markers: Vec<Key> = buckets.iter().map(|bucket| marker(bucket)).collect();
         for (bucket, read) in buckets.into_iter().zip(self.read_all_alone(&markers).await?) {
             if let Some((Kind::Mapped(mapping), _)) = bucket_of(read) {
-                return Ok(Some((bucket.to_owned(), mapping.place)));
+                return Ok(Some((bucket, mapping.place)));
             }
         }
         Ok(None)
@@ -320,7 +320,9 @@ impl Call {
             return Err(Failure::invalid_request(why));
         }
         if kind != before {
-            self.mark_bucket(bucket, &before, &kind).await?;
+            let mut beside = vec![mapping::mapped(bucket)];
+            beside.extend(mirror.then(|| mapping::behind(bucket)));
+            self.mark_bucket(bucket, &before, &kind, beside).await?;
         }
         Ok(after)
     }
