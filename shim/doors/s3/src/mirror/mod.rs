@@ -15,6 +15,8 @@
 //!   list of all keys when a mirror is switched on.
 
 mod check;
+#[cfg(test)]
+mod failures;
 mod rules;
 #[cfg(test)]
 mod worlds;

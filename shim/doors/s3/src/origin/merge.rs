@@ -135,7 +135,7 @@ impl Call {
                 }
             }
             let (mut lines, cut) = merge(&store, &origin, |text| gone.contains(text));
-            if lines.len() > limit as usize {
+            if lines.len() > limit as usize || (lines.len() == limit as usize && cut.is_some()) {
                 lines.truncate(limit as usize);
                 let next = lines.last().map(|(text, _)| text.clone());
                 return Ok(listing(lines, next, max_keys));
