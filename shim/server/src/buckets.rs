@@ -3,6 +3,8 @@
 use aft_door_s3::origin::Mapped;
 use aft_transfer::{Place, open_origin};
 
+use tracing::info;
+
 use crate::Failed;
 
 /// The form of a bucket with an origin, for messages.
@@ -22,6 +24,7 @@ pub(crate) async fn split(texts: &[String]) -> Result<(Vec<String>, Vec<Mapped>)
         let named = |why: Failed| format!("the bucket {bucket:?}: {why}");
         let (url, mirror) = take_mirror(url).map_err(named)?;
         let place = Place::parse(&url).map_err(named)?;
+        info!("asking the origin {place} of the bucket {bucket:?}");
         // Boxed because the future is large.
         mapped.push(Box::pin(open_origin(bucket, &place, mirror)).await.map_err(named)?);
     }

@@ -157,6 +157,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         let origins = origins.map_err(|why| format!("cannot serve the buckets of the S3 endpoint: {why}"))?;
         // This task ends with the process.
         tokio::spawn(aft_door_s3::mirror(desk.clone(), origins.clone()));
+        tokio::spawn(origins.clone().watch(desk.clone()));
         if maintain == Switch::On {
             // This task ends with the process.
             tokio::spawn(aft_door_s3::upkeep(desk.clone()));

@@ -88,8 +88,12 @@ impl Failure {
 
     /// An object that somebody has changed at its bucket's origin while it was read.
     pub(crate) fn changed_at_origin() -> Failure {
-        Failure::operation_aborted("the object was changed at its bucket's origin while it was read")
-            .again(Again::AtOnce)
+        Failure::behind_origin("the object was changed at its bucket's origin while it was read")
+    }
+
+    /// A longer transaction whose state is older than what the origin has.
+    pub(crate) fn behind_origin(why: &str) -> Failure {
+        Failure::operation_aborted(why).again(Again::AtOnce)
     }
 
     /// A bucket with an origin that this server does not know.

@@ -76,6 +76,12 @@ impl Object {
         Ok(Some(Object { key, value, version, about, through: None }))
     }
 
+    /// Returns true if the bytes are in the value itself.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        let is_inline = matches!(self.value.location, Location::Inline(_));
+        is_inline && self.about.upload.is_none() && self.through.is_none()
+    }
+
     /// Returns the entity tag, without quotes.
     pub(crate) fn etag(&self) -> String {
         etag(&self.value.etag, self.version)

@@ -87,7 +87,7 @@ impl Target {
         let store = match place {
             Place::Directory(path) => Store::Directory(Files::make(path)?),
             Place::Bucket { url, prefix, .. } => {
-                let link = Link::open(url, prefix).await?;
+                let link = Link::open(url, prefix, link::OF_TRANSFERS).await?;
                 let (mut there, mut next) = (HashMap::new(), None);
                 loop {
                     let (objects, following) = link.list(next).await?;

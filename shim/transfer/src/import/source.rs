@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _, iter};
 
 use crate::files::{Files, FoundFile, Walked};
-use crate::link::{Failure, Got, Link, Part};
+use crate::link::{Failure, Got, Link, OF_TRANSFERS, Part};
 use crate::manifest::{self, Header, Line};
 use crate::names::{MANIFEST, PARTIAL, WRITING};
 use crate::{Failed, Place};
@@ -71,7 +71,7 @@ impl Source {
                 (Store::Directory(Files::open(path)?), name)
             }
             Place::Bucket { url, bucket, prefix } => {
-                (Store::Bucket(Link::open(url, prefix).await?), Some(bucket.clone()))
+                (Store::Bucket(Link::open(url, prefix, OF_TRANSFERS).await?), Some(bucket.clone()))
             }
         };
         let mut source = Source { store, listed: None, bucket, others: Vec::new() };
@@ -245,6 +245,7 @@ impl Source {
         let bytes = self.read(item, from, size).await?;
         Ok(Got {
             size,
+            etag: etag.to_owned(),
             attributes: attributes.unwrap_or_default(),
             has_tags: false,
             is_encrypted: false,

@@ -11,6 +11,7 @@ use aft_format::{Attributes, Checksum, ChecksumAlgorithm, Pair};
 use aft_store_aws::{Form, Mistake, Settings, chain, settings};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
@@ -34,8 +35,23 @@ mod origin;
 
 pub use origin::open_origin;
 
-/// The number of times that the SDK sends a request, with its own pauses between them.
-const SENDINGS_MAX: u32 = 5;
+/// The patience of a client: the number of times that the SDK sends a request, with its own pauses
+/// between them, and the time in which an answer has to begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    sendings: u32,
+    answer: Duration,
+}
+
+/// The patience of a transfer, which runs for long.
+pub(crate) const OF_TRANSFERS: Patience = Patience { sendings: 5, answer: Duration::from_secs(60) };
+/// The patience of a server, whose client waits.
+pub(crate) const OF_SERVERS: Patience = Patience { sendings: 3, answer: Duration::from_secs(10) };
+/// The time in which a connection has to be there.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The least rate at which a body must be sent, in bytes a second.
+const RATE_MIN: u64 = 64 << 10;
+
 /// The time for which no byte may pass before a transfer counts as broken.
 const STALL: Duration = Duration::from_secs(30);
 /// The type of the content of an object that was written without one.
@@ -121,6 +137,7 @@ pub(crate) struct Link {
     bucket: String,
     /// Empty, or with a `/` at its end.
     prefix: String,
+    patience: Patience,
 }
 
 /// The reason why a request has no result.
@@ -187,6 +204,8 @@ pub(crate) struct Head {
 pub(crate) struct Got {
     /// The number of bytes.
     pub(crate) size: u64,
+    /// The entity tag of the object, without quotes.
+    pub(crate) etag: String,
     /// The attributes, without tags.
     pub(crate) attributes: Attributes,
     /// True if there are tags.
@@ -201,10 +220,12 @@ impl Link {
     ///
     /// # Errors
     /// Returns an error if the URL is wrong, or if there are no credentials or no region.
-    pub(crate) async fn open(url: &str, prefix: &str) -> Result<Link, Failed> {
+    pub(crate) async fn open(url: &str, prefix: &str, patience: Patience) -> Result<Link, Failed> {
+        let times = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(patience.answer).build();
         let Settings { location, sdk, .. } = settings(&FORM, url, None).await.map_err(explain)?;
         let mut config = aws_sdk_s3::config::Builder::from(&sdk)
-            .retry_config(RetryConfig::standard().with_max_attempts(SENDINGS_MAX))
+            .retry_config(RetryConfig::standard().with_max_attempts(patience.sendings))
+            .timeout_config(times)
             .interceptor(blank::Keys)
             .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build());
         config.set_endpoint_url(location.endpoint.clone());
@@ -216,7 +237,16 @@ impl Link {
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
         let client = Client::from_conf(config.build());
-        Ok(Link { client, bucket: location.name, prefix: prefix.to_owned() })
+        Ok(Link { client, bucket: location.name, prefix: prefix.to_owned(), patience })
+    }
+
+    /// Returns the times of a request with a body of some bytes, which is sent before the answer
+    /// begins.
+    fn times_of(&self, bytes: usize) -> aws_sdk_s3::config::Builder {
+        let sending = Duration::from_secs(bytes as u64 / RATE_MIN);
+        let times =
+            TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(self.patience.answer + sending);
+        aws_sdk_s3::config::Config::builder().timeout_config(times.build())
     }
 
     fn key(&self, name: &str) -> String {
@@ -381,7 +411,8 @@ impl Link {
         for (name, value) in write.metadata() {
             request = request.metadata(name, value);
         }
-        let mut request = request.body(ByteStream::from(bytes)).customize();
+        let times = self.times_of(len);
+        let mut request = request.body(ByteStream::from(bytes)).customize().config_override(times);
         if let Some(expires) = about.expires.clone() {
             // The SDK would parse it as a time, and it may be any text.
             request = request.mutate_request(move |request| {
@@ -443,7 +474,9 @@ impl Link {
     ) -> Result<CompletedPart, Failure> {
         let request = self.client.upload_part().bucket(&self.bucket).key(self.key(name)).upload_id(upload);
         let request = request.part_number(number).content_md5(STANDARD.encode(md5));
-        let request = request.body(ByteStream::from(bytes)).customize().disable_payload_signing();
+        let times = self.times_of(bytes.len());
+        let request = request.body(ByteStream::from(bytes)).customize().config_override(times);
+        let request = request.disable_payload_signing();
         let output = Box::pin(request.send()).await;
         let output = output.map_err(|error| self.failed("a write of a part", &error))?;
         let part = CompletedPart::builder().part_number(number).set_e_tag(output.e_tag().map(str::to_owned));
@@ -508,6 +541,7 @@ fn got(output: GetObjectOutput) -> Got {
     let attributes = attributes_of!(output);
     Got {
         size: u64::try_from(output.content_length().unwrap_or_default()).unwrap_or_default(),
+        etag: bare(output.e_tag()),
         has_tags: output.tag_count().is_some_and(|count| count > 0),
         is_encrypted: is_encrypted(output.server_side_encryption(), output.sse_customer_algorithm()),
         attributes,

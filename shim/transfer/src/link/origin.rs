@@ -1,6 +1,8 @@
 //! A bucket outside the store as the origin of one of the endpoint's.
 
 use std::ops::Range;
+use std::sync::Mutex;
+use std::time::Instant;
 
 use aft_door_s3::origin::{
     Expect, MARK, Mapped, Origin, Outgoing, Plain, PlainEntry, PlainPage, PlainRange, Trouble,
@@ -15,6 +17,8 @@ use super::*;
 use crate::Place;
 use crate::sending::{Content, Room, send};
 
+/// The time for which a bucket that was there counts as being there.
+const SEEN_FOR: Duration = Duration::from_secs(10);
 /// The memory for the bodies of mirrored objects, in MiB.
 const BODIES_MIB_MAX: usize = 64;
 
@@ -23,30 +27,59 @@ const BODIES_MIB_MAX: usize = 64;
 struct Outside {
     link: Link,
     room: Room,
+    /// The instant at which the bucket was there.
+    seen: Mutex<Option<Instant>>,
 }
 
-/// Opens the bucket that is the origin of one of the endpoint's.
+/// Opens the bucket that is the origin of one of the endpoint's, and asks it for a listing.
 ///
 /// # Errors
-/// Returns an error if the place is a directory, or if its bucket cannot be opened or listed.
+/// Returns an error if the place is a directory, or if there are no credentials for its bucket.
 pub async fn open_origin(bucket: &str, place: &Place, mirror: bool) -> Result<Mapped, Failed> {
     let Place::Bucket { url, prefix, .. } = place else {
         return Err(format!(
             "{place}: an origin is a bucket: write s3://BUCKET/PREFIX?endpoint=URL&region=R"
         ));
     };
-    let link = Link::open(url, prefix).await?;
-    let origin = Outside { link, room: Room::new(BODIES_MIB_MAX) };
+    let link = Link::open(url, prefix, OF_SERVERS).await?;
+    let origin = Outside { link, room: Room::new(BODIES_MIB_MAX), seen: Mutex::new(None) };
     let first = PlainRange { limit: 1, ..PlainRange::default() };
-    match origin.list(first).await {
-        Ok(_) => {}
-        Err(Trouble::Failed(why)) => return Err(format!("{place}: {why}")),
+    let silent = match origin.list(first).await {
+        Ok(_) => None,
+        Err(Trouble::Failed(why)) => Some(why),
         Err(Trouble::Changed) => unreachable!("a listing expects nothing"),
-    }
+    };
     let (path, query) = url.split_once('?').map_or((url.as_str(), None), |(path, query)| (path, Some(query)));
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let place = format!("{path}/{prefix}{query}");
-    Ok(Mapped { bucket: bucket.to_owned(), place, mirror, origin: std::sync::Arc::new(origin) })
+    let origin = std::sync::Arc::new(origin);
+    Ok(Mapped { bucket: bucket.to_owned(), place, mirror, origin, silent })
+}
+
+impl Outside {
+    /// Checks that the bucket exists: the answer to a look at an object does not say whether the
+    /// bucket or the object is missing.
+    async fn need_bucket(&self) -> Result<(), Trouble> {
+        let seen = *self.seen.lock().expect("nothing panics while it holds the time");
+        if seen.is_some_and(|seen| seen.elapsed() < SEEN_FOR) {
+            return Ok(());
+        }
+        let request = self.link.client.head_bucket().bucket(&self.link.bucket);
+        match Box::pin(request.send()).await.map_err(|error| self.link.failed("a look at the bucket", &error))
+        {
+            Ok(_) => {
+                *self.seen.lock().expect("as above") = Some(Instant::now());
+                Ok(())
+            }
+            Err(Failure::Missing) => {
+                let bucket = &self.link.bucket;
+                Err(Trouble::Failed(format!(
+                    "the bucket {bucket} does not exist: make it, or check its name"
+                )))
+            }
+            Err(failure) => Err(trouble(failure)),
+        }
+    }
 }
 
 fn trouble(failure: Failure) -> Trouble {
@@ -74,9 +107,16 @@ impl Origin for Outside {
         let output = Box::pin(request.checksum_mode(ChecksumMode::Enabled).send()).await;
         let output = match output.map_err(|error| link.failed("a look at an object", &error)) {
             Ok(output) => output,
-            Err(Failure::Missing) => return Ok(None),
+            Err(Failure::Missing) => {
+                self.need_bucket().await?;
+                return Ok(None);
+            }
             Err(failure) => return Err(trouble(failure)),
         };
+        if output.e_tag().is_none_or(str::is_empty) {
+            let why = format!("the bucket {} answers without an entity tag: is it S3?", link.bucket);
+            return Err(Trouble::Failed(why));
+        }
         let mut attributes = attributes_of!(output);
         if output.tag_count().is_some_and(|count| count > 0) {
             attributes.tags = match link.tags(key).await {
@@ -101,8 +141,14 @@ impl Origin for Outside {
         etag: &str,
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes, String>>, Trouble> {
+        let len = range.as_ref().map(|range| range.end - range.start);
         let part = range.map_or(Part::Whole, |range| Part::Bytes(range.start, range.end - range.start));
-        Ok(self.link.get(key, part, etag).await.map_err(trouble)?.bytes)
+        let got = self.link.get(key, part, etag).await.map_err(trouble)?;
+        // Not every server compares the tag, or knows ranges.
+        match got.etag == etag && len.is_none_or(|len| len == got.size) {
+            true => Ok(got.bytes),
+            false => Err(Trouble::Changed),
+        }
     }
 
     async fn part(&self, key: &str, etag: &str, number: u32) -> Result<Option<Range<u64>>, Trouble> {

@@ -20,6 +20,8 @@ use futures::stream::BoxStream;
 use super::Mirror;
 use crate::call::Call;
 use crate::checksum::{Digests, Wanted};
+use crate::failure::Failure;
+use crate::operations::list::Asked;
 use crate::operations::write::Target;
 use crate::origin::{
     Expect, Mapped, Origin, Origins, Outgoing, Plain, PlainEntry, PlainPage, PlainRange, Trouble,
@@ -166,6 +168,7 @@ impl Scene {
             place: "s3://real/".into(),
             mirror: true,
             origin: outside.clone(),
+            silent: None,
         };
         let origins = Origins::open(&desk, vec![mapped]).await.expect("it is mapped");
         let mut call = Call::of_server(&desk);
@@ -190,14 +193,48 @@ impl Scene {
         self.call.put_whole(&target, &to, Attributes::default(), bytes, verified).await.expect("it is put");
     }
 
+    /// Opens a longer transaction.
+    async fn begin(&self) -> (Call, aft_desk::Open) {
+        let caller = &self.call.caller;
+        let ready = Call::reading().prepare(caller, None).expect("it is allowed");
+        let opened = ready.open(caller, vec![crate::object::marker("photos")]).await.expect("it is open");
+        let aft_desk::Opened::Open { open, .. } = opened else { panic!("it is new") };
+        (self.call.within(open.attempt()), open)
+    }
+
+    /// Lists a range of the bucket, and returns the keys or the code of the failure.
+    async fn list(&self, call: &Call, prefix: &str, max_keys: i32) -> Result<Vec<String>, &'static str> {
+        let asked = Asked {
+            bucket: "photos".into(),
+            prefix: prefix.into(),
+            max_keys: Some(max_keys),
+            ..Asked::default()
+        };
+        let listing = call.list(&asked).await.map_err(|failure| failure.code)?;
+        Ok(listing.objects.into_iter().map(|object| object.key).collect())
+    }
+
     async fn delete(&self, key: &str) {
         self.call.delete(&Scene::target(key)).await.expect("it is deleted");
+    }
+
+    /// Mirrors every key that is due, once.
+    async fn round(&self) -> Result<(), Failure> {
+        let mut queue = super::Queue::default();
+        self.mirror.list_due(&mut queue).await?;
+        let mut all = Ok(());
+        while let Some((key, entries)) = queue.begin() {
+            let mirrored = self.mirror.mirror(&key, &entries).await;
+            all = all.and(mirrored.clone());
+            queue.end(key, mirrored);
+        }
+        all
     }
 
     /// Runs rounds until one does not fail.
     async fn mirror(&self) {
         for _ in 0..8 {
-            if self.mirror.round().await.is_ok() {
+            if self.round().await.is_ok() {
                 return;
             }
         }
@@ -217,7 +254,7 @@ async fn whichever_request_fails_the_newest_version_is_mirrored() {
             scene.outside.fates.lock().unwrap().extend(fates);
             scene.put("a", "one").await;
             scene.delete("b").await;
-            drop(scene.mirror.round().await);
+            scene.round().await.ok();
             scene.put("a", "two").await;
             scene.put("b", "two").await;
             scene.delete("b").await;
@@ -237,6 +274,7 @@ async fn the_check_finds_what_others_did() {
     for key in ["changed", "deleted", "same", "gone"] {
         scene.put(key, "ours").await;
     }
+    scene.mirror().await;
     scene.delete("gone").await;
     scene.mirror().await;
     assert_eq!(scene.mirror.check().await, Ok(0));
@@ -266,20 +304,84 @@ async fn another_version_0_ends_a_longer_transaction() {
     let found = scene.call.find("photos", "a").await.expect("it is read through");
     assert_eq!((found.size(), found.etag()), (6, "foreign before".to_owned()));
     // Mirrored by a commit that the reader does not see yet: the mark is looked at.
-    let Call { caller, .. } = &scene.call;
-    let ready = Call::reading().prepare(caller, None).expect("it is allowed");
-    let opened = ready.open(caller, vec![crate::object::marker("photos")]).await.expect("it is open");
-    let aft_desk::Opened::Open { open, .. } = opened else { panic!("it is new") };
-    let within = scene.call.within(open.attempt());
+    let (within, _open) = scene.begin().await;
     let key = within.key("photos", "a", aft_access::Right::Read).expect("it is a key");
     assert!(aft_desk::value_of(within.read(key).await.expect("it is read").found).is_none());
     scene.put("a", "ours").await;
     scene.mirror().await;
     let failure = within.find("photos", "a").await.expect_err("version 0 is gone");
     assert_eq!((failure.code, failure.may_run_again()), ("OperationAborted", true));
-    let asked = crate::operations::list::Asked { bucket: "photos".into(), ..Default::default() };
-    let failure = within.list(&asked).await.expect_err("version 0 is gone");
-    assert_eq!(failure.code, "OperationAborted");
-    let found = scene.call.list(&asked).await.expect("a new one sees it");
-    assert_eq!(found.objects.len(), 1);
+    assert_eq!(scene.list(&within, "", 9).await, Err("OperationAborted"));
+    assert_eq!(scene.list(&scene.call, "", 9).await, Ok(vec!["a".to_owned()]));
+}
+
+/// A transaction that has read the state before a commit is told that the mirror has carried it
+/// out, although the origin's page does not show it.
+#[tokio::test]
+async fn a_listing_never_shows_half_of_a_commit() {
+    let scene = Scene::start().await;
+    scene.outside.set("z", "before");
+    scene.put("x", "before").await;
+    scene.mirror().await;
+    let (within, _open) = scene.begin().await;
+    let keys = ["x", "z"].map(str::to_owned);
+    assert_eq!(scene.list(&within, "", 9).await, Ok(keys.to_vec()));
+    scene.delete("z").await;
+    scene.mirror().await;
+    assert_eq!(scene.outside.texts(), ["x=before"]);
+    for prefix in ["", "z"] {
+        assert_eq!(scene.list(&within, prefix, 9).await, Err("OperationAborted"), "{prefix:?}");
+    }
+    // What does not hold z is not affected.
+    assert_eq!(scene.list(&within, "x", 9).await, Ok(vec!["x".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_transactions_own_writes_are_no_change_of_others() {
+    let scene = Scene::start().await;
+    for key in ["k", "l", "m"] {
+        scene.put(key, "before").await;
+    }
+    scene.outside.set("z", "before");
+    scene.mirror().await;
+    let caller = &scene.call.caller;
+    let ready =
+        scene.call.writing(&crate::object::marker("photos"), 0).prepare(caller, None).expect("allowed");
+    let opened = ready.open(caller, vec![crate::object::marker("photos")]).await.expect("it is open");
+    let aft_desk::Opened::Open { open, .. } = opened else { panic!("it is new") };
+    let within = scene.call.within(open.attempt());
+    within.delete(&Scene::target("k")).await.expect("it is deleted");
+    within.delete(&Scene::target("z")).await.expect("it is deleted");
+    let bytes = Bytes::from_static(b"a");
+    let verified = Digests::new(Wanted::default()).verify(&[]).expect("nothing was wanted");
+    let target = Scene::target("a");
+    let to = target.checked(&within).expect("it is a key");
+    within.put_whole(&target, &to, Attributes::default(), bytes, verified).await.expect("it is put");
+    let keys = |keys: &[&str]| Ok(keys.iter().map(|key| (*key).to_owned()).collect());
+    assert_eq!(scene.list(&within, "", 9).await, keys(&["a", "l", "m"]));
+    assert_eq!(scene.list(&within, "", 2).await, keys(&["a", "l"]));
+    assert_eq!(scene.list(&scene.call, "", 9).await, keys(&["k", "l", "m", "z"]));
+}
+
+/// A copy at the origin keeps the metadata, and so the mark of another key.
+#[tokio::test]
+async fn a_mark_counts_for_its_own_key() {
+    let scene = Scene::start().await;
+    for key in ["a", "b"] {
+        scene.put(key, "ours").await;
+    }
+    scene.mirror().await;
+    scene.put("a", "newer").await;
+    scene.mirror().await;
+    {
+        let mut objects = scene.outside.objects.lock().unwrap();
+        let a = objects["a"].clone();
+        objects.insert("copy".into(), a.clone());
+        objects.insert("b".into(), a);
+    }
+    let copy = scene.call.find("photos", "copy").await.expect("it is read through");
+    assert_eq!(copy.size(), 5);
+    scene.put("b", "ours again").await;
+    scene.mirror().await;
+    assert_eq!(scene.outside.texts(), ["a=newer", "b=newer", "copy=newer"]);
 }

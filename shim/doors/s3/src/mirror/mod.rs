@@ -21,7 +21,7 @@ mod rules;
 #[cfg(test)]
 mod worlds;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +30,15 @@ use aft_core::message::{Found, ListKeys, Op, Read};
 use aft_core::record::{Value, Write};
 use aft_desk::{Desk, Version, large, value_of};
 use bytes::Bytes;
+use futures::stream::FuturesUnordered;
 use futures::{StreamExt as _, stream};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::mirror::rules::{Known, Latest, Step, There, step};
+use crate::mirror::rules::{Latest, Step, There, step};
 use crate::object::{Object, inline, name};
 use crate::operations::now_ms;
 use crate::origin::mapping::{dues, hidden, key_of_due, plain};
@@ -51,13 +52,22 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(10);
 /// The age from which on an entry is mirrored by any process, and not only by its own.
 const LEFT_AFTER_MS: u64 = 10_000;
-/// The pause between two checks of all mirrored objects.
+/// The pause between two checks of all mirrored objects, and the one before the first.
 const CHECK: Duration = Duration::from_secs(3_600);
-/// The longest pause after rounds in which some key failed.
+const FIRST_CHECK: Duration = Duration::from_secs(300);
+/// The pause before a key that failed is tried again; it doubles up to the longest one.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// The entries of a page of the list, and the keys that are mirrored at once.
+/// The pause between two lines of the log about keys that fail, and the keys that a line names.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+const NAMED_MAX: usize = 3;
+/// The entries of a page of the list, and the keys that wait for their turn at most.
 const PAGE_LEN: u32 = 1_000;
-const KEYS_AT_ONCE: usize = 8;
+const WAITING_MAX: usize = 10_000;
+/// The keys that are mirrored at once: a large object does not stop the others.
+const KEYS_AT_ONCE: usize = 16;
+/// The error of two clocks that are compared, with the second in which an object's time is rounded.
+const SKEW_MS: u64 = 3_000;
 /// The steps for one key in one round, before it waits for the next one.
 const STEPS_MAX: usize = 6;
 
@@ -78,8 +88,24 @@ pub async fn mirror(desk: Arc<Desk>, origins: Arc<Origins>) {
         "Keys whose mirroring failed and is repeated, by bucket"
     );
     let mirrored = origins.buckets().filter(|bucket| bucket.mapping.mirror);
-    let all = mirrored.map(|bucket| Mirror { call: Call::of_server(&desk), bucket: bucket.clone() }.run());
+    let all = mirrored.map(|bucket| keep_running(desk.clone(), bucket.clone()));
     futures::future::join_all(all).await;
+}
+
+/// Runs the mirror of one bucket, again after a broken invariant.
+async fn keep_running(desk: Arc<Desk>, bucket: Arc<Bucket>) {
+    loop {
+        let mirror = Mirror { call: Call::of_server(&desk), bucket: bucket.clone() };
+        match tokio::spawn(mirror.run()).await {
+            Ok(()) => unreachable!("a mirror has no end"),
+            Err(why) if why.is_panic() => {
+                error!(bucket = bucket.name, "the mirror has stopped, and is started again: this is a bug");
+                tokio::time::sleep(PAUSE_MAX).await;
+            }
+            // The process ends.
+            Err(_) => return,
+        }
+    }
 }
 
 /// The mirror of one bucket.
@@ -94,56 +120,80 @@ struct Seen {
     latest: Latest,
     /// The newest version, if it is an object.
     object: Option<Object>,
-    /// The entity tag that the mirror has left; empty for a deletion.
-    left: Option<String>,
+    /// True if the mirror has recorded what it left there.
+    is_recorded: bool,
 }
 
 impl Mirror {
     async fn run(self) {
-        let mut checked = Instant::now();
-        let mut failed_rounds = 0_u32;
-        let mut is_behind = true;
+        let mut next_check = Instant::now() + FIRST_CHECK;
+        let (mut is_behind, mut queue) = (true, Queue::default());
+        let mut working = FuturesUnordered::new();
+        let mut looked = Instant::now();
         loop {
-            if failed_rounds > 0 {
-                tokio::time::sleep((AGAIN * (1 << failed_rounds.min(6))).min(PAUSE_MAX)).await;
-            } else {
-                let pause = if self.expects_any() { AGAIN } else { LOOK };
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.bucket.wake.notified() => tokio::time::sleep(GATHER).await,
+            let pause = if self.expects_any() || queue.is_busy() { AGAIN } else { LOOK };
+            tokio::select! {
+                Some((key, mirrored)) = working.next(), if !working.is_empty() => {
+                    let mirrored: Result<()> = mirrored;
+                    if let Err(failure) = &mirrored {
+                        let label = self.bucket.name.clone();
+                        counter!("aft_s3_mirror_failures_total", "bucket" => label).increment(1);
+                        debug!(bucket = self.bucket.name, key, why = failure.message, "a key was not mirrored");
+                    }
+                    queue.end(key, mirrored);
+                }
+                () = tokio::time::sleep_until(looked + pause) => {
+                    self.refill(&mut queue, &mut is_behind).await;
+                    looked = Instant::now();
+                }
+                () = self.bucket.wake.notified() => {
+                    tokio::time::sleep(GATHER).await;
+                    self.refill(&mut queue, &mut is_behind).await;
+                    looked = Instant::now();
                 }
             }
-            let caught_up = match is_behind {
-                true => self.catch_up().await,
-                false => Ok(()),
-            };
-            is_behind = caught_up.is_err();
-            match caught_up.and(self.round().await) {
-                Ok(()) => failed_rounds = 0,
-                Err(failure) => {
-                    failed_rounds += 1;
-                    warn!(
-                        bucket = self.bucket.name,
-                        why = failure.message,
-                        "the mirror is behind: some keys could not be written, and are tried again"
-                    );
-                }
+            while working.len() < KEYS_AT_ONCE
+                && let Some((key, entries)) = queue.begin()
+            {
+                // Boxed because the future is large.
+                let mirror = &self;
+                let one = Box::pin(async move {
+                    let mirrored = mirror.mirror(&key, &entries).await;
+                    (key, mirrored)
+                });
+                working.push(one);
             }
-            if checked.elapsed() >= CHECK {
-                match self.check().await {
-                    Ok(found) if found > 0 => {
-                        info!(bucket = self.bucket.name, found, "objects differ from what the mirror left")
-                    }
-                    Ok(_) => {}
-                    Err(failure) => {
-                        warn!(
-                            bucket = self.bucket.name,
-                            why = failure.message,
-                            "the check of the mirror failed; it is repeated later"
-                        );
-                    }
-                }
-                checked = Instant::now();
+            if Instant::now() >= next_check {
+                self.check_all().await;
+                next_check = Instant::now() + CHECK;
+            }
+        }
+    }
+
+    /// Reads the list, and first fills it if the mirror is behind. What fails is tried again later.
+    async fn refill(&self, queue: &mut Queue, is_behind: &mut bool) {
+        let filled = async {
+            if *is_behind {
+                self.catch_up().await?;
+                *is_behind = false;
+            }
+            self.list_due(queue).await
+        };
+        if let Err(failure) = filled.await {
+            queue.complain(&self.bucket.name, Some(&failure.message));
+        } else {
+            queue.complain(&self.bucket.name, None);
+        }
+    }
+
+    /// Checks all mirrored objects.
+    async fn check_all(&self) {
+        let (bucket, checked) = (&self.bucket.name, self.check().await);
+        match checked {
+            Ok(0) => {}
+            Ok(found) => info!(bucket, found, "objects differ from what the mirror left"),
+            Err(Failure { message: why, .. }) => {
+                warn!(bucket, why, "the check of the mirror failed; it is repeated later");
             }
         }
     }
@@ -156,10 +206,11 @@ impl Mirror {
         !due.is_empty()
     }
 
-    /// Mirrors what is due. Returns the failure of some key, after all were tried.
-    async fn round(&self) -> Result<()> {
+    /// Reads the list, and puts on the queue what this process has to mirror.
+    async fn list_due(&self, queue: &mut Queue) -> Result<()> {
         let label = self.bucket.name.clone();
-        let (mut after, mut count, mut oldest_ms, mut failed) = (None, 0, 0, None);
+        let (mut after, mut count, mut oldest_ms) = (None, 0, 0);
+        let mut by_key: BTreeMap<String, Vec<Key>> = BTreeMap::new();
         loop {
             let ask = ListKeys { prefix: dues(&label), after, limit: PAGE_LEN, delimiter: None };
             let page = self.call.page(ask).await?;
@@ -167,9 +218,6 @@ impl Mirror {
             let ages = page.keys.iter().filter_map(|listed| listed.txn).map(since);
             count += page.keys.len();
             oldest_ms = ages.max().unwrap_or(0).max(oldest_ms);
-            gauge!("aft_s3_mirror_due", "bucket" => label.clone()).set(count as f64);
-            gauge!("aft_s3_mirror_lag_seconds", "bucket" => label.clone()).set(oldest_ms as f64 / 1_000.0);
-            let mut by_key: BTreeMap<String, Vec<Key>> = BTreeMap::new();
             for listed in page.keys {
                 let is_left = listed.txn.is_none_or(|txn| since(txn) >= LEFT_AFTER_MS);
                 if !is_left && !self.is_own(&listed.key) {
@@ -180,28 +228,15 @@ impl Mirror {
                     None => warn!(key = %listed.key, "no entry of the mirror's list"),
                 }
             }
-            let one = |(key, entries): (String, Vec<Key>)| async move {
-                // Boxed because the future is large.
-                let mirrored = Box::pin(self.mirror(&key, &entries)).await;
-                mirrored.map_err(|Failure { message, .. }| format!("{key:?}: {message}"))
-            };
-            let mut all = stream::iter(by_key).map(one).buffer_unordered(KEYS_AT_ONCE);
-            while let Some(mirrored) = all.next().await {
-                if let Err(why) = mirrored {
-                    counter!("aft_s3_mirror_failures_total", "bucket" => label.clone()).increment(1);
-                    failed = Some(why);
-                }
-            }
             match page.next {
-                Some(next) => after = Some(next),
-                None => break,
+                Some(next) if by_key.len() < WAITING_MAX => after = Some(next),
+                _ => break,
             }
         }
-        if count > 0 && failed.is_none() && !self.expects_any() {
-            gauge!("aft_s3_mirror_due", "bucket" => label.clone()).set(0.0);
-            gauge!("aft_s3_mirror_lag_seconds", "bucket" => label).set(0.0);
-        }
-        failed.map_or(Ok(()), |why| Err(Failure::new("ServiceUnavailable", 503, why)))
+        gauge!("aft_s3_mirror_due", "bucket" => label.clone()).set(count as f64);
+        gauge!("aft_s3_mirror_lag_seconds", "bucket" => label).set(oldest_ms as f64 / 1_000.0);
+        queue.fill(by_key);
+        Ok(())
     }
 
     /// Returns true if this process has written an entry of the list.
@@ -216,20 +251,25 @@ impl Mirror {
             // written over ours is then never taken for version 0.
             let there = self.bucket.origin.head(key).await.map_err(|why| self.bucket.failure(why))?;
             let seen = self.look(key).await?;
-            let (state, known) = self.classify(there.as_ref(), seen.left.as_deref());
+            let state = self.classify(key, there.as_ref(), &seen);
             let etag = there.map(|there| there.etag).unwrap_or_default();
             let mut done = None;
-            match step(seen.latest, state, known) {
+            match step(seen.latest, state) {
                 Step::Done if seen.latest == Latest::Unwritten => return self.end(key, entries, None).await,
+                // The bucket never had anything there.
+                Step::Done if state == There::Nothing && !seen.is_recorded => {
+                    return self.end(key, entries, None).await;
+                }
                 Step::Done => return self.end(key, entries, Some(&etag)).await,
                 Step::Report => {
                     self.report(key, &etag);
-                    return self.end(key, entries, None).await;
+                    // So that the check finds it until it is out of the way.
+                    return self.end(key, entries, Some("")).await;
                 }
                 Step::Write => {
                     let expect = match state {
                         There::Nothing => Expect::Nothing,
-                        There::Marked(_) | There::Unmarked => Expect::Tag(etag),
+                        There::Marked(_) | There::Zero | There::Foreign => Expect::Tag(etag),
                     };
                     let object = seen.object.as_ref().expect("an object is written");
                     match self.write(key, object, expect).await {
@@ -273,26 +313,25 @@ impl Mirror {
             (None, Some(deleted)) => Latest::Deleted(deleted),
             (None, None) => Latest::Unwritten,
         };
-        let left = left.map(|(value, _)| String::from_utf8_lossy(&value.etag).into_owned());
-        Ok(Seen { latest, object, left })
+        Ok(Seen { latest, object, is_recorded: left.is_some() })
     }
 
-    /// Returns what the origin has, and whether that is what the mirror has left there.
-    fn classify(&self, there: Option<&Plain>, left: Option<&str>) -> (There, Known) {
-        let etag = there.map_or("", |there| there.etag.as_str());
-        let known = match left {
-            None => Known::Never,
-            Some(left) if left == etag => Known::AsLeft,
-            Some(_) => Known::Otherwise,
-        };
-        let state = match there {
-            None => There::Nothing,
-            Some(there) => match there.mark.as_deref().and_then(|mark| self.bucket.mapping.marked(mark)) {
-                Some(version) => There::Marked(version),
-                None => There::Unmarked,
-            },
-        };
-        (state, known)
+    /// Returns what the origin has.
+    fn classify(&self, key: &str, there: Option<&Plain>, seen: &Seen) -> There {
+        let Some(there) = there else { return There::Nothing };
+        match there.mark.as_deref().and_then(|mark| self.bucket.mapping.marked(key, mark)) {
+            Some(version) => There::Marked(version),
+            // The mirror leaves no object without a mark.
+            None if seen.is_recorded || self.is_later(there, seen.latest) => There::Foreign,
+            None => There::Zero,
+        }
+    }
+
+    /// Returns true if an object was changed after a commit, as far as two clocks tell: then it is
+    /// no version 0.
+    fn is_later(&self, there: &Plain, latest: Latest) -> bool {
+        let (Latest::Object(version) | Latest::Deleted(version)) = latest else { return false };
+        there.modified_ms > version.time.ms() + SKEW_MS
     }
 
     /// Writes an object to the origin, and returns its entity tag there.
@@ -314,7 +353,7 @@ impl Mirror {
         });
         let outgoing = Outgoing {
             attributes: aft_format::Attributes { checksum: None, ..object.about.clone() },
-            mark: self.bucket.mapping.mark(version),
+            mark: self.bucket.mapping.mark(key, version),
             size: object.size(),
             parts,
             bytes: stream::once(async { Ok(first) }).chain(more).boxed(),
@@ -361,6 +400,73 @@ impl Mirror {
             due.remove(entry);
         }
         Ok(())
+    }
+}
+
+/// The keys that wait for their turn, are being mirrored, or have failed.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The keys with their entries, as they were listed last.
+    waiting: BTreeMap<String, Vec<Key>>,
+    busy: HashSet<String>,
+    /// The keys that have failed: how often in a row, why, and when they are tried again.
+    failed: BTreeMap<String, (u32, String, Instant)>,
+    complained: Option<Instant>,
+}
+
+impl Queue {
+    /// Returns true if there is something to look after soon.
+    fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || !self.busy.is_empty() || !self.failed.is_empty()
+    }
+
+    /// Takes what was listed.
+    fn fill(&mut self, listed: BTreeMap<String, Vec<Key>>) {
+        // Another process may have mirrored what failed here.
+        self.failed.retain(|key, _| listed.contains_key(key));
+        self.waiting = listed;
+    }
+
+    /// Returns the next key that can be mirrored.
+    fn begin(&mut self) -> Option<(String, Vec<Key>)> {
+        let now = Instant::now();
+        let may = |key: &&String| {
+            !self.busy.contains(*key) && self.failed.get(*key).is_none_or(|(_, _, next)| *next <= now)
+        };
+        let key = self.waiting.keys().find(may)?.clone();
+        let entries = self.waiting.remove(&key).expect("it waits");
+        self.busy.insert(key.clone());
+        Some((key, entries))
+    }
+
+    /// Ends the work on a key.
+    fn end(&mut self, key: String, mirrored: Result<()>) {
+        assert!(self.busy.remove(&key), "a key that ends was begun");
+        match mirrored {
+            Ok(()) => drop(self.failed.remove(&key)),
+            Err(failure) => {
+                let times = self.failed.get(&key).map_or(0, |(times, ..)| *times);
+                let pause = (PAUSE_MIN * (1 << times.min(6))).min(PAUSE_MAX);
+                self.failed.insert(key, (times + 1, failure.message, Instant::now() + pause));
+            }
+        }
+    }
+
+    /// Logs what fails, from time to time.
+    fn complain(&mut self, bucket: &str, listing: Option<&str>) {
+        let is_silent = self.failed.is_empty() && listing.is_none();
+        if is_silent || self.complained.is_some_and(|since| since.elapsed() < COMPLAINT_PAUSE) {
+            return;
+        }
+        self.complained = Some(Instant::now());
+        if let Some(why) = listing {
+            warn!(bucket, why, "the mirror cannot read its list; it tries again");
+            return;
+        }
+        let named = self.failed.iter().take(NAMED_MAX);
+        let named: Vec<String> = named.map(|(key, (_, why, _))| format!("{key:?}: {why}")).collect();
+        let (keys, some) = (self.failed.len(), named.join("; "));
+        warn!(bucket, keys, some, "the mirror could not write keys; it tries them again");
     }
 }
 

@@ -19,21 +19,12 @@ pub(crate) enum Latest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum There {
     Nothing,
-    /// An object that this bucket's mirror has written, of this version.
+    /// Written by this bucket's mirror for this key, of this version.
     Marked(TxnId),
-    /// Any other object.
-    Unmarked,
-}
-
-/// The mirror's record of the key, compared with what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Known {
-    /// It has never ended the work on this key: an unmarked object is version 0.
-    Never,
-    /// It has, and what is there now has the entity tag that it left.
-    AsLeft,
-    /// It has, and left something else.
-    Otherwise,
+    /// Another one, that was there before the bucket wrote the key.
+    Zero,
+    /// Another one, that somebody has written since.
+    Foreign,
 }
 
 /// The next step of the mirror.
@@ -50,13 +41,13 @@ pub(crate) enum Step {
 }
 
 /// Decides the next step.
-pub(crate) fn step(latest: Latest, there: There, known: Known) -> Step {
+pub(crate) fn step(latest: Latest, there: There) -> Step {
     match (latest, there) {
         (Latest::Unwritten, _) => Step::Done,
         // A newer one was mirrored meanwhile: its commit is at least as new as what was read.
         (Latest::Object(version), There::Marked(marked)) if marked >= version => Step::Done,
         (Latest::Deleted(version), There::Marked(marked)) if marked > version => Step::Done,
-        (_, There::Unmarked) if known == Known::Otherwise => Step::Report,
+        (_, There::Foreign) => Step::Report,
         (Latest::Object(_), _) => Step::Write,
         (Latest::Deleted(_), There::Nothing) => Step::Done,
         (Latest::Deleted(_), _) => Step::Delete,
@@ -72,23 +63,21 @@ mod tests {
         let version = |ms| TxnId::at(aft_core::ids::Hlc(ms));
         let marked = |ms| There::Marked(version(ms));
         let (object, deleted) = (Latest::Object(version(2)), Latest::Deleted(version(2)));
-        for (latest, there, known, expected) in [
-            (object, marked(1), Known::AsLeft, Step::Write),
-            (object, marked(1), Known::Never, Step::Write),
-            (object, marked(2), Known::Never, Step::Done),
-            (object, marked(3), Known::Otherwise, Step::Done),
-            (object, There::Nothing, Known::Otherwise, Step::Write),
-            (object, There::Unmarked, Known::Never, Step::Write),
-            (object, There::Unmarked, Known::AsLeft, Step::Write),
-            (object, There::Unmarked, Known::Otherwise, Step::Report),
-            (deleted, marked(1), Known::AsLeft, Step::Delete),
-            (deleted, marked(3), Known::AsLeft, Step::Done),
-            (deleted, There::Nothing, Known::Never, Step::Done),
-            (deleted, There::Unmarked, Known::Never, Step::Delete),
-            (deleted, There::Unmarked, Known::Otherwise, Step::Report),
-            (Latest::Unwritten, There::Unmarked, Known::Never, Step::Done),
+        for (latest, there, expected) in [
+            (object, marked(1), Step::Write),
+            (object, marked(2), Step::Done),
+            (object, marked(3), Step::Done),
+            (object, There::Nothing, Step::Write),
+            (object, There::Zero, Step::Write),
+            (object, There::Foreign, Step::Report),
+            (deleted, marked(1), Step::Delete),
+            (deleted, marked(3), Step::Done),
+            (deleted, There::Nothing, Step::Done),
+            (deleted, There::Zero, Step::Delete),
+            (deleted, There::Foreign, Step::Report),
+            (Latest::Unwritten, There::Zero, Step::Done),
         ] {
-            assert_eq!(step(latest, there, known), expected, "{latest:?} {there:?} {known:?}");
+            assert_eq!(step(latest, there), expected, "{latest:?} {there:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use aft_core::ids::{Hlc, TxnId};
 
-use super::rules::{Known, Latest, Step, There, step};
+use super::rules::{Latest, Step, There, step};
 
 /// An entity tag: equal bytes have equal ones.
 type Tag = u8;
@@ -306,23 +306,19 @@ impl Scene {
                 format!("reads version {} again", world.newest)
             }
             Worker::Act { entries, newest, left, there } => {
+                let is_recorded = left.is_some() && self.bug != Bug::TakeForeignForZero;
                 let state = match there {
                     None => There::Nothing,
                     Some(Stored { mark: Some(mark), .. }) => There::Marked(version(mark)),
-                    Some(Stored { mark: None, .. }) => There::Unmarked,
+                    Some(Stored { mark: None, .. }) if is_recorded => There::Foreign,
+                    Some(Stored { mark: None, .. }) => There::Zero,
                 };
                 let tag = there.map_or(NONE, |there| there.tag);
-                let known = match left {
-                    None => Known::Never,
-                    _ if self.bug == Bug::TakeForeignForZero => Known::Never,
-                    Some(left) if left == tag => Known::AsLeft,
-                    Some(_) => Known::Otherwise,
-                };
-                let decided = step(self.latest(newest), state, known);
+                let decided = step(self.latest(newest), state);
                 let now = world.there.map_or(NONE, |there| there.tag);
                 let acted = match decided {
                     Step::Done => Err(Some(tag)),
-                    Step::Report => Err(None),
+                    Step::Report => Err(Some(NONE)),
                     Step::Write => {
                         let Commit::Put(of_newest) = self.commit(newest) else { unreachable!("an object") };
                         if now == tag || self.bug == Bug::WriteWithoutCondition {

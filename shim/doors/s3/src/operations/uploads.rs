@@ -310,20 +310,32 @@ impl Call {
         (id, key, number): (&UploadId, &str, i32),
     ) -> Result<Verified> {
         let (from, from_key, conditions) = source;
-        let (object, held) = self.find_to_send(from, from_key).await?;
-        conditions.of_source(&object, now_ms())?;
-        let range = match range {
-            None => 0..object.size(),
-            Some((first, last)) if first <= last && last < object.size() => first..last + 1,
-            Some(_) => {
-                let why = format!("the source has {} bytes, and the range is not within it", object.size());
-                return Err(Failure::new("InvalidRange", 416, why));
-            }
-        };
         let upload = self.read_state(id, key).await?;
         let wanted = Wanted::default().of_upload(upload.algorithm)?;
-        let download = self.download(&object, range, held).await?;
-        let copying = Copying::new(download, wanted);
+        let mut runs = Runs::default();
+        let (download, len) = loop {
+            let (object, held) = self.find_to_send(from, from_key).await?;
+            conditions.of_source(&object, now_ms())?;
+            let range = match range {
+                None => 0..object.size(),
+                Some((first, last)) if first <= last && last < object.size() => first..last + 1,
+                Some(_) => {
+                    let why =
+                        format!("the source has {} bytes, and the range is not within it", object.size());
+                    return Err(Failure::new("InvalidRange", 416, why));
+                }
+            };
+            let len = range.end - range.start;
+            let download = self.download(&object, range, held).await;
+            if self.within.is_some() {
+                break (download?, len);
+            }
+            // Version 0 may be replaced between the look at it and the read of its bytes.
+            if let Some(download) = runs.end(download).await {
+                break (download?, len);
+            }
+        };
+        let copying = Copying::new(download, wanted, len);
         let verified = copying.verified.clone();
         self.store_part(id, key, number, copying, &verified).await
     }

@@ -322,6 +322,32 @@ impl Call {
         told(outcome, written)
     }
 
+    /// Finds an object to copy, and begins to read its bytes if they are not at hand.
+    async fn find_to_copy(
+        &self,
+        bucket: &str,
+        key: &str,
+        conditions: &Conditions,
+    ) -> Result<(Object, Option<large::Download>)> {
+        let mut runs = Runs::default();
+        loop {
+            let (object, held) = self.find_to_send(bucket, key).await?;
+            conditions.of_source(&object, now_ms())?;
+            if object.is_at_hand() {
+                return Ok((object, None));
+            }
+            let download = self.download(&object, 0..object.size(), held).await;
+            // Version 0 may be replaced between the look at it and the read of its bytes.
+            let ended = match self.within {
+                Some(_) => Some(download),
+                None => runs.end(download).await,
+            };
+            if let Some(download) = ended {
+                return Ok((object, Some(download?)));
+            }
+        }
+    }
+
     /// Writes a copy of an object, with attributes that `about` makes of the source's.
     pub(crate) async fn copy(
         &self,
@@ -332,8 +358,7 @@ impl Call {
     ) -> Result<Written> {
         let (bucket, key, conditions) = source;
         let to = target.checked(self)?;
-        let (object, held) = self.find_to_send(bucket, key).await?;
-        conditions.of_source(&object, now_ms())?;
+        let (object, download) = self.find_to_copy(bucket, key, conditions).await?;
         // A copy is no object of an upload or of an import.
         let about = Attributes { upload: None, source_etag: None, ..about(&object.about) };
         // Objects of the native API have no MD5 yet, those of uploads have that of their parts, and
@@ -345,8 +370,12 @@ impl Call {
         let is_known = object.about.upload.is_none() && (object.through.is_none() || is_same);
         let is_whole = is_known && !kept.etag.is_empty();
         let kept = (wanted.is_none() && is_whole).then_some(kept);
+        // A copy of version 0 has a checksum of the same kind.
+        let known = object.about.checksum.as_ref().filter(|sum| object.through.is_some() && sum.parts == 0);
+        let again = known.and_then(|sum| aft_format::ChecksumAlgorithm::try_from(sum.algorithm).ok());
+        let wanted = wanted.or(again.map(Wanted::computed));
         match &object.value.location {
-            Location::Inline(bytes) if object.about.upload.is_none() && object.through.is_none() => {
+            Location::Inline(bytes) if object.is_at_hand() => {
                 let verified = match kept {
                     Some(Kept { etag, checksum }) => Verified { etag, checksum },
                     None => {
@@ -361,8 +390,8 @@ impl Call {
             // belong to its object, and version 0 to the origin. So the bytes are copied, within
             // the server.
             Location::Inline(_) | Location::Blob(_) => {
-                let download = self.download(&object, 0..object.size(), held).await?;
-                let copying = Copying::new(download, wanted.unwrap_or_default());
+                let download = download.expect("the bytes are not at hand");
+                let copying = Copying::new(download, wanted.unwrap_or_default(), object.size());
                 let digests = copying.verified.clone();
                 let stored = |stored: &large::Stored| {
                     let computed = digests.get().expect("the whole value was copied").clone();
@@ -425,19 +454,31 @@ pub(crate) struct Copying {
     more: futures::stream::BoxStream<'static, std::result::Result<Bytes, aft_core::message::Refusal>>,
     _share: Option<aft_desk::Share>,
     digests: Option<Digests>,
+    /// The number of bytes that are still to come.
+    left: u64,
     pub(crate) verified: std::sync::Arc<std::sync::OnceLock<Verified>>,
 }
 
 impl Copying {
-    pub(crate) fn new(download: large::Download, wanted: Wanted) -> Copying {
+    pub(crate) fn new(download: large::Download, wanted: Wanted, size: u64) -> Copying {
         Copying {
             first: Some(download.first),
             more: download.more,
             _share: download.share,
             digests: Some(Digests::new(wanted)),
+            left: size,
             verified: std::sync::Arc::default(),
         }
     }
+}
+
+/// The failure of a copy whose source has another number of bytes than it says.
+fn wrong_length() -> Failure {
+    Failure::new(
+        "ServiceUnavailable",
+        503,
+        "the source of the copy did not send the bytes that it has: try again",
+    )
 }
 
 impl Source for Copying {
@@ -455,9 +496,11 @@ impl Source for Copying {
         };
         match (&piece, self.digests.take()) {
             (Some(bytes), Some(mut digests)) => {
+                self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(wrong_length)?;
                 digests.update(bytes);
                 self.digests = Some(digests);
             }
+            (None, Some(_)) if self.left > 0 => return Err(wrong_length()),
             (None, Some(digests)) => {
                 self.verified.set(digests.verify(&[])?).expect("the copy ends once");
             }

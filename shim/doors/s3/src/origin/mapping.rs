@@ -19,6 +19,7 @@ use aft_desk::attributes_of;
 use aft_format::Pair;
 use bytes::Bytes;
 use prost::Message as _;
+use sha2::{Digest as _, Sha256};
 
 use crate::attributes::METADATA_BYTES_MAX;
 use crate::failure::{Failure, Result};
@@ -131,7 +132,7 @@ impl Kind {
 /// Checks that an object's metadata leaves room for a mark.
 fn check_room_for_mark(metadata: &[Pair]) -> Result<()> {
     let bytes: usize = metadata.iter().map(|pair| pair.name.len() + pair.value.len()).sum();
-    let mark = MARK.len() + ID_LEN + 1 + VERSION_LEN;
+    let mark = MARK.len() + ID_LEN + 1 + VERSION_LEN + 1 + 16;
     if bytes + mark <= METADATA_BYTES_MAX {
         return Ok(());
     }
@@ -144,15 +145,16 @@ fn check_room_for_mark(metadata: &[Pair]) -> Result<()> {
 }
 
 impl Mapping {
-    /// Returns the mark of a mirrored version.
-    pub(crate) fn mark(&self, version: TxnId) -> String {
-        format!("{}-{:016x}{}", self.id, version.time.0, hex(&version.attempt.0))
+    /// Returns the mark of a mirrored version of a key. It names the key, because a copy of the
+    /// object keeps its metadata.
+    pub(crate) fn mark(&self, key: &str, version: TxnId) -> String {
+        format!("{}-{:016x}{}-{}", self.id, version.time.0, hex(&version.attempt.0), name_of(key))
     }
 
-    /// Returns the version that a mark of this mapping names.
-    pub(crate) fn marked(&self, mark: &str) -> Option<TxnId> {
-        let version = mark.strip_prefix(&self.id)?.strip_prefix('-')?;
-        if version.len() != VERSION_LEN || !version.is_ascii() {
+    /// Returns the version that a mark of this mapping names, if it is one of this key.
+    pub(crate) fn marked(&self, key: &str, mark: &str) -> Option<TxnId> {
+        let (version, named) = mark.strip_prefix(&self.id)?.strip_prefix('-')?.split_once('-')?;
+        if named != name_of(key) || version.len() != VERSION_LEN || !version.is_ascii() {
             return None;
         }
         let (time, attempt) = version.split_at(16);
@@ -162,11 +164,21 @@ impl Mapping {
     }
 }
 
+/// Returns the part of a mark that names a key.
+fn name_of(key: &str) -> String {
+    hex(&Sha256::digest(key)[..8])
+}
+
 /// The number of digits of a version in a mark.
 const VERSION_LEN: usize = 16 + 32;
 
 fn own(bucket: &str, rest: std::fmt::Arguments<'_>) -> Key {
     Key::parse(&format!("{PREFIX}{bucket}/{rest}")).expect("the names of mapped buckets are short")
+}
+
+/// Returns the prefix of all keys beside a bucket's.
+pub(crate) fn prefix(bucket: &str) -> String {
+    format!("{PREFIX}{bucket}/")
 }
 
 /// Returns the key that says that a bucket has an origin.
@@ -232,13 +244,15 @@ mod tests {
     #[test]
     fn marks_name_versions() {
         let version = TxnId { time: Hlc(0x0123_4567_89ab_cdef), attempt: AttemptId([0xfe; 16]) };
-        let mark = mapping(true).mark(version);
-        assert_eq!(mark, format!("00112233aabbccdd-0123456789abcdef{}", "fe".repeat(16)));
-        assert_eq!(mapping(true).marked(&mark), Some(version));
+        let mark = mapping(true).mark("a", version);
+        let named = "ca978112ca1bbdca";
+        assert_eq!(mark, format!("00112233aabbccdd-0123456789abcdef{}-{named}", "fe".repeat(16)));
+        assert_eq!(mapping(true).marked("a", &mark), Some(version));
+        assert_eq!(mapping(true).marked("b", &mark), None, "it was copied");
         let another = Mapping { id: "another".into(), ..mapping(true) };
-        assert_eq!(another.marked(&mark), None);
+        assert_eq!(another.marked("a", &mark), None);
         for wrong in ["", "00112233aabbccdd", "00112233aabbccdd-12", &mark.replace("fe", "xy")] {
-            assert_eq!(mapping(true).marked(wrong), None, "{wrong}");
+            assert_eq!(mapping(true).marked("a", wrong), None, "{wrong}");
         }
     }
 
@@ -268,7 +282,7 @@ mod tests {
     #[test]
     fn metadata_leaves_room_for_a_mark() {
         let pair = |bytes: usize| vec![Pair { name: "a".into(), value: "b".repeat(bytes - 1) }];
-        assert_eq!(check_room_for_mark(&pair(1_973)), Ok(()));
-        assert_eq!(check_room_for_mark(&pair(1_974)).unwrap_err().code, "MetadataTooLarge");
+        assert_eq!(check_room_for_mark(&pair(1_956)), Ok(()));
+        assert_eq!(check_room_for_mark(&pair(1_957)).unwrap_err().code, "MetadataTooLarge");
     }
 }

@@ -10,13 +10,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aft_core::ids::AttemptId;
-use aft_core::message::{ListKeys, Refusal};
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{Found, ListKeys, ListedKey};
 use aft_desk::Opened;
 use aft_node::Page;
 
 use crate::call::{Call, Runs};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::object::name;
 use crate::operations::list::{Asked, Listed, Listing, listed_of};
 use crate::origin::mapping::hidden;
@@ -24,7 +24,7 @@ use crate::origin::{Bucket, PlainEntry, PlainPage, PlainRange};
 
 /// The most pages of the origin for one page of the answer. If most of their objects are hidden,
 /// the page is short then, and says that there are more.
-const PAGES_MAX: usize = 16;
+const PAGES_MAX: usize = 64;
 /// The keys of one page of those that the bucket has deleted, and of the keys below a prefix.
 const PAGE_LEN: u32 = 1_000;
 
@@ -43,6 +43,11 @@ impl Side {
     fn new(lines: BTreeMap<String, Line>, more: bool) -> Side {
         let end = lines.keys().next_back().filter(|_| more).cloned();
         Side { lines, end }
+    }
+
+    /// Returns true if the page says something about a text.
+    fn covers(&self, text: &str) -> bool {
+        self.end.as_deref().is_none_or(|end| text <= end)
     }
 
     /// Returns the page of the store.
@@ -97,12 +102,13 @@ struct Stored {
     hidden: BTreeSet<String>,
 }
 
-impl Stored {
-    /// Returns the texts of all keys and prefixes.
-    fn texts(&self) -> BTreeSet<&str> {
-        let keys = self.page.keys.iter().map(|listed| listed.key.as_str());
-        keys.chain(self.page.prefixes.iter().map(String::as_str)).collect()
-    }
+/// The keys that a bucket has deleted, as far as a listing needs them.
+#[derive(Debug, Clone, Copy)]
+enum Hidden<'a> {
+    None,
+    /// Through a text, and below it if it is a common prefix.
+    Through(&'a str),
+    All,
 }
 
 impl Call {
@@ -117,11 +123,23 @@ impl Call {
         let delimiter = asked.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
         let after = asked.after.clone().unwrap_or_default();
         let range = PlainRange { prefix: asked.prefix.clone(), delimiter, after, limit };
-        let mut origin = self.origin_side(bucket, &range).await?;
+        // One more shows whether there are more. A page of the origin has at most as many as one of
+        // ours, so after a page of that length the origin's word counts.
+        let looked = (limit + 1).min(PAGE_LEN);
+        let first = PlainRange { limit: looked, after: behind(&range), ..range.clone() };
+        let mut origin = self.origin_side(bucket, &first).await?;
         let mut pages = 1;
         loop {
-            let until = origin.lines.keys().next_back().cloned();
-            let stored = self.list_stored(bucket, &range, until.as_deref()).await?;
+            let last = origin.lines.keys().next_back();
+            let needed = match (&origin.end, last) {
+                (Some(end), _) => Hidden::Through(end),
+                // What the mirror has deleted is not in the origin's page: a longer transaction
+                // has to know.
+                (None, _) if self.within.is_some() && bucket.mapping.mirror => Hidden::All,
+                (None, Some(last)) => Hidden::Through(last),
+                (None, None) => Hidden::None,
+            };
+            let stored = self.list_stored(bucket, &range, needed).await?;
             let store = Side::of_store(&stored.page, &bucket.name);
             let mut gone = stored.hidden;
             for prefix in origin.lines.iter().filter(|(_, line)| line.is_none()).map(|(prefix, _)| prefix) {
@@ -135,23 +153,24 @@ impl Call {
                 }
             }
             let (mut lines, cut) = merge(&store, &origin, |text| gone.contains(text));
-            if lines.len() > limit as usize || (lines.len() == limit as usize && cut.is_some()) {
+            let is_open = cut.is_some() && cut == origin.end && pages < PAGES_MAX;
+            let is_full = lines.len() == limit as usize && cut.is_some() && (looked == limit || !is_open);
+            if lines.len() > limit as usize || is_full {
                 lines.truncate(limit as usize);
                 let next = lines.last().map(|(text, _)| text.clone());
                 return Ok(listing(lines, next, max_keys));
             }
-            match &origin.end {
-                // Most of the origin's page is hidden: the page would be short, or empty.
-                Some(end)
-                    if cut.as_ref() == Some(end) && lines.len() < limit as usize && pages < PAGES_MAX =>
-                {
-                    let more = PlainRange { after: end.clone(), limit: PAGE_LEN, ..range.clone() };
+            match origin.end.take().filter(|_| is_open) {
+                // Some of the origin's page is hidden: the page would be short, or empty.
+                Some(end) => {
+                    let more = PlainRange { after: end, limit: PAGE_LEN, ..range.clone() };
+                    let more = PlainRange { after: behind(&more), ..more };
                     let more = self.origin_side(bucket, &more).await?;
                     origin.lines.extend(more.lines);
                     origin.end = more.end;
                     pages += 1;
                 }
-                _ => return Ok(listing(lines, cut, max_keys)),
+                None => return Ok(listing(lines, cut, max_keys)),
             }
         }
     }
@@ -162,14 +181,14 @@ impl Call {
         Ok(Side::of_origin(page, &range.after))
     }
 
-    /// Lists a range of a bucket in the store, and the keys that it has deleted there through
-    /// `until`, in one transaction.
-    async fn list_stored(&self, bucket: &Bucket, range: &PlainRange, until: Option<&str>) -> Result<Stored> {
+    /// Lists a range of a bucket in the store, and the keys that it has deleted there, in one
+    /// transaction.
+    async fn list_stored(&self, bucket: &Bucket, range: &PlainRange, needed: Hidden<'_>) -> Result<Stored> {
         let mut runs = Runs::default();
         loop {
             let stored = match self.within {
-                Some(attempt) => return self.list_within(attempt, bucket, range, until).await,
-                None => self.list_alone(bucket, range, until).await,
+                Some(attempt) => return self.list_within(attempt, bucket, range, needed).await,
+                None => self.list_alone(bucket, range, needed).await,
             };
             if let Some(stored) = runs.end(stored).await {
                 return stored;
@@ -177,14 +196,14 @@ impl Call {
         }
     }
 
-    async fn list_alone(&self, bucket: &Bucket, range: &PlainRange, until: Option<&str>) -> Result<Stored> {
+    async fn list_alone(&self, bucket: &Bucket, range: &PlainRange, needed: Hidden<'_>) -> Result<Stored> {
         let ready = Call::reading().prepare(&self.caller, None)?;
         let open = match ready.open(&self.caller, Vec::new()).await? {
             Opened::Open { open, .. } => open,
             Opened::Replayed(replayed) => unreachable!("a request without an ID has no {replayed:?}"),
         };
         // The transaction has nothing to commit: dropping it ends it.
-        self.list_in(open.attempt(), bucket, range, until).await
+        self.list_in(open.attempt(), bucket, range, needed).await
     }
 
     /// Lists in a longer transaction.
@@ -193,19 +212,63 @@ impl Call {
         attempt: AttemptId,
         bucket: &Bucket,
         range: &PlainRange,
-        until: Option<&str>,
+        needed: Hidden<'_>,
     ) -> Result<Stored> {
-        let stored = self.list_in(attempt, bucket, range, until).await?;
+        let stored = self.list_in(attempt, bucket, range, needed).await?;
         if bucket.mapping.mirror {
-            let now = Box::pin(self.alone().list_stored(bucket, range, until)).await?;
-            let is_older = now.texts().difference(&stored.texts()).next().is_some()
-                || now.hidden.difference(&stored.hidden).next().is_some();
-            if is_older {
-                let key = crate::object::marker(&bucket.name);
-                return Err(Refusal::SnapshotGone(key).into());
-            }
+            let now = Box::pin(self.alone().list_stored(bucket, range, needed)).await?;
+            self.need_current(attempt, bucket, (&stored, &now)).await?;
         }
         Ok(stored)
+    }
+
+    /// Checks that what a longer transaction has listed is not older than what the mirror may have
+    /// carried out at the origin: `now` is the state after that.
+    async fn need_current(
+        &self,
+        attempt: AttemptId,
+        bucket: &Bucket,
+        (stored, now): (&Stored, &Stored),
+    ) -> Result<()> {
+        let changed = || {
+            let why = "a key of the listed range was changed since this transaction began, and the bucket's mirror may \
+                       have carried that out at its origin";
+            Err(Failure::behind_origin(why))
+        };
+        if now.hidden.difference(&stored.hidden).next().is_some() {
+            return changed();
+        }
+        let (before, after) =
+            (Side::of_store(&stored.page, &bucket.name), Side::of_store(&now.page, &bucket.name));
+        let is_new = |text: &&String| !before.lines.contains_key(*text) && before.covers(text);
+        for (text, line) in after.lines.iter().filter(|(text, _)| is_new(text)) {
+            // The transaction itself may have deleted it, and then its own state decides.
+            let keys = match line {
+                Some(_) => vec![text.clone()],
+                None => {
+                    let ask = ListKeys {
+                        prefix: name(&bucket.name, text),
+                        after: None,
+                        limit: PAGE_LEN,
+                        delimiter: None,
+                    };
+                    let page = self.alone().page(ask).await?;
+                    if page.next.is_some() {
+                        return changed();
+                    }
+                    let first = name(&bucket.name, "");
+                    let key = |listed: &ListedKey| listed.key.as_str()[first.len()..].to_owned();
+                    page.keys.iter().map(key).collect()
+                }
+            };
+            for key in keys {
+                let key = Key::parse(&name(&bucket.name, &key)).expect("a listing shows keys");
+                if !matches!(self.caller.read(attempt, key).await?.found, Found::Own(_)) {
+                    return changed();
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn list_in(
@@ -213,7 +276,7 @@ impl Call {
         attempt: AttemptId,
         bucket: &Bucket,
         range: &PlainRange,
-        until: Option<&str>,
+        needed: Hidden<'_>,
     ) -> Result<Stored> {
         let PlainRange { prefix, delimiter, after, limit } = range;
         // The bucket's marker comes before all its objects, and is none of them.
@@ -224,11 +287,16 @@ impl Call {
             delimiter: delimiter.clone(),
         };
         let page = self.caller.list(attempt, ask).await?;
-        let (mut gone, mut from) = (BTreeSet::new(), Some(after.clone()));
-        let Some(until) = until else { return Ok(Stored { page, hidden: gone }) };
+        let mut gone = BTreeSet::new();
         let first = hidden(&bucket.name, "");
-        // Below a common prefix at the end, too.
-        let is_in = |key: &str| key <= until || key.starts_with(until);
+        let mut from = match needed {
+            Hidden::None => None,
+            Hidden::Through(_) | Hidden::All => Some(after.clone()),
+        };
+        let is_in = |key: &str| match needed {
+            Hidden::Through(until) => key <= until || key.starts_with(until),
+            Hidden::None | Hidden::All => true,
+        };
         while let Some(after) = from.take() {
             let ask = ListKeys {
                 prefix: format!("{first}{prefix}"),
@@ -260,6 +328,19 @@ impl Call {
                 None => return Ok(false),
             }
         }
+    }
+}
+
+/// Returns the text after which the origin's listing begins. Servers differ in whether they show a
+/// common prefix again in which the cursor is, so all keys of it are skipped.
+fn behind(range: &PlainRange) -> String {
+    let PlainRange { prefix, delimiter: Some(delimiter), after, .. } = range else {
+        return range.after.clone();
+    };
+    let rest = after.strip_prefix(prefix.as_str()).unwrap_or_default();
+    match rest.find(delimiter.as_str()) {
+        Some(at) => format!("{}{}", &after[..prefix.len() + at + delimiter.len()], char::MAX),
+        None => after.clone(),
     }
 }
 
@@ -301,6 +382,22 @@ mod tests {
         // What the store has is never hidden.
         let merged = merge(&side(&["a"], None), &side(&["a", "b", "c"], None), |text| text <= "b");
         assert_eq!(texts(merged), ("a c".into(), String::new()));
+    }
+
+    #[test]
+    fn the_origin_is_listed_behind_a_common_prefix() {
+        for (prefix, delimiter, after, expected) in [
+            ("", Some("/"), "a", "a"),
+            ("", Some("/"), "a/", "a/\u{10ffff}"),
+            ("", Some("/"), "a/b/c", "a/\u{10ffff}"),
+            ("a/", Some("/"), "a/b", "a/b"),
+            ("a/", Some("/"), "a/b/c", "a/b/\u{10ffff}"),
+            ("", None, "a/b", "a/b"),
+        ] {
+            let delimiter = delimiter.map(str::to_owned);
+            let range = PlainRange { prefix: prefix.into(), delimiter, after: after.into(), limit: 1 };
+            assert_eq!(behind(&range), expected, "{range:?}");
+        }
     }
 
     #[test]

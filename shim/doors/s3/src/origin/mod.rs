@@ -13,7 +13,7 @@ pub(crate) mod mapping;
 pub(crate) mod merge;
 pub(crate) mod through;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::call::Call;
 use crate::failure::{Failure, Result as Outcome};
@@ -169,6 +169,8 @@ pub struct Mapped {
     pub mirror: bool,
     /// The requests to it.
     pub origin: Arc<dyn Origin>,
+    /// The reason why it did not answer when it was opened, for people.
+    pub silent: Option<String>,
 }
 
 /// A bucket of the endpoint with its origin.
@@ -183,17 +185,28 @@ pub(crate) struct Bucket {
     pub(crate) wake: Notify,
 }
 
+/// The pause between two removals of the pins of transactions that are over.
+const PINS_SWEPT_EVERY: Duration = Duration::from_secs(10);
+/// The pause between two looks for buckets that another server has mapped.
+const WATCH: Duration = Duration::from_secs(60);
+
 /// The version 0 of a key that a transaction has read: its entity tag, or none.
 type Pins = HashMap<Key, Option<String>>;
+
+/// The pins of all transactions.
+type AllPins = (Instant, HashMap<AttemptId, (Instant, Pins)>);
 
 /// The buckets with an origin that this process knows.
 #[derive(Debug)]
 pub struct Origins {
     buckets: HashMap<String, Arc<Bucket>>,
-    /// The version 0 of keys that open transactions have read, with the instant of the first read.
-    pins: Mutex<HashMap<AttemptId, (Instant, Pins)>>,
+    /// The version 0 of keys that open transactions have read, with the instant of the first read;
+    /// and the instant at which those of transactions that are over were removed.
+    pins: Mutex<AllPins>,
     /// The longest time of a transaction.
     pinned_for: Duration,
+    /// The buckets that another server has mapped since this one started, with their places.
+    unknown: Mutex<HashMap<String, String>>,
 }
 
 impl Origins {
@@ -204,13 +217,14 @@ impl Origins {
     pub async fn open(desk: &Arc<Desk>, buckets: Vec<Mapped>) -> Result<Arc<Origins>, String> {
         let call = Call::of_server(desk);
         let known: Vec<&str> = buckets.iter().map(|mapped| mapped.bucket.as_str()).collect();
-        let unknown = call.find_unknown(&known).await.map_err(|failure| failure.message)?;
-        if let Some((bucket, place)) = unknown {
-            return Err(Failure::unknown_origin(&bucket, &place).message);
+        let mapped = call.mapped_buckets().await.map_err(|failure| failure.message)?;
+        if let Some((bucket, mapping)) = mapped.iter().find(|(bucket, _)| !known.contains(&bucket.as_str())) {
+            return Err(Failure::unknown_origin(bucket, &mapping.place).message);
         }
         let mut opened = HashMap::new();
-        for Mapped { bucket, place, mirror, origin } in buckets {
-            let mapping = call.map_bucket(&bucket, &place, mirror).await;
+        refuse_overlaps(&buckets)?;
+        for Mapped { bucket, place, mirror, origin, silent } in buckets {
+            let mapping = call.map_bucket(&bucket, &place, mirror, silent).await;
             let mapping = mapping.map_err(|failure| format!("{bucket:?}: {}", failure.message))?;
             info!(bucket, place, mirror, "the bucket reads through to its origin");
             let known =
@@ -221,9 +235,51 @@ impl Origins {
         }
         Ok(Arc::new(Origins {
             buckets: opened,
-            pins: Mutex::default(),
+            pins: Mutex::new((Instant::now(), HashMap::new())),
             pinned_for: desk.node().over_after(),
+            unknown: Mutex::default(),
         }))
+    }
+
+    /// Returns the place of a bucket's origin that this process does not know.
+    pub(crate) fn unknown(&self, bucket: &str) -> Option<String> {
+        self.unknown.lock().expect("nothing panics while it holds the names").get(bucket).cloned()
+    }
+
+    /// Looks, without an end, for what another server changes about buckets with an origin: one
+    /// that is new here is rejected from then on, and a mirror that was switched is logged.
+    pub async fn watch(self: Arc<Self>, desk: Arc<Desk>) {
+        let call = Call::of_server(&desk);
+        let mut told = HashSet::new();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let Ok(mapped) = call.mapped_buckets().await else { continue };
+            for (bucket, mapping) in mapped {
+                match self.get(&bucket) {
+                    None => {
+                        if told.insert(bucket.clone()) {
+                            warn!("{}", Failure::unknown_origin(&bucket, &mapping.place).message);
+                        }
+                        let mut unknown =
+                            self.unknown.lock().expect("nothing panics while it holds the names");
+                        unknown.insert(bucket, mapping.place);
+                    }
+                    Some(known) if known.mapping != mapping && told.insert(bucket.clone()) => {
+                        let (here, there) = (&known.mapping, &mapping);
+                        warn!(
+                            bucket,
+                            "another server was started with another origin or mirror for this bucket, which counts \
+                             now ({}, mirror {}; here {}, mirror {}): start this server with the same argument",
+                            there.place,
+                            there.mirror,
+                            here.place,
+                            here.mirror
+                        );
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
     }
 
     /// Returns all buckets.
@@ -239,9 +295,12 @@ impl Origins {
     /// Remembers the version 0 of a key that a transaction has read. Returns false if it has read
     /// another one before.
     pub(crate) fn pin(&self, attempt: AttemptId, key: &Key, etag: Option<&str>) -> bool {
-        let mut pins = self.pins.lock().expect("nothing panics while it holds the pins");
-        // A transaction that has ended needs none.
-        pins.retain(|_, (since, _)| since.elapsed() < self.pinned_for);
+        let (swept, pins) = &mut *self.pins.lock().expect("nothing panics while it holds the pins");
+        if swept.elapsed() >= PINS_SWEPT_EVERY {
+            // A transaction that has ended needs none.
+            pins.retain(|_, (since, _)| since.elapsed() < self.pinned_for);
+            *swept = Instant::now();
+        }
         let (_, of_attempt) = pins.entry(attempt).or_insert_with(|| (Instant::now(), Pins::new()));
         let pinned = of_attempt.entry(key.clone()).or_insert_with(|| etag.map(str::to_owned));
         pinned.as_deref() == etag
@@ -273,24 +332,29 @@ impl Bucket {
 }
 
 impl Call {
-    /// Returns a bucket with an origin, and its place, that is not among those with these names.
-    async fn find_unknown(&self, names: &[&str]) -> Outcome<Option<(String, String)>> {
+    /// Returns all buckets with an origin that the store records.
+    async fn mapped_buckets(&self) -> Outcome<Vec<(String, Mapping)>> {
         let prefixes = self.list_all(mapping::PREFIX, Some("/")).await?.prefixes;
         let bucket = |prefix: &String| prefix[mapping::PREFIX.len()..].trim_end_matches('/').to_owned();
-        let is_unknown = |bucket: &String| is_bucket_name(bucket) && !names.contains(&bucket.as_str());
-        let buckets: Vec<String> = prefixes.iter().map(bucket).filter(is_unknown).collect();
+        let buckets: Vec<String> = prefixes.iter().map(bucket).filter(|name| is_bucket_name(name)).collect();
         let markers: Vec<Key> = buckets.iter().map(|bucket| marker(bucket)).collect();
-        for (bucket, read) in buckets.into_iter().zip(self.read_all_alone(&markers).await?) {
-            if let Some((Kind::Mapped(mapping), _)) = bucket_of(read) {
-                return Ok(Some((bucket, mapping.place)));
-            }
-        }
-        Ok(None)
+        let reads = self.read_all_alone(&markers).await?;
+        let mapping = |(bucket, read)| match bucket_of(read) {
+            Some((Kind::Mapped(mapping), _)) => Some((bucket, mapping)),
+            _ => None,
+        };
+        Ok(buckets.into_iter().zip(reads).filter_map(mapping).collect())
     }
 
     /// Records that a bucket has an origin, and makes the bucket if it does not exist. Returns what
     /// is recorded.
-    async fn map_bucket(&self, bucket: &str, place: &str, mirror: bool) -> Outcome<Mapping> {
+    async fn map_bucket(
+        &self,
+        bucket: &str,
+        place: &str,
+        mirror: bool,
+        silent: Option<String>,
+    ) -> Outcome<Mapping> {
         if bucket.len() > NAME_BYTES_MAX {
             let why = format!("the name of a bucket with an origin has at most {NAME_BYTES_MAX} bytes");
             return Err(Failure::new("InvalidBucketName", 400, why));
@@ -299,7 +363,7 @@ impl Call {
         let before = self.need_bucket(bucket).await?;
         let id = match &before {
             Kind::Own => format!("{:016x}", rand::random::<u64>()),
-            Kind::Mapped(mapping) if mapping.place == place => mapping.id.clone(),
+            Kind::Mapped(mapping) if same_bucket(&mapping.place, place) => mapping.id.clone(),
             Kind::Mapped(mapping) => {
                 let why = format!(
                     "the store records that its origin is {}, and not {place}: give that one, or choose another bucket",
@@ -310,14 +374,29 @@ impl Call {
         };
         let after = Mapping { id, place: place.to_owned(), mirror };
         let (kind, is_checked) = (Kind::Mapped(after.clone()), |key| self.caller.node().is_checked(key));
-        let (key, own) = (marker(bucket), mapping::hidden(bucket, ""));
-        if is_checked(&key) != is_checked(&own) {
+        let (key, own) = (marker(bucket), mapping::mapped(bucket));
+        let beside = [mapping::hidden(bucket, ""), mapping::plain(bucket, ""), mapping::due(bucket, "")];
+        if beside.iter().chain([&own]).any(|beside| is_checked(beside) != is_checked(&key)) {
             let level = if is_checked(&key) { "serializable" } else { "read_atomic" };
+            let prefix = mapping::prefix(bucket);
             let why = format!(
                 "the keys of the bucket are {level}, and those that say what its origin has are not: run `aft store \
-                 init STORE --isolation {own}={level}` first"
+                 init STORE --isolation {prefix}={level}` first"
             );
             return Err(Failure::invalid_request(why));
+        }
+        match silent {
+            Some(why) if kind == before => {
+                warn!(
+                    bucket,
+                    place, why, "the origin does not answer; the bucket is served without it meanwhile"
+                );
+            }
+            Some(why) => {
+                let why = format!("the origin {place} must answer when it is recorded: {why}");
+                return Err(Failure::new("ServiceUnavailable", 503, why));
+            }
+            None => {}
         }
         if kind != before {
             let mut beside = vec![mapping::mapped(bucket)];
@@ -326,4 +405,28 @@ impl Call {
         }
         Ok(after)
     }
+}
+
+/// Returns true if two places are the same prefix of the same bucket: it may be reached in another
+/// way.
+fn same_bucket(one: &str, other: &str) -> bool {
+    let bucket = |place: &str| place.split('?').next().unwrap_or_default().to_owned();
+    bucket(one) == bucket(other)
+}
+
+/// Refuses two buckets one of whose places is within the other's: each would take what the other
+/// mirrors for its version 0.
+fn refuse_overlaps(buckets: &[Mapped]) -> Result<(), String> {
+    let path = |mapped: &Mapped| mapped.place.split('?').next().unwrap_or_default().to_owned();
+    for (at, one) in buckets.iter().enumerate() {
+        let within =
+            |other: &&Mapped| path(other).starts_with(&path(one)) || path(one).starts_with(&path(other));
+        if let Some(other) = buckets[at + 1..].iter().find(within) {
+            return Err(format!(
+                "{:?} and {:?}: the place {} is within {}, or the other way round: give each bucket a place of its own",
+                one.bucket, other.bucket, other.place, one.place
+            ));
+        }
+    }
+    Ok(())
 }

@@ -62,8 +62,9 @@ impl Call {
         if value_of(is_hidden.found).is_some() {
             return Ok(None);
         }
-        let is_mirrored =
-            |there: &Plain| there.mark.as_deref().is_some_and(|mark| bucket.mapping.marked(mark).is_some());
+        let is_mirrored = |there: &Plain| {
+            there.mark.as_deref().is_some_and(|mark| bucket.mapping.marked(key, mark).is_some())
+        };
         let etag = match &there {
             Some(there) if is_mirrored(there) => {
                 self.need_unwritten(&bucket, key, &object).await?;

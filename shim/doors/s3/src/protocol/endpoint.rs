@@ -11,7 +11,7 @@ use s3s::{Body, S3, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
 use crate::attributes;
 use crate::body::{self, Trailer};
-use crate::call::Call;
+use crate::call::{Call, Runs};
 use crate::checksum::{self, Wanted};
 use crate::conditions::{Conditions, Holds};
 use crate::failure::{Failure, Result};
@@ -99,6 +99,7 @@ impl futures::Stream for SyncStream {
 }
 
 /// The arguments that GetObject and HeadObject share.
+#[derive(Clone)]
 struct Reading {
     bucket: String,
     key: String,
@@ -310,9 +311,20 @@ impl S3 for Endpoint {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let call = call(&request)?;
         let reading = reading!(request);
-        let (object, held) = call.find_to_send(&reading.bucket, &reading.key).await?;
-        let Described { output: head, headers, bytes } = Described::new(&call, &object, reading).await?;
-        let (answer, body) = call.send(&object, bytes, held).await?.into_parts();
+        let mut runs = Runs::default();
+        let (Described { output: head, headers, bytes: _ }, answer) = loop {
+            let (object, held) = call.find_to_send(&reading.bucket, &reading.key).await?;
+            let described = Described::new(&call, &object, reading.clone()).await?;
+            let sent = call.send(&object, described.bytes.clone(), held).await;
+            if call.within.is_some() {
+                break (described, sent?);
+            }
+            // Version 0 may be replaced between the look at it and the read of its bytes.
+            if let Some(sent) = runs.end(sent).await {
+                break (described, sent?);
+            }
+        };
+        let (answer, body) = answer.into_parts();
         let output = GetObjectOutput {
             body: Some(StreamingBlob::from(Body::http_body_unsync(body))),
             accept_ranges: head.accept_ranges,
@@ -590,8 +602,10 @@ impl S3 for Endpoint {
         };
         let Listing { objects, prefixes, next, max_keys } = call.list(&asked).await?;
         let is_truncated = next.is_some();
-        // Without a delimiter the next page begins after the last key, which the client has.
-        let has_delimiter = input.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty());
+        // Without a delimiter the next page begins after the last key, which the client has; unless
+        // the page has none.
+        let has_delimiter =
+            objects.is_empty() || input.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty());
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(input.bucket),
             prefix: Some(encoding.text(&asked.prefix)),
