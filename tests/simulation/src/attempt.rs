@@ -175,6 +175,8 @@ pub struct Attempt {
     /// Keys for which the node chose a committed version that the client was not told, such as keys
     /// of its own writes within a listed page. The choice still rules out versions of other keys.
     pub unseen: BTreeSet<Key>,
+    /// The keys below each common prefix that a listing showed.
+    pub prefixes: BTreeSet<BTreeSet<Key>>,
     /// Its writes that have taken effect so far.
     pub writes: BTreeMap<Key, Write>,
     /// The writes of the batch that carries the commit.
@@ -267,6 +269,7 @@ impl Attempt {
             blind: false,
             read: BTreeMap::new(),
             unseen: BTreeSet::new(),
+            prefixes: BTreeSet::new(),
             writes: BTreeMap::new(),
             carried: BTreeMap::new(),
             checks: Vec::new(),

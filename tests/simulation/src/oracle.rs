@@ -150,7 +150,27 @@ fn see(attempt: &mut Attempt, key: &Key, seen: Seen, witness: Witness<'_>) -> Ve
     }
     judge_bounds(attempt, key, seen, witness)?;
     attempt.read.insert(key.clone(), seen);
-    judge_fracture(attempt, key, seen, witness)
+    judge_fracture(attempt, key, seen, witness)?;
+    judge_prefixes(attempt, audit)
+}
+
+/// Judges the common prefixes that listings showed: below each of them a key exists. Own writes may
+/// have been that key.
+fn judge_prefixes(attempt: &Attempt, audit: &Audit) -> Verdict {
+    let written = |key: &Key| attempt.written().contains(key) || attempt.dropped.contains_key(key);
+    let is_absent = |key: &Key| match attempt.read.get(key) {
+        Some(Seen::Absent | Seen::Unlisted) => true,
+        Some(Seen::Version(txn)) => audit.write(txn.attempt, key) == Some(&Write::Tombstone),
+        None => false,
+    };
+    let is_empty = |keys: &&BTreeSet<Key>| keys.iter().all(|key| is_absent(key) && !written(key));
+    match attempt.prefixes.iter().find(is_empty) {
+        Some(keys) => broken(
+            "P2: a common prefix is listed if a key below it exists",
+            format!("of {keys:?} none exists; all: {:?}", attempt.read),
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Judges P2 for one key and all others, in both directions.
@@ -305,6 +325,10 @@ pub(crate) fn judge_listing(
         cut && key.as_str().starts_with(&list.prefix)
     };
     attempt.unseen.extend(all.iter().filter(beyond).cloned());
+    for prefix in prefixes {
+        let below = all.iter().filter(|key| rolled_up(list, key) == Some(prefix.as_str()));
+        attempt.prefixes.insert(below.cloned().collect());
+    }
     for key in all.iter().filter(|key| within(key)) {
         if rolled_up(list, key).is_some_and(|prefix| prefixes.iter().any(|shown| shown == prefix)) {
             // At least one key under the prefix exists, but the client learns neither which nor in

@@ -10,6 +10,7 @@ mod line;
 mod locking;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod prefixes;
 mod reading;
 mod session_floor;
 mod shop;

@@ -83,6 +83,21 @@ pub(super) fn reading(bug: Option<Bug>) -> Vec<Scenario> {
     stage.add(reads("/mk"), 0);
     all.push(stage.scenario("a listing page by page, beside M and KM", Budget::default()));
 
+    // The keys k and m have a common prefix, which k settles.
+    let mut stage = Stage::new(bug, &MEMBERS).three().done(&["KM"]).passed(1_500);
+    stage.add(writes(1, "KM"), 0);
+    stage.add(writes(2, "L"), 1);
+    stage.add(reads("~mkl"), 0);
+    stage.add(reads("l~km"), 1);
+    all.push(stage.scenario("a listing of common prefixes, beside KM and L", Budget::default()));
+
+    let mut stage = Stage::new(bug, &MEMBERS).three().done(&["KM", "k"]).passed(1_500);
+    stage.add(writes(2, "Km"), 0);
+    stage.add(writes(3, "km"), 1);
+    stage.add(reads("~km"), 0);
+    stage.add(reads("~mk"), 1);
+    all.push(stage.scenario("a listing of a common prefix whose keys are deleted", Budget::default()));
+
     let mut stage = Stage::new(bug, &MEMBERS);
     stage.add(writes(0, "KL"), 0);
     stage.add(reads("*kl"), 1);

@@ -47,7 +47,7 @@ pub(super) fn conditional(id: u32, actions: Vec<Action>) -> Request {
 }
 
 /// Returns a request that reads keys one after the other, each by a verb of its own; `*` lists all
-/// keys in one page, `/` page by page.
+/// keys in one page, `/` page by page, `~` their common prefixes.
 pub(super) fn reads(text: &str) -> Request {
     let list = |limit, pages| Step::List { prefix: String::new(), limit, pages, delimiter: None };
     let mut program: Vec<Step> = text
@@ -58,7 +58,8 @@ pub(super) fn reads(text: &str) -> Request {
             'm' => Step::Run(vec![Action::Get(m())]),
             '*' => list(10, 1),
             '/' => list(1, 3),
-            other => panic!("unknown read {other:?}; use k, l, m for gets and * or / for listings"),
+            '~' => Step::List { prefix: String::new(), limit: 10, pages: 1, delimiter: Some("/".into()) },
+            other => panic!("unknown read {other:?}; use k, l, m for gets and *, / or ~ for listings"),
         })
         .collect();
     program.push(Step::Commit);

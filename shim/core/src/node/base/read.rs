@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Moment;
 use crate::ids::{AttemptId, Key, TxnId};
 use crate::message::{Batch, Found, ListKeys, Ticket};
+use crate::record::VersionEntry;
 use crate::store::Place;
 
 use super::calls::Limit;
@@ -75,8 +76,8 @@ pub(in crate::node) struct Listing {
     pub(in crate::node) page: Option<Page>,
     /// True if its first page was requested.
     pub(in crate::node) is_asked: bool,
-    /// Common prefixes that were found, and whose other keys are skipped.
-    pub(in crate::node) skipped: BTreeSet<String>,
+    /// Common prefixes that are settled: a key of each was found, and others are skipped.
+    pub(in crate::node) settled: BTreeSet<String>,
     /// The number of lines that the pages so far have shown.
     pub(in crate::node) found: usize,
     /// The last line of those pages, if it is a common prefix.
@@ -92,6 +93,20 @@ pub(in crate::node) struct Page {
     pub(in crate::node) range: ListedRange,
     pub(in crate::node) asked: Moment,
     pub(in crate::node) asked_call: u64,
+    /// The keys below each common prefix.
+    pub(in crate::node) below: BTreeMap<String, Below>,
+}
+
+/// The keys of a page below one common prefix.
+#[derive(Debug, Clone, Default, Hash)]
+pub(in crate::node) struct Below {
+    /// The keys that are not wanted yet, with the entries that the page shows of them. All of them
+    /// lie behind those that are.
+    pub(in crate::node) later: BTreeMap<Key, Vec<VersionEntry>>,
+    /// The last key that is wanted.
+    pub(in crate::node) last: Option<Key>,
+    /// The number of keys that were wanted last time.
+    pub(in crate::node) wave: usize,
 }
 
 /// The progress of one key.
@@ -194,6 +209,15 @@ impl Operations {
                     assert!(listing.is_asked || listing.page.is_none(), "a page was asked for");
                     let fetches = |want: &Want| matches!(want, Want::Fetching(_) | Want::Found(_));
                     assert!(!operation.wanted.values().any(fetches), "a listing wants no values");
+                    let below = listing.page.iter().flat_map(|page| page.below.values());
+                    for Below { later, last, .. } in below {
+                        let first = later.first_key_value().map(|(key, _)| key);
+                        let in_order =
+                            first.is_none_or(|first| last.as_ref().is_none_or(|last| last < first));
+                        assert!(in_order, "the keys below a prefix are wanted in order");
+                        let is_later = later.keys().all(|key| !operation.wanted.contains_key(key));
+                        assert!(is_later, "a key is wanted now or later");
+                    }
                 }
             }
         }

@@ -56,4 +56,15 @@ impl ListedRange {
             && self.after.as_deref().is_none_or(|after| key > after)
             && self.through.as_deref().is_none_or(|through| key <= through)
     }
+
+    /// Returns its part through `text`; `None` if it begins at it or behind it.
+    pub(in crate::node) fn up_to(mut self, text: &str) -> Option<ListedRange> {
+        if self.after.as_deref().is_some_and(|after| after >= text) {
+            return None;
+        }
+        if self.through.as_deref().is_none_or(|through| text < through) {
+            self.through = Some(text.to_owned());
+        }
+        Some(self)
+    }
 }

@@ -403,10 +403,13 @@ impl Transaction {
         Some(bound)
     }
 
-    /// Returns the keys that a listing must not miss: those written by transactions of the read set
-    /// and the floor.
-    pub(in crate::node) fn bounds_in_order(&self) -> impl Iterator<Item = &Key> {
-        self.lower.keys()
+    /// Returns the keys within bounds that a listing must not miss, in order: those written by
+    /// transactions of the read set and the floor.
+    pub(in crate::node) fn bounds_in_order(
+        &self,
+        within: (std::ops::Bound<&str>, std::ops::Bound<&str>),
+    ) -> impl Iterator<Item = &Key> {
+        self.lower.range::<str, _>(within).map(|(key, _)| key)
     }
 
     /// Returns the mark of the listing that showed the key as absent, if its range was listed and

@@ -22,7 +22,8 @@ use super::super::base::read::{Listing, Operation, Page, Purpose, Want};
 use super::super::base::read_set::ListedRange;
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::super::base::transaction::{Phase, Transaction};
-use super::{end, level, read, scan};
+use super::prefixes::{after_all_with, common_prefix};
+use super::{end, level, prefixes, read, scan};
 
 /// The greatest number of listed ranges of one transaction. The pages of one listing count as one,
 /// but for those behind a common prefix whose other keys were skipped.
@@ -46,7 +47,7 @@ pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptI
         next,
         page: None,
         is_asked: false,
-        skipped: BTreeSet::new(),
+        settled: BTreeSet::new(),
         found: 0,
         last: None,
         page_len: scan::first_page_len(state, &list),
@@ -116,7 +117,8 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     };
     listing.next = last.as_ref().map(|key| Place { key: key.as_str().to_owned(), entry: None });
     let covered = range.clone();
-    listing.page = Some(Page { range, asked: waiting.asked, asked_call: waiting.asked_call });
+    let (asked, asked_call) = (waiting.asked, waiting.asked_call);
+    listing.page = Some(Page { range, asked, asked_call, below: BTreeMap::new() });
     let mut by_key: BTreeMap<Key, Vec<VersionEntry>> = BTreeMap::new();
     for (key, entry) in names {
         by_key.entry(key).or_default().push(entry);
@@ -129,13 +131,14 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     }
     for (key, entries) in by_key {
         assert!(!entries.is_empty(), "a key is shown by its entries");
+        let Some(entries) = prefixes::want_later(&mut operation, &key, entries) else { continue };
         scan::want(state, &mut operation, &key);
-        // Older entries of the page's last key may be on the next page. They are listed by key if a
-        // read needs them.
-        let more = last.as_ref() == Some(&key);
-        scan::show(state, &operation, &key, &entries, more);
+        scan::show(state, &operation, &key, &entries);
     }
-    scan::merge_known_keys(state, &mut operation);
+    // With a delimiter it is not known yet which keys of the range matter.
+    if matches!(&operation.purpose, Purpose::List(list, _) if list.delimiter.is_none()) {
+        scan::merge_known_keys(state, &mut operation);
+    }
     state.operations.put_back(id, operation);
     state.defer(Work::Operation(id));
 }
@@ -146,8 +149,18 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing") };
     let page = listing.page.take().expect("a page was read");
     assert!(operation.wanted.values().all(Want::is_done), "every key of a page has its version");
+    let bug = bug_of(&state.settings);
     let transaction =
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
+    let settled = prefixes::settled(&page, &operation.wanted, transaction, bug);
+    listing.settled.extend(settled.into_iter().cloned());
+    let mut ranges = prefixes::listed_ranges(&page, &operation.wanted, transaction, bug);
+    match bug {
+        Some(Bug::BelieveSkippedAbsent) => ranges = vec![page.range.clone()],
+        Some(Bug::ForgetRangesBesidePrefixes) if !page.below.is_empty() => ranges.clear(),
+        Some(Bug::ForgetLaterRanges) if list.after.is_some() => ranges.clear(),
+        _ => {}
+    }
     let through = page.range.through.clone();
     let limit = list.limit as usize;
     // The lines of this page alone tell whether more pages are needed: to roll all pages up after
@@ -163,11 +176,8 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
             Some(Item::Key(_)) => None,
             None => listing.last.take(),
         };
-        let bug = bug_of(&state.settings);
-        if list.after.is_none() || bug != Some(Bug::ForgetLaterRanges) {
-            transaction.add_range(page.range);
-        }
-        skip(listing, through.as_deref());
+        ranges.into_iter().for_each(|range| transaction.add_range(range));
+        skip(list, listing, through.as_deref());
         scan::adapt_page_len(state, &mut operation);
         let id = state.operations.add(operation);
         return scan::ask_page(state, id);
@@ -185,14 +195,11 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     let is_full = found.len() > limit;
     let next = if is_full { Some(found[limit - 1].text().to_owned()) } else { None };
     // Only the part that is returned counts as listed, although all keys of the page were read.
-    let mut range = page.range;
-    let bug = bug_of(&state.settings);
-    if let Some(next) = next.as_ref().filter(|next| range.contains(next)) {
-        range.through = Some(next.clone());
-    }
-    if list.after.is_none() || bug != Some(Bug::ForgetLaterRanges) {
-        transaction.add_range(range);
-    }
+    let ranges = ranges.into_iter().filter_map(|range| match &next {
+        Some(next) => range.up_to(next),
+        None => Some(range),
+    });
+    ranges.for_each(|range| transaction.add_range(range));
     if !is_full && through.is_some() {
         // Another batch of the transaction has deleted keys that earlier pages had counted.
         listing.found = found.len();
@@ -200,7 +207,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
             Some(Item::Prefix(prefix)) => Some(prefix.clone()),
             Some(Item::Key(_)) | None => None,
         };
-        skip(listing, through.as_deref());
+        skip(list, listing, through.as_deref());
         let id = state.operations.add(operation);
         return scan::ask_page(state, id);
     }
@@ -225,12 +232,12 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
     state.defer(Work::OperationDone(operation.attempt));
 }
 
-/// Skips the other keys with the last common prefix, which need not be scanned.
-fn skip(listing: &mut Listing, through: Option<&str>) {
-    let Some(prefix) = &listing.last else { return };
-    if through.is_some_and(|through| through.starts_with(prefix.as_str())) {
+/// Skips the other keys below the common prefix at which a page ends, if a key below it was found.
+fn skip(list: &ListKeys, listing: &mut Listing, through: Option<&str>) {
+    let Some(prefix) = through.and_then(|through| common_prefix(list, through)) else { return };
+    if listing.settled.contains(prefix) || listing.last.as_deref() == Some(prefix) {
         listing.next = Some(Place { key: after_all_with(prefix), entry: None });
-        listing.skipped.insert(prefix.clone());
+        listing.settled.insert(prefix.to_owned());
     }
 }
 
@@ -253,9 +260,9 @@ impl Item {
 /// Returns the lines of a listing within a range, in order, at most one more than its limit: the
 /// keys that exist for the transaction, rolled up by the delimiter.
 ///
-/// A prefix that the listing has skipped is always shown: a key with it was found before, and no
-/// others were scanned, even if another batch has deleted that key since. Its last prefix belongs
-/// to what was shown before the range.
+/// A prefix that is settled is always shown: a key with it was found before, and no others were
+/// looked at, even if another batch has deleted that key since. The listing's last prefix belongs to
+/// what was shown before the range.
 fn roll_up(
     transaction: &Transaction,
     list: &ListKeys,
@@ -274,14 +281,10 @@ fn roll_up(
         if items.len() > list.limit as usize {
             break;
         }
-        let rest = &key.as_str()[list.prefix.len()..];
-        let cut =
-            list.delimiter.as_deref().and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
-        let prefix = cut.map(|cut| &key.as_str()[..list.prefix.len() + cut]);
-        match (prefix, shown(transaction, key)) {
+        match (common_prefix(list, key.as_str()), shown(transaction, key)) {
             (None, Some(listed)) => items.push(Item::Key(listed)),
             (None, None) => {}
-            (Some(prefix), None) if !listing.skipped.contains(prefix) => {}
+            (Some(prefix), None) if !listing.settled.contains(prefix) => {}
             (Some(prefix), _) => {
                 let known = match items.last() {
                     Some(Item::Prefix(last)) => last == prefix,
@@ -300,7 +303,7 @@ fn roll_up(
 }
 
 /// Returns a key's line, if the key exists for the transaction.
-fn shown(transaction: &Transaction, key: &Key) -> Option<ListedKey> {
+pub(super) fn shown(transaction: &Transaction, key: &Key) -> Option<ListedKey> {
     let version = transaction.reads.get(key).and_then(|read| read.header.as_ref());
     let (txn, meta) = match (transaction.buffer.get(key), version) {
         (Some(Write::Tombstone), _) | (None, None) => return None,
@@ -311,14 +314,4 @@ fn shown(transaction: &Transaction, key: &Key) -> Option<ListedKey> {
         }
     };
     (meta.kind != Kind::Tombstone).then(|| ListedKey { key: key.clone(), txn, meta })
-}
-
-/// Returns a text after every key that starts with `prefix`, except keys that continue it only with
-/// the greatest characters.
-fn after_all_with(prefix: &str) -> String {
-    let room = Key::BYTES_MAX.saturating_sub(prefix.len());
-    let mut text = prefix.to_owned();
-    text.extend(std::iter::repeat_n(char::MAX, room / char::MAX.len_utf8()));
-    assert!(text.starts_with(prefix) && text.len() <= Key::BYTES_MAX.max(prefix.len()), "a cursor fits");
-    text
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   begin ─► batch ─► read ─► choose, scan          commit ─► lock ─► ending ─► tell
-//!   list ──► read ─► choose, scan                   a verb that ends a transaction ─► end ─► read
+//!   list ──► read ─► choose, scan, prefixes         a verb that ends a transaction ─► end ─► read
 //! ```
 
 pub(in crate::node) mod batch;
@@ -17,6 +17,7 @@ pub(in crate::node) mod level;
 pub(in crate::node) mod list;
 pub(in crate::node) mod lock;
 pub(in crate::node) mod look_up;
+mod prefixes;
 pub(in crate::node) mod read;
 pub(in crate::node) mod report;
 pub(in crate::node) mod reserve;

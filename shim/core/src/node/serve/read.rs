@@ -21,7 +21,7 @@ use super::super::base::index::ListedPage;
 use super::super::base::read::{Operation, Purpose, Want};
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::choose::{Choice, choose};
-use super::{choose, scan};
+use super::{choose, prefixes, scan};
 
 /// The outcome of running an operation.
 #[derive(Debug)]
@@ -118,7 +118,8 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
             state.operations.put_back(id, operation);
             return Advance::Waiting;
         }
-        if !scan::merge_known_keys(state, &mut operation) {
+        // Known keys come last: those below prefixes that are settled by then do not matter.
+        if !prefixes::want_next(state, &mut operation) && !scan::merge_known_keys(state, &mut operation) {
             assert!(operation.wanted.values().all(Want::is_done), "every key has its version");
             return Advance::Done(Box::new(operation));
         }

@@ -14,6 +14,7 @@ use super::super::base::ids::OperationId;
 use super::super::base::index::ListedPage;
 use super::super::base::read::{Operation, Purpose, Want};
 use super::super::base::state::{State, bug_of};
+use super::prefixes::{listed_ranges, want_known};
 
 /// The number of names of a page of which most would be skipped.
 const SHORT_PAGE_LEN: u32 = 1;
@@ -61,7 +62,7 @@ pub(super) fn adapt_page_len(state: &State, operation: &mut Operation) {
     if list.delimiter.is_none() || !state.settings.exclusive {
         return;
     }
-    let skips = listing.last.as_ref().is_some_and(|prefix| listing.skipped.contains(prefix));
+    let skips = listing.last.as_ref().is_some_and(|prefix| listing.settled.contains(prefix));
     listing.page_len = match skips {
         true => SHORT_PAGE_LEN.min(state.settings.scan_page_len),
         false => listing.page_len.saturating_mul(4).min(long_page_len(state, list)),
@@ -69,20 +70,17 @@ pub(super) fn adapt_page_len(state: &State, operation: &mut Operation) {
 }
 
 /// Passes a key's part of a page to the index, as a listing of the key.
-pub(super) fn show(
-    state: &mut State,
-    operation: &Operation,
-    key: &Key,
-    entries: &[VersionEntry],
-    more: bool,
-) {
+pub(super) fn show(state: &mut State, operation: &Operation, key: &Key, entries: &[VersionEntry]) {
     let Purpose::List(_, listing) = &operation.purpose else { unreachable!("only a listing has pages") };
     let page = listing.page.as_ref().expect("a page has come");
     assert!(page.range.contains(key.as_str()), "a page shows keys of its range");
+    // Older entries of the page's last key may be on the next page. They are listed by key if a
+    // read needs them.
+    let is_last = page.range.through.as_deref() == Some(key.as_str());
     let listed = ListedPage {
         entries,
         after: None,
-        more,
+        more: is_last && !entries.is_empty(),
         asked: page.asked,
         asked_call: page.asked_call,
         next_call: state.calls.next_number(),
@@ -102,29 +100,27 @@ pub(super) fn want(state: &mut State, operation: &mut Operation, key: &Key) -> b
     true
 }
 
-/// Adds the keys of the page's range that are known from elsewhere. Returns true if any was new,
-/// which is never the case for a batch.
+/// Adds the keys of the page's listed ranges that are known from elsewhere. Returns true if any was
+/// new, which is never the case for a batch.
 pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Operation) -> bool {
     let Purpose::List(_, listing) = &operation.purpose else { return false };
     let Some(page) = &listing.page else { return false };
-    let range = page.range.clone();
     let transaction = &state.transactions[&operation.attempt];
-    let known = state.index.keys_in(&range.prefix, range.after.as_deref());
-    let known = known.take_while(|key| range.contains(key.as_str()));
-    // Only the keys of the range are looked at: a listing of common prefixes has many short pages.
-    let after = range.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-    let until = range.through.as_deref().map_or(Bound::Unbounded, Bound::Included);
-    let read = transaction.reads.range::<str, _>((after, until)).map(|(key, _)| key);
-    let bound = transaction.bounds_in_order().chain(read);
-    let bound = bound.filter(|key| range.contains(key.as_str()));
-    // The transaction may have to see these even if the page does not show them: a commit may have
-    // only some of its entries yet.
-    let new: BTreeSet<Key> =
-        known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned().collect();
-    for key in &new {
-        // The page does not show the key, so it had no entry then.
-        show(state, operation, key, &[], false);
-        want(state, operation, key);
+    let mut new: BTreeSet<Key> = BTreeSet::new();
+    for range in listed_ranges(page, &operation.wanted, transaction, bug_of(&state.settings)) {
+        let known = state.index.keys_in(&range.prefix, range.after.as_deref());
+        let known = known.take_while(|key| range.contains(key.as_str()));
+        // Only the keys of the range are looked at: a listing of common prefixes has many ranges.
+        let after = range.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let until = range.through.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let read = transaction.reads.range::<str, _>((after, until)).map(|(key, _)| key);
+        let bound = transaction.bounds_in_order((after, until)).chain(read);
+        let bound = bound.filter(|key| range.contains(key.as_str()));
+        // The transaction may have to see these even if the page does not show them: a commit may
+        // have only some of its entries yet.
+        new.extend(known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned());
     }
+    // The page does not show these keys, so they had no entries then.
+    new.iter().for_each(|key| want_known(state, operation, key));
     !new.is_empty()
 }
