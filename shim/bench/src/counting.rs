@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use aft_store::{
-    Capabilities, Committed, Costs, Created, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
-    Space, Store, Tag, TimeHeard, Writes,
+    Capabilities, Committed, Costs, Created, GroupPage, Heads, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -198,6 +198,17 @@ impl Store for CountingStore {
         limit: usize,
     ) -> Result<ScanPage> {
         self.count(Call::Scan).scan(space, prefix, after, limit).await
+    }
+
+    async fn scan_heads(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: &Heads,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.count(Call::Scan).scan_heads(space, prefix, after, heads, limit).await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

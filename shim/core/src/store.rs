@@ -92,6 +92,8 @@ pub enum Scan {
         prefix: String,
         /// The place after which the scan begins, exclusive.
         after: Option<Place>,
+        /// The keys to which it is limited, if it may leave others out.
+        heads: Option<Heads>,
     },
     /// Commit records.
     Commits {
@@ -164,6 +166,20 @@ pub enum Call {
         /// The greatest number of names; at least 1.
         limit: u32,
     },
+}
+
+/// The first keys below each common prefix. A key's common prefix goes through the first delimiter
+/// behind the scan's prefix.
+///
+/// A page that is limited to them shows every key without a common prefix. Of those behind its
+/// start with the same one it shows at least the first `each`, and may leave others out behind the
+/// last that it shows; if it shows fewer, there are no others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Heads {
+    /// The delimiter, which is not empty.
+    pub delimiter: String,
+    /// The number of keys of each common prefix; at least 1.
+    pub each: u32,
 }
 
 /// The outcome of the create of a commit record.
@@ -387,7 +403,11 @@ impl Call {
                 };
                 assert!(is_of_group, "a listing goes on within its group");
             }
-            Call::Scan { limit, .. } => assert!(*limit > 0, "a page has a name at least"),
+            Call::Scan { scan, limit } => {
+                assert!(*limit > 0, "a page has a name at least");
+                let Scan::Versions { heads: Some(heads), .. } = scan else { return };
+                assert!(!heads.delimiter.is_empty() && heads.each > 0, "a common prefix has a head");
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use aft_core::ids::Key;
 use aft_core::record::VersionEntry;
 use aft_core::store::{Answer, Found, FoundRecord, Group, Name, Place, Scan};
-use aft_store::{Damage, GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
+use aft_store::{Damage, GroupPage, Heads, ItemPage, Position, ScanPage, Scanned, Space};
 use bytes::Bytes;
 
 use crate::body::{decode_body, parse_body};
@@ -268,6 +268,9 @@ pub enum Ask {
         prefix: Bytes,
         /// Exclusive.
         after: Option<Position>,
+        /// The groups to ask for, by [`Store::scan_heads`](aft_store::Store::scan_heads); `None`
+        /// for all.
+        heads: Option<Heads>,
     },
     /// [`Store::groups`](aft_store::Store::groups).
     Groups {
@@ -289,6 +292,8 @@ pub struct Scanning {
     damaged: Damage,
     /// Keys of which the body of an entry cannot be read.
     unread: Vec<Key>,
+    /// The groups that the last page shows, if it is limited to heads.
+    shown: BTreeSet<Bytes>,
     more: bool,
 }
 
@@ -302,15 +307,20 @@ impl Scanning {
             space,
             prefix: Bytes::from_static(prefix),
             after,
+            heads: None,
         };
         let (ask, found) = match scan {
             Scan::Versions { prefix, .. } if prefix.len() > Key::BYTES_MAX => {
                 (Ask::Nothing, Found::Versions(Vec::new()))
             }
-            Scan::Versions { prefix, after } => {
+            Scan::Versions { prefix, after, heads } => {
                 let prefix = Bytes::copy_from_slice(prefix.as_bytes());
                 let after = after.as_ref().and_then(encode_place);
-                (Ask::Names { space: Space::Version, prefix, after }, Found::Versions(Vec::new()))
+                let heads = heads.as_ref().map(|heads| Heads {
+                    delimiter: Bytes::copy_from_slice(heads.delimiter.as_bytes()),
+                    each: heads.each as usize,
+                });
+                (Ask::Names { space: Space::Version, prefix, after, heads }, Found::Versions(Vec::new()))
             }
             Scan::Commits { after } => {
                 // A record is the only item of its group.
@@ -331,7 +341,8 @@ impl Scanning {
             }
         };
         let (wanted, damaged) = (Wanted::default(), Damage::default());
-        Scanning { ask, page_after: None, found, wanted, damaged, unread: Vec::new(), more: false }
+        let (unread, shown) = (Vec::new(), BTreeSet::new());
+        Scanning { ask, page_after: None, found, wanted, damaged, unread, shown, more: false }
     }
 
     /// Returns the next question to the store.
@@ -345,10 +356,8 @@ impl Scanning {
     /// # Panics
     /// If something else was asked, or the page does not lie behind the one before.
     pub fn take_names(&mut self, page: ScanPage) -> Vec<aft_store::Name> {
-        let Scanning { ask: Ask::Names { space, after, .. }, page_after, found, wanted, damaged, .. } = self
-        else {
-            panic!("names were not asked for");
-        };
+        let Scanning { ask, page_after, found, wanted, damaged, shown, .. } = self;
+        let Ask::Names { space, after, heads, .. } = ask else { panic!("names were not asked for") };
         let ScanPage { names, mut more, damaged: met } = page;
         page_after.clone_from(after);
         damaged.append(met);
@@ -360,6 +369,9 @@ impl Scanning {
             if wanted.names.len() == BODIES_LATER {
                 more = true;
                 break;
+            }
+            if heads.is_some() {
+                shown.insert(at.group.clone());
             }
             if let Err(fault) = take_name(*space, name, found, wanted) {
                 let item = at.item.as_deref().unwrap_or_default();
@@ -376,6 +388,9 @@ impl Scanning {
     /// something of it has gone. The page ends before the key of that, and if it is the first, is
     /// asked for again.
     ///
+    /// A page of heads is asked for again as a whole page if one of its groups has no entry that can
+    /// be read: the store counted it, and for whoever asked its common prefix has too few keys.
+    ///
     /// # Errors
     /// [`Busy`](aft_store::Error::Busy) if that happens again and again.
     ///
@@ -390,11 +405,26 @@ impl Scanning {
                 other => panic!("a body that cannot be read is damage, not {other}"),
             });
         });
-        let (Found::Versions(found), Ask::Names { after, .. }) = (&mut self.found, &mut self.ask) else {
+        let shown = std::mem::take(&mut self.shown);
+        let (Found::Versions(found), Ask::Names { after, heads, .. }) = (&mut self.found, &mut self.ask)
+        else {
             assert!(resolved.is_empty() && changed.is_none(), "nothing else has bodies to bring");
             return Ok(self.more && self.is_empty());
         };
         found.extend(resolved);
+        if heads.is_some() {
+            let keys = found.iter().map(|(key, _)| key).chain(&self.unread);
+            let counted: BTreeSet<&[u8]> = keys.map(|key| key.as_str().as_bytes()).collect();
+            let changed = changed.as_ref().map(|key| key.as_str().as_bytes());
+            // Groups from one that has changed on are cut off below.
+            let stays = |group: &&Bytes| changed.is_none_or(|changed| group[..] < *changed);
+            if !shown.iter().filter(stays).all(|group| counted.contains(&group[..])) {
+                found.clear();
+                after.clone_from(&self.page_after);
+                *heads = None;
+                return Ok(true);
+            }
+        }
         if let Some(key) = changed {
             found.retain(|(of, _)| *of < key);
             self.more = true;

@@ -56,8 +56,12 @@ pub async fn perform(store: &dyn Store, call: Call) -> Result<Answer, Error> {
             loop {
                 let goes_on = match scanning.ask() {
                     Ask::Nothing => false,
-                    Ask::Names { space, prefix, after } => {
-                        let page = store.scan(*space, prefix, after.as_ref(), limit as usize).await?;
+                    Ask::Names { space, prefix, after, heads } => {
+                        let (after, limit) = (after.as_ref(), limit as usize);
+                        let page = match heads {
+                            Some(heads) => store.scan_heads(*space, prefix, after, heads, limit).await?,
+                            None => store.scan(*space, prefix, after, limit).await?,
+                        };
                         let wanted = scanning.take_names(page);
                         let bodies = store.get_bodies(&wanted).await?;
                         scanning.resolve(bodies)?

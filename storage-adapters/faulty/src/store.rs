@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use aft_store::{
-    Capabilities, Committed, Costs, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result,
-    ScanPage, Space, Store, Tag, TimeHeard, Writes,
+    Capabilities, Committed, Costs, Created, Error, GroupPage, Heads, ItemPage, Name, Position, Replaced,
+    Result, ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -334,6 +334,17 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         limit: usize,
     ) -> Result<ScanPage> {
         self.read(Call::Scan, self.inner.scan(space, prefix, after, limit)).await
+    }
+
+    async fn scan_heads(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: &Heads,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        self.read(Call::Scan, self.inner.scan_heads(space, prefix, after, heads, limit)).await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

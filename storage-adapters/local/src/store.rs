@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aft_store::{
-    Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
-    Space, Store, Tag, Writes,
+    Capabilities, Committed, Created, Error, GroupPage, Heads, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -392,11 +392,29 @@ impl Store for LocalStore {
     ) -> Result<ScanPage> {
         assert!(limit > 0, "a page holds at least one name");
         let (prefix, after, tree) = (prefix.to_vec(), after.cloned(), self.inner.slot.tree().await?);
-        let read = move || tree.scan(space, &prefix, after.as_ref(), limit);
+        let read = move || tree.scan(space, &prefix, after.as_ref(), None, limit);
         match limit <= SHORT_SCAN_LEN_MAX {
             true => self.inner.reads.run(read).await,
             false => self.inner.reads.run_away(read).await,
         }
+    }
+
+    /// Reads one page in one walk over the tree, which seeks behind each common prefix.
+    async fn scan_heads(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: &Heads,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        assert!(limit > 0, "a page holds at least one name");
+        let (prefix, after, tree) = (prefix.to_vec(), after.cloned(), self.inner.slot.tree().await?);
+        let heads = heads.clone();
+        self.inner
+            .reads
+            .run_away(move || tree.scan(space, &prefix, after.as_ref(), Some(&heads), limit))
+            .await
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aft_disk::{Acked, Digest, Home, Journals, Link, open_files};
-use aft_store::{Error, GroupPage, ItemPage, Name, Position, Result, ScanPage, Scanned, Space};
+use aft_store::{Error, GroupPage, Heads, ItemPage, Name, Position, Result, ScanPage, Scanned, Space};
 use bytes::Bytes;
 use fjall::config::PinningPolicy;
 use fjall::{AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -421,6 +421,7 @@ impl Tree {
         space: Space,
         prefix: &[u8],
         after: Option<&Position>,
+        heads: Option<&Heads>,
         limit: usize,
     ) -> Result<ScanPage> {
         let limit = limit.min(PAGE_LEN_MAX);
@@ -438,35 +439,51 @@ impl Tree {
             Bound::Included(at) | Bound::Excluded(at) if at >= end => return Ok(ScanPage::default()),
             from => from,
         };
+        let mut from = from;
+        let mut picking = heads.map(|heads| heads.pick(prefix));
         let mut page = ScanPage::default();
         // The group of the name before, and the prefix of its items' keys: most names need no new
         // group.
         let mut current: Option<(Vec<u8>, Bytes)> = None;
-        for entry in self.keyspace.range((from, Bound::Excluded(end))) {
-            let found = entry.key().map_err(|error| self.unreadable(prefix, &error))?;
-            if page.names.len() == limit {
-                page.more = true;
-                break;
-            }
-            let (group_start, group) = match current.take() {
-                Some(current) if found.starts_with(&current.0) => current,
-                Some(_) | None => match key::parts(&found) {
-                    Some((group, _)) => (key::group_start(space, &group), group),
-                    None => {
-                        page.damaged.add(|| self.no_name(&found));
-                        continue;
+        // Each turn walks until a group that is left out, and seeks behind its common prefix.
+        'seek: loop {
+            for entry in self.keyspace.range((from, Bound::Excluded(end.clone()))) {
+                let found = entry.key().map_err(|error| self.unreadable(prefix, &error))?;
+                let (group_start, group) = match current.take() {
+                    Some(current) if found.starts_with(&current.0) => current,
+                    Some(_) | None => match key::parts(&found) {
+                        Some((group, _)) => (key::group_start(space, &group), group),
+                        None => {
+                            page.damaged.add(|| self.no_name(&found));
+                            continue;
+                        }
+                    },
+                };
+                if let Some(picking) = &mut picking
+                    && !picking.takes(&group)
+                {
+                    let common = picking.common_prefix().expect("a group without one is taken");
+                    let behind = key::groups_end(space, common);
+                    if behind >= end {
+                        break;
                     }
-                },
-            };
-            page.names.push(Scanned {
-                group: group.clone(),
-                item: Bytes::copy_from_slice(&found[group_start.len()..]),
-                body: None,
-                written_ms: None,
-            });
-            current = Some((group_start, group));
+                    from = Bound::Included(behind);
+                    continue 'seek;
+                }
+                if page.names.len() == limit {
+                    page.more = true;
+                    break;
+                }
+                page.names.push(Scanned {
+                    group: group.clone(),
+                    item: Bytes::copy_from_slice(&found[group_start.len()..]),
+                    body: None,
+                    written_ms: None,
+                });
+                current = Some((group_start, group));
+            }
+            return Ok(page);
         }
-        Ok(page)
     }
 
     /// Maps an error of the tree at `key`: errors of the file system may pass, others are damage.

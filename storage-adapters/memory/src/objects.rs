@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
-use aft_store::{GroupPage, ItemPage, Position, ScanPage, Scanned};
+use aft_store::{GroupPage, Heads, ItemPage, Position, ScanPage, Scanned};
 use bytes::Bytes;
 
 /// A body, and the number of this content, which is never used for another one.
@@ -157,8 +157,14 @@ impl Objects {
         page
     }
 
-    pub(crate) fn scan(&self, prefix: &[u8], after: Option<&Position>, limit: usize) -> ScanPage {
-        let start = match after {
+    pub(crate) fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: Option<&Heads>,
+        limit: usize,
+    ) -> ScanPage {
+        let mut start = match after {
             // The walk starts at the later one of `after` and `prefix`; in the middle of a group,
             // at that group.
             Some(Position { group, item }) if group[..] >= *prefix => match item {
@@ -167,29 +173,45 @@ impl Objects {
             },
             Some(_) | None => Bound::Included(Key::new(prefix)),
         };
+        let mut picking = heads.map(|heads| heads.pick(prefix));
         let mut page = ScanPage::default();
-        for (group, items) in self.groups.range((start, Bound::Unbounded)) {
-            if !group.full.starts_with(prefix) {
-                break;
-            }
-            // The page begins inside this group: skip the items up to `after`.
-            let left_at = after.filter(|after| after.group == *group.full);
-            let left_at = left_at.and_then(|after| after.item.as_deref());
-            let group = Bytes::copy_from_slice(&group.full);
-            for (item, object) in items.after(left_at) {
-                if page.names.len() == limit {
-                    page.more = true;
-                    return page;
+        // Each turn walks until a group that is left out, and goes on behind its common prefix.
+        'seek: loop {
+            for (group, items) in self.groups.range((start, Bound::Unbounded)) {
+                if !group.full.starts_with(prefix) {
+                    break;
                 }
-                page.names.push(Scanned {
-                    group: group.clone(),
-                    item: Bytes::copy_from_slice(&item.full),
-                    body: Some(object.body.clone()),
-                    written_ms: None,
-                });
+                // The page begins inside this group: skip the items up to `after`.
+                let left_at = after.filter(|after| after.group == *group.full);
+                let left_at = left_at.and_then(|after| after.item.as_deref());
+                let mut items = items.after(left_at).peekable();
+                if items.peek().is_none() {
+                    continue;
+                }
+                let group = Bytes::copy_from_slice(&group.full);
+                if let Some(picking) = &mut picking
+                    && !picking.takes(&group)
+                {
+                    let common = picking.common_prefix().expect("a group without one is taken");
+                    let Some(behind) = behind(common) else { break };
+                    start = Bound::Included(Key::new(&behind));
+                    continue 'seek;
+                }
+                for (item, object) in items {
+                    if page.names.len() == limit {
+                        page.more = true;
+                        return page;
+                    }
+                    page.names.push(Scanned {
+                        group: group.clone(),
+                        item: Bytes::copy_from_slice(&item.full),
+                        body: Some(object.body.clone()),
+                        written_ms: None,
+                    });
+                }
             }
+            return page;
         }
-        page
     }
 
     /// Calls `visit` for every object with its group and item, in order.
@@ -203,4 +225,12 @@ impl Objects {
             }
         }
     }
+}
+
+/// Returns the first text after all that start with `prefix`, if there is one.
+fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut text = prefix.to_vec();
+    while text.pop_if(|last| *last == 0xff).is_some() {}
+    *text.last_mut()? += 1;
+    Some(text)
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aft_store::{
-    Capabilities, Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
-    Space, Store, Tag, TimeHeard, Writes,
+    Capabilities, Committed, Created, Error, GroupPage, Heads, ItemPage, Name, Position, Replaced, Result,
+    ScanPage, Space, Store, Tag, TimeHeard, Writes,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -226,7 +226,19 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<ScanPage> {
         assert!(limit > 0, "a page holds at least one name");
-        Ok(self.state().objects(space).scan(prefix, after, limit))
+        Ok(self.state().objects(space).scan(prefix, after, None, limit))
+    }
+
+    async fn scan_heads(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: &Heads,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        assert!(limit > 0, "a page holds at least one name");
+        Ok(self.state().objects(space).scan(prefix, after, Some(heads), limit))
     }
 
     async fn get(&self, name: &Name) -> Result<Option<(Bytes, Tag)>> {

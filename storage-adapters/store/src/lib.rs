@@ -5,7 +5,8 @@
 //! * [`Capabilities`] – the features and limits of an adapter. [`Costs`] – the number and the price
 //!   of its requests.
 //! * [`Writes`], [`Committed`] – the writes of one commit, made in one call, and their outcome.
-//!   [`ScanPage`] – names across groups, listed in one call.
+//!   [`ScanPage`] – names across groups, listed in one call. [`Heads`] – the first of each common
+//!   prefix alone; [`Picking`] – picks them.
 //! * [`Damage`] – objects among the names that cannot be read as names.
 //! * [`TimeHeard`] – the store's own time, as carried by one of its answers.
 //! * [`unescaped`] – decodes the %-escapes in a part of a store's URL.
@@ -27,8 +28,9 @@ pub mod conformance;
 pub use damage::Damage;
 pub use error::{Error, Result};
 pub use name::{Name, Space};
+pub use scan::Picking;
 pub use store::{
-    BODIES_AT_ONCE, Capabilities, Committed, Costs, Created, GroupPage, ItemPage, Position, Replaced,
+    BODIES_AT_ONCE, Capabilities, Committed, Costs, Created, GroupPage, Heads, ItemPage, Position, Replaced,
     Requests, ScanPage, Scanned, Store, TIMES_KEPT_MAX, Tag, TimeHeard, Units, Writes,
 };
 pub use url::unescaped;

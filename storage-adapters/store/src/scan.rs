@@ -6,7 +6,55 @@
 
 use bytes::Bytes;
 
-use crate::{Damage, Position, Result, ScanPage, Scanned, Space, Store};
+use crate::{Damage, Heads, Position, Result, ScanPage, Scanned, Space, Store};
+
+impl Heads {
+    /// Returns the common prefix of a group that starts with `prefix`, if it has one.
+    pub fn common_prefix<'a>(&self, prefix: &[u8], group: &'a [u8]) -> Option<&'a [u8]> {
+        assert!(group.starts_with(prefix), "a scan keeps to its prefix");
+        assert!(!self.delimiter.is_empty(), "a delimiter is not empty");
+        let rest = &group[prefix.len()..];
+        let at = rest.windows(self.delimiter.len()).position(|text| text == &self.delimiter[..])?;
+        Some(&group[..prefix.len() + at + self.delimiter.len()])
+    }
+
+    /// Begins to pick the heads among the groups of a scan of `prefix`.
+    pub fn pick<'a>(&'a self, prefix: &'a [u8]) -> Picking<'a> {
+        assert!(self.each > 0, "a common prefix has a head at least");
+        Picking { heads: self, prefix, group: Bytes::new(), common: None, count: 0 }
+    }
+}
+
+/// The heads among the groups of a scan, picked in the scan's order.
+#[derive(Debug)]
+pub struct Picking<'a> {
+    heads: &'a Heads,
+    prefix: &'a [u8],
+    /// The last group.
+    group: Bytes,
+    /// Its common prefix.
+    common: Option<Bytes>,
+    /// The number of groups with that common prefix so far.
+    count: usize,
+}
+
+impl Picking<'_> {
+    /// Returns true if a group is a head: it has no common prefix, or is one of the first with it.
+    pub fn takes(&mut self, group: &Bytes) -> bool {
+        if self.group != *group {
+            let common = self.heads.common_prefix(self.prefix, group).map(<[u8]>::len);
+            let common = common.map(|len| group.slice(..len));
+            self.count = if common.is_some() && common == self.common { self.count + 1 } else { 1 };
+            (self.common, self.group) = (common, group.clone());
+        }
+        self.common.is_none() || self.count <= self.heads.each
+    }
+
+    /// Returns the common prefix of the last group.
+    pub fn common_prefix(&self) -> Option<&[u8]> {
+        self.common.as_deref()
+    }
+}
 
 /// Returns one page of a scan, as [`Store::scan`] specifies it.
 pub(crate) async fn scan_by_groups<S: Store + ?Sized>(

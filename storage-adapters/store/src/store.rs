@@ -111,6 +111,16 @@ pub struct Scanned {
     pub written_ms: Option<u64>,
 }
 
+/// The first groups below each common prefix, as a scan may be limited to. The common prefix of a
+/// group goes through the first delimiter behind the scan's prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heads {
+    /// The delimiter, which is not empty.
+    pub delimiter: Bytes,
+    /// The number of groups of each common prefix; at least 1.
+    pub each: usize,
+}
+
 /// A page of the names of a space.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScanPage {
@@ -318,6 +328,27 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         limit: usize,
     ) -> Result<ScanPage> {
         scan_by_groups(self, space, prefix, after, limit).await
+    }
+
+    /// Returns a page of a scan that leaves names out: of the groups behind `after` with one common
+    /// prefix, it has the first [`Heads::each`], and of each group that it has, all items. Groups
+    /// without a common prefix are all there. Otherwise like [`Store::scan`].
+    ///
+    /// The default filters a page of [`Store::scan`]. It is for stores whose requests cost more
+    /// than the names that they bring; a store that can seek skips the names.
+    async fn scan_heads(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: &Heads,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        let mut page = self.scan(space, prefix, after, limit).await?;
+        let mut picking = heads.pick(prefix);
+        page.names.retain(|name| picking.takes(&name.group));
+        page.check_invariants(limit);
+        Ok(page)
     }
 
     /// Returns a handle on this store whose writes take effect before `deadline`, or within

@@ -227,6 +227,7 @@ impl Plan {
         let roles = draw_roles(&mut random.branch("roles"));
         let exclusive = roles.len() == 1 && random.branch("exclusive").chance(600);
         let coarse = random.branch("coarse").chance(200);
+        let scan_heads = random.branch("heads").chance(700);
         let mut random = random.branch("plan");
         let delay_max_ms = *random.pick(&[1, 5, 50]);
         let mut settings = draw_settings(&mut random, exclusive, coarse, delay_max_ms);
@@ -234,6 +235,7 @@ impl Plan {
         let abilities = Abilities {
             delete_if: settings.delete_if,
             scan_bodies: random.chance(300),
+            scan_heads,
             // The clock of an exclusive store may be set back, so it does not report such times.
             scan_written: random.chance(500) && !exclusive,
             commit_at_once: exclusive || random.chance(100),

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use aft_core::ids::{Key, RequestHash, TxnId};
 use aft_core::record::{BlobGroup, Format, Record, VersionEntry};
 use aft_core::store::{
-    Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Name, Pieces, Place, Scan, Tag, Writes,
+    Answer, Body, Call, CallError, Created, Found, FoundRecord, Group, Heads, Name, Pieces, Place, Scan, Tag,
+    Writes,
 };
 use aft_core::sweep::Notes;
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub struct Abilities {
     pub delete_if: bool,
     /// A scan of commit records returns their bodies as well.
     pub scan_bodies: bool,
+    /// True if a scan leaves names out that are no heads.
+    pub scan_heads: bool,
     /// A scan of commit records says when each was written.
     pub scan_written: bool,
     /// A commit takes effect at once as a whole; if the record exists, it has no effect at all.
@@ -38,7 +41,13 @@ pub struct Abilities {
 
 impl Default for Abilities {
     fn default() -> Abilities {
-        Abilities { delete_if: true, scan_bodies: false, scan_written: true, commit_at_once: false }
+        Abilities {
+            delete_if: true,
+            scan_bodies: false,
+            scan_heads: true,
+            scan_written: true,
+            commit_at_once: false,
+        }
     }
 }
 
@@ -371,8 +380,9 @@ impl StoreModel {
         assert!(limit >= 1, "a page holds at least one name");
         let (mut damaged, mut unread) = (Vec::new(), Vec::new());
         let (found, more) = match scan {
-            Scan::Versions { prefix, after } => {
-                let mut page = self.scan_versions(prefix, after.as_ref(), limit + 1);
+            Scan::Versions { prefix, after, heads } => {
+                let heads = heads.as_ref().filter(|_| self.abilities.scan_heads);
+                let mut page = self.scan_versions(prefix, after.as_ref(), heads, limit + 1);
                 let more = page.len() > limit;
                 page.truncate(limit);
                 page.sort_by(|(a, x), (b, y)| (a, Reverse(x.txn)).cmp(&(b, Reverse(y.txn))));
@@ -440,7 +450,13 @@ impl StoreModel {
         Answer::Scanned { found, damaged, unread, more }
     }
 
-    fn scan_versions(&self, prefix: &str, after: Option<&Place>, limit: usize) -> Vec<(Key, VersionEntry)> {
+    fn scan_versions(
+        &self,
+        prefix: &str,
+        after: Option<&Place>,
+        heads: Option<&Heads>,
+        limit: usize,
+    ) -> Vec<(Key, VersionEntry)> {
         let start = after.map_or(prefix, |after| after.key.as_str().max(prefix));
         let from = (Included(start), Unbounded);
         let named = self.versions.range::<str, _>(from).map(|(key, _)| key);
@@ -456,7 +472,17 @@ impl StoreModel {
             let entries = from.into_iter().flat_map(move |from| self.entries_after(key, from));
             entries.map(move |entry| (key.clone(), entry))
         });
-        names.take(limit).collect()
+        let Some(Heads { delimiter, each }) = heads else { return names.take(limit).collect() };
+        let mut below: BTreeMap<String, BTreeSet<Key>> = BTreeMap::new();
+        let is_head = |(key, _): &(Key, VersionEntry)| {
+            let Some((folder, _)) = key.as_str()[prefix.len()..].split_once(delimiter.as_str()) else {
+                return true;
+            };
+            let keys = below.entry(folder.to_owned()).or_default();
+            keys.insert(key.clone());
+            keys.len() <= *each as usize
+        };
+        names.filter(is_head).take(limit).collect()
     }
 
     /// Returns the entries of `key` in the order of their names, from the one after `after` on.
@@ -553,7 +579,7 @@ mod tests {
                 let mut found = Vec::new();
                 let mut after: Option<Place> = None;
                 loop {
-                    let scan = Scan::Versions { prefix: prefix.into(), after: after.clone() };
+                    let scan = Scan::Versions { prefix: prefix.into(), after: after.clone(), heads: None };
                     let Answer::Scanned { found: Found::Versions(page), more, .. } =
                         store.apply(&Call::Scan { scan, limit }, 0)
                     else {
@@ -571,7 +597,7 @@ mod tests {
             }
         }
         let after = Some(Place { key: "a".into(), entry: None });
-        let scan = Scan::Versions { prefix: String::new(), after };
+        let scan = Scan::Versions { prefix: String::new(), after, heads: None };
         let answer = store.apply(&Call::Scan { scan, limit: 8 }, 0);
         assert!(matches!(answer, Answer::Scanned { found: Found::Versions(page), .. } if page == all[3..]));
     }

@@ -40,9 +40,21 @@ fn records(shop: &Shop) -> usize {
     shop.count(|call| matches!(call, Call::Get(Name::Commit(_))))
 }
 
+/// Tells a story with a store that leaves names out, and with one that does not.
+fn tell(settings: &Settings, story: impl Fn(Shop)) {
+    for scans_all in [false, true] {
+        let mut shop = Shop::new(2, settings);
+        shop.store.scans_all = scans_all;
+        story(shop);
+    }
+}
+
 #[test]
 fn one_visible_key_settles_a_common_prefix() {
-    let mut shop = Shop::new(2, &Shop::settings());
+    tell(&Shop::settings(), settles_by_one_key);
+}
+
+fn settles_by_one_key(mut shop: Shop) {
     // Each transaction writes two keys below one prefix, so that a version of each needs a record.
     for prefix in ["a", "b", "c"] {
         for number in 0..10 {
@@ -61,7 +73,10 @@ fn one_visible_key_settles_a_common_prefix() {
 
 #[test]
 fn keys_below_a_settled_prefix_are_read_at_versions_that_fit_to_it() {
-    let mut shop = Shop::new(2, &Shop::settings());
+    tell(&Shop::settings(), fits_to_what_was_listed);
+}
+
+fn fits_to_what_was_listed(mut shop: Shop) {
     shop.write(0, None, &["a/1", "a/2", "a/3"], "old");
     let attempt = reader(&mut shop, 1);
     assert_eq!(list(&mut shop, 1, attempt), ["a/"]);
@@ -74,7 +89,10 @@ fn keys_below_a_settled_prefix_are_read_at_versions_that_fit_to_it() {
 
 #[test]
 fn ranges_beside_settled_prefixes_were_listed() {
-    let mut shop = Shop::new(2, &Shop::settings());
+    tell(&Shop::settings(), lists_what_is_beside);
+}
+
+fn lists_what_is_beside(mut shop: Shop) {
     shop.write(0, None, &["a/1", "a/5"], "v");
     shop.write(0, None, &["c/1", "c/5"], "v");
     let attempt = reader(&mut shop, 1);
@@ -89,7 +107,10 @@ fn ranges_beside_settled_prefixes_were_listed() {
 
 #[test]
 fn deleted_keys_settle_nothing_and_take_few_round_trips() {
-    let mut shop = Shop::new(2, &Shop::settings());
+    tell(&Shop::settings(), looks_behind_deleted_keys);
+}
+
+fn looks_behind_deleted_keys(mut shop: Shop) {
     let names: Vec<String> = (0..100).map(|number| format!("a/{number:02}")).collect();
     for name in &names {
         // A named request has a record, so that each version has to be read.
@@ -114,7 +135,7 @@ fn deleted_keys_settle_nothing_and_take_few_round_trips() {
     };
     let Ok(Reply::Listed { keys, prefixes, .. }) = reply else { panic!("{reply:?}") };
     assert_eq!((keys.len(), prefixes), (0, vec!["a/".to_owned()]));
-    assert!(rounds <= 10, "waves of 1, 2, 4, … keys take {rounds} rounds");
+    assert!(rounds <= 15, "waves and pages of more and more keys take {rounds} rounds");
     shop.hold = |_| false;
     // Below the other prefix every key was looked at, so it stays empty.
     shop.write(0, None, &["b/0", "b/2"], "new");
@@ -125,7 +146,11 @@ fn deleted_keys_settle_nothing_and_take_few_round_trips() {
 
 #[test]
 fn a_page_that_ends_below_a_settled_prefix_goes_on_behind_it() {
-    let mut shop = Shop::new(2, &Settings { scan_page_len: 3, ..Shop::settings() });
+    tell(&Settings { scan_page_len: 3, ..Shop::settings() }, goes_on_behind);
+}
+
+fn goes_on_behind(mut shop: Shop) {
+    let pages = if shop.store.scans_all { 4 } else { 2 };
     for prefix in ["a", "b", "c"] {
         for number in 0..6 {
             shop.write(0, None, &[&format!("{prefix}/{number}")], "v");
@@ -135,13 +160,16 @@ fn a_page_that_ends_below_a_settled_prefix_goes_on_behind_it() {
     let attempt = reader(&mut shop, 1);
     shop.calls.clear();
     assert_eq!(list(&mut shop, 1, attempt), ["a/", "b/", "c/", "z"]);
-    assert_eq!(shop.count(|call| matches!(call, Call::Scan { .. })), 4, "{:?}", shop.calls);
+    assert_eq!(shop.count(|call| matches!(call, Call::Scan { .. })), pages, "{:?}", shop.calls);
     assert_eq!(shop.get(1, attempt, "b/2"), Ok(Some("v".into())), "nothing was said of it");
 }
 
 #[test]
 fn an_unsettled_page_goes_on_below_its_prefix() {
-    let mut shop = Shop::new(2, &Settings { scan_page_len: 3, ..Shop::settings() });
+    tell(&Settings { scan_page_len: 3, ..Shop::settings() }, goes_on_below);
+}
+
+fn goes_on_below(mut shop: Shop) {
     let names: Vec<String> = (0..8).map(|number| format!("a/{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     shop.write(0, None, &names, "v");

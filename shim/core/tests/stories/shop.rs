@@ -5,7 +5,7 @@
 //! time.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use aft_core::Node;
@@ -17,7 +17,7 @@ use aft_core::message::{
 use aft_core::record::{Format, Location, Record, Value, VersionEntry, Write};
 use aft_core::settings::Settings;
 use aft_core::store::{
-    Answer, Body, Call, CallError, CallId, Created, Found, FoundRecord, Group, Name, Pieces, Scan, Tag,
+    Answer, Body, Call, CallError, CallId, Created, Found, FoundRecord, Group, Heads, Name, Pieces, Scan, Tag,
 };
 use bytes::Bytes;
 
@@ -32,6 +32,8 @@ pub(crate) struct Store {
     /// The entries of checked keys, by the version that they follow.
     pub(crate) locks: BTreeMap<Key, BTreeMap<Reverse<TxnId>, Body>>,
     pub(crate) others: BTreeMap<Name, Body>,
+    /// True if scans show all names, though heads are enough.
+    pub(crate) scans_all: bool,
 }
 
 fn tag_of(body: &Body) -> Tag {
@@ -165,7 +167,7 @@ impl Store {
 
     fn scan(&self, scan: &Scan, limit: usize) -> Answer {
         let (found, more) = match scan {
-            Scan::Versions { prefix, after } => {
+            Scan::Versions { prefix, after, heads } => {
                 let all = self.entries();
                 let keys = all.iter().filter(|(key, _)| key.as_str().starts_with(prefix.as_str()));
                 let all = keys.flat_map(|(key, entries)| entries.iter().map(move |entry| (key, entry)));
@@ -174,8 +176,19 @@ impl Store {
                     Some(place) if key.as_str() != place.key => key.as_str() > place.key.as_str(),
                     Some(place) => place.entry.as_ref().is_some_and(|at| entry.txn < at.txn),
                 });
+                let heads = heads.as_ref().filter(|_| !self.scans_all);
+                let mut below: BTreeMap<String, BTreeSet<Key>> = BTreeMap::new();
+                let is_head = |(key, _): &(&Key, &VersionEntry)| {
+                    let Some(Heads { delimiter, each }) = heads else { return true };
+                    let rest = &key.as_str()[prefix.len()..];
+                    let Some((folder, _)) = rest.split_once(delimiter.as_str()) else { return true };
+                    let keys = below.entry(folder.to_owned()).or_default();
+                    keys.insert((*key).clone());
+                    keys.len() <= *each as usize
+                };
+                let later = later.filter(is_head).take(limit + 1);
                 let mut names: Vec<(Key, VersionEntry)> =
-                    later.take(limit + 1).map(|(key, entry)| (key.clone(), entry.clone())).collect();
+                    later.map(|(key, entry)| (key.clone(), entry.clone())).collect();
                 let more = names.len() > limit;
                 names.truncate(limit);
                 (Found::Versions(names), more)

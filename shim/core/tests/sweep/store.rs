@@ -199,7 +199,7 @@ impl Store {
         let names = self.names().into_iter();
         let page = |len: usize| len > limit;
         match scan {
-            Scan::Versions { prefix, after } => {
+            Scan::Versions { prefix, after, .. } => {
                 let of = |name: &Name| match name {
                     Name::Version(key, entry) => Some((key.clone(), entry.clone())),
                     Name::Successor(key, _) => {

@@ -71,7 +71,8 @@ async fn a_commit_is_found_by_every_call() {
         let got = perform(&store, Call::Get(names[0].clone())).await;
         assert!(matches!(got, Answer::Got(Some((Body::Empty, _)))), "{got:?}");
     }
-    let scan = Call::Scan { scan: Scan::Versions { prefix: String::new(), after: None }, limit: 10 };
+    let scan =
+        Call::Scan { scan: Scan::Versions { prefix: String::new(), after: None, heads: None }, limit: 10 };
     let found = Found::Versions(record.entries());
     assert_eq!(
         perform(&store, scan).await,
@@ -161,7 +162,7 @@ async fn a_listing_goes_on_over_damaged_names() {
     let Answer::Listed { names, damaged, more: _ } = listed else { panic!("{listed:?}") };
     assert_eq!((names, damaged.len()), (vec![name], 7));
     assert!(damaged[0].starts_with("version/a/") && damaged[0].contains("first version"), "{}", damaged[0]);
-    let scan = Scan::Versions { prefix: String::new(), after: None };
+    let scan = Scan::Versions { prefix: String::new(), after: None, heads: None };
     let scanned = perform(&store, Call::Scan { scan, limit: 2 }).await;
     let Answer::Scanned { found, damaged, .. } = scanned else { panic!("{scanned:?}") };
     assert_eq!((found, damaged.len()), (Found::Versions(vec![(key, entry)]), 7));

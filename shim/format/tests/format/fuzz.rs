@@ -59,7 +59,7 @@ fn take_pages(group: Bytes, item: Bytes, body: Option<Bytes>) {
         listing.answer();
     }
     for scan in [
-        Scan::Versions { prefix: String::new(), after: None },
+        Scan::Versions { prefix: String::new(), after: None, heads: None },
         Scan::Commits { after: None },
         Scan::Damaged { after: None },
     ] {

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeSet, btree_set};
 
-use aft_core::ids::{Key, RequestHash};
-use aft_core::record::{BlobGroup, VersionEntry};
-use aft_core::store::{Answer, Body, Found, FoundRecord, Group, Name, Place, Scan};
+use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
+use aft_core::record::{BlobGroup, Kind, Meta, VersionEntry};
+use aft_core::store::{Answer, Body, Found, FoundRecord, Group, Heads, Name, Place, Scan};
 use aft_format::{Ask, Listing, Scanning, encode_name, encode_object};
 use aft_store::{Damage, GroupPage, ItemPage, Position, ScanPage, Scanned, Space};
 use bytes::Bytes;
@@ -72,7 +72,7 @@ fn scanned(stored: &Stored, of: &Scan, limit: usize) -> Answer {
     for _ in 0..=stored.len() {
         let on = match scanning.ask() {
             Ask::Nothing => false,
-            Ask::Names { space: _, prefix, after } => {
+            Ask::Names { space: _, prefix, after, heads: _ } => {
                 let page = scan(stored, prefix, after.as_ref(), limit);
                 let wanted = scanning.take_names(page);
                 assert!(wanted.is_empty(), "nothing else has a body");
@@ -162,6 +162,7 @@ proptest! {
         let question = |after: Option<&(Key, VersionEntry)>| Scan::Versions {
             prefix: prefix.clone(),
             after: after.map(place),
+            heads: None,
         };
         let (all, texts) = walk(&stored, limit, question, of_versions);
         let seen: Vec<(Bytes, Bytes)> =
@@ -184,7 +185,7 @@ proptest! {
         let stored: Stored =
             entries.iter().map(|(key, entry)| stored_of(&Name::Version(key.clone(), entry.clone()))).collect();
         let after = Place { key: key.clone(), entry: entry.clone() };
-        let of = Scan::Versions { prefix: String::new(), after: Some(after) };
+        let of = Scan::Versions { prefix: String::new(), after: Some(after), heads: None };
         let Answer::Scanned { found, .. } = scanned(&stored, &of, 100) else { panic!("a scan was answered otherwise") };
         let seen: BTreeSet<(Key, VersionEntry)> = of_versions(found).into_iter().collect();
         for (of, entry_of) in entries {
@@ -407,7 +408,7 @@ mod locks {
         };
         let names = vec![scanned("a", &lock(0, 10), true), scanned("b", &lock(0, 20), false)];
         let page = || ScanPage { names: names.clone(), more: false, damaged: Damage::default() };
-        let mut scanning = Scanning::new(&Scan::Versions { prefix: String::new(), after: None });
+        let mut scanning = Scanning::new(&Scan::Versions { prefix: String::new(), after: None, heads: None });
         assert_eq!(scanning.take_names(page()).len(), 1);
         assert_eq!(scanning.resolve(vec![None]), Ok(false));
         let found = vec![(Key::parse("a").unwrap(), lock(0, 10))];
@@ -420,7 +421,7 @@ mod locks {
         assert_eq!(scanning.answer(), expect);
         // It is the first of a page: the page is asked for again.
         let after = Some(Place { key: "a".into(), entry: None });
-        let mut scanning = Scanning::new(&Scan::Versions { prefix: String::new(), after });
+        let mut scanning = Scanning::new(&Scan::Versions { prefix: String::new(), after, heads: None });
         let only = ScanPage { names: names[1..].to_vec(), ..ScanPage::default() };
         let before = scanning.ask().clone();
         scanning.take_names(only);
@@ -429,6 +430,67 @@ mod locks {
         scanning.take_names(ScanPage::default());
         assert_eq!(scanning.resolve(Vec::new()), Ok(false));
     }
+}
+
+/// Goes through the pages of heads, and returns the keys that the answer shows and those that are
+/// unread.
+fn heads_shown(pages: Vec<(ScanPage, Vec<Option<Bytes>>)>) -> (Vec<String>, usize) {
+    let heads = Heads { delimiter: "/".into(), each: 1 };
+    let of = Scan::Versions { prefix: String::new(), after: None, heads: Some(heads) };
+    let mut scanning = Scanning::new(&of);
+    let last = pages.len() - 1;
+    for (number, (page, bodies)) in pages.into_iter().enumerate() {
+        let Ask::Names { heads, .. } = scanning.ask() else { panic!("names are asked for") };
+        assert_eq!(heads.is_some(), number == 0, "a page that is asked for again is whole");
+        assert_eq!(scanning.take_names(page).len(), bodies.len());
+        assert_eq!(scanning.resolve(bodies), Ok(number < last), "page {number} of {last}");
+    }
+    let Answer::Scanned { found: Found::Versions(found), unread, .. } = scanning.answer() else {
+        panic!("no scan of versions")
+    };
+    (found.into_iter().map(|(key, _)| key.as_str().to_owned()).collect(), unread.len())
+}
+
+/// The store counts every group; the core counts keys that it sees. Where a group has no key to see,
+/// the page is asked for again as a whole.
+#[test]
+fn a_page_of_heads_without_a_key_of_each_group_is_read_as_a_whole() {
+    let follows = Some(TxnId::ZERO);
+    let meta = Meta { kind: Kind::Inline, size: 0, etag: Bytes::new() };
+    let txn = TxnId { time: Hlc(5), attempt: AttemptId([0; 16]) };
+    let entry = VersionEntry { txn, hash: RequestHash([1; 32]), meta, cowritten: 2, whole: false, follows };
+    let scanned = |key: &str, body: Option<Body>| {
+        let (at, body) = encode_object(
+            &entry.name(&Key::parse(key).expect("a key")),
+            &body.unwrap_or_else(|| entry.body()),
+        );
+        Scanned { group: at.group, item: at.item, body: Some(body), written_ms: None }
+    };
+    let page = |names: Vec<Scanned>| (ScanPage { names, ..ScanPage::default() }, Vec::new());
+    let junk = |key: &'static str| Scanned {
+        group: key.into(),
+        item: Bytes::from_static(b"no entry"),
+        body: None,
+        written_ms: None,
+    };
+    let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let whole = vec![scanned("a/1", None), scanned("b/1", None)];
+    assert_eq!(heads_shown(vec![page(whole)]), (of(&["a/1", "b/1"]), 0));
+    // A name that cannot be read.
+    let all = || vec![scanned("a/1", None), junk("b/0"), scanned("b/1", None)];
+    let heads = vec![scanned("a/1", None), junk("b/0")];
+    assert_eq!(heads_shown(vec![page(heads), page(all())]), (of(&["a/1", "b/1"]), 0));
+    // An entry that counts as none.
+    let free = || scanned("b/0", Some(Body::Free));
+    let heads = vec![scanned("a/1", None), free()];
+    let all = vec![scanned("a/1", None), free(), scanned("b/1", None)];
+    assert_eq!(heads_shown(vec![page(heads), page(all)]), (of(&["a/1", "b/1"]), 0));
+    // A body that cannot be read makes its key unread, and the core counts it.
+    let mut broken = scanned("b/0", None);
+    broken.body = None;
+    let heads = ScanPage { names: vec![scanned("a/1", None), broken], ..ScanPage::default() };
+    let bodies = vec![Some(Bytes::from_static(b"no body"))];
+    assert_eq!(heads_shown(vec![(heads, bodies)]), (of(&["a/1"]), 1));
 }
 
 /// A body that a listing brings along is read; one that cannot be is left for a get, which says so.
@@ -456,7 +518,7 @@ fn bodies_of_listed_records() {
 
 #[test]
 fn a_prefix_longer_than_every_key_finds_nothing() {
-    let of = Scan::Versions { prefix: "k".repeat(Key::BYTES_MAX + 1), after: None };
+    let of = Scan::Versions { prefix: "k".repeat(Key::BYTES_MAX + 1), after: None, heads: None };
     assert_eq!(*Scanning::new(&of).ask(), Ask::Nothing);
     let none = Answer::Scanned {
         found: Found::Versions(Vec::new()),

@@ -49,7 +49,7 @@ macro_rules! checks {
     };
 }
 
-const CONTRACT: [(&str, CheckFn); 34] = checks![
+const CONTRACT: [(&str, CheckFn); 35] = checks![
     contract::missing_names_read_as_none,
     contract::put_is_read_back_and_overwrites,
     contract::create_writes_only_once,
@@ -80,6 +80,7 @@ const CONTRACT: [(&str, CheckFn); 34] = checks![
     scans::scans_resume_anywhere,
     scans::scans_resume_after_what_is_gone,
     scans::scans_are_chosen_by_prefix,
+    scans::scans_of_heads_leave_others_out,
     scans::scans_keep_spaces_apart,
     scans::scans_bring_the_right_bodies,
     scans::scans_show_what_was_written,

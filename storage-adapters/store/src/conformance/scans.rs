@@ -4,7 +4,7 @@
 //! its limit, behind the page before, and not empty if it says that more follow. Each scan has the
 //! scratch prefix, so it finds only the checks' own names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use super::Outcome;
 use super::contract::{AWKWARD, LARGE_BODY_BYTES, body, ensure};
 use super::listing::{PREFIXED, PREFIXES, all_groups, all_items};
 use super::scratch::Scratch;
-use crate::{Name, Position, Scanned, Space, Writes};
+use crate::{Heads, Name, Position, Scanned, Space, Writes};
 
 /// A group and an item; scans are in the order of these.
 type Place = (Bytes, Bytes);
@@ -228,6 +228,73 @@ pub(super) async fn scans_are_chosen_by_prefix(s: &Scratch) -> Outcome {
                 let prefix = prefix.escape_ascii();
                 ensure!(found == rest, "prefix {prefix} after {after:?}: {found:?}, not {rest:?}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// Groups with common prefixes of every kind: with one group and with many, which extend each
+/// other, without one, and with the delimiter as the whole rest.
+const ROLLED_UP: [&[u8]; 14] = [
+    b"h",
+    b"h--",
+    b"h--a",
+    b"h-a",
+    b"ha--",
+    b"ha--\x00",
+    b"ha--a",
+    b"ha--a--b",
+    b"ha--b",
+    b"ha-b--a",
+    b"hb",
+    b"h\xff--a",
+    b"h\xff--b",
+    b"h\xff--c",
+];
+
+/// Returns the heads among places, by counting what comes before each of them.
+fn heads_of(places: &[Place], start: usize, delimiter: &[u8], each: usize) -> Vec<Place> {
+    let common = |group: &Bytes| {
+        let at = (start..group.len()).find(|at| group[*at..].starts_with(delimiter))?;
+        Some(group.slice(..at + delimiter.len()))
+    };
+    let is_head = |(group, _): &&Place| {
+        let Some(of) = common(group) else { return true };
+        let before = places.iter().map(|(other, _)| other).filter(|other| *other < group);
+        let before: BTreeSet<&Bytes> = before.filter(|other| common(other).as_ref() == Some(&of)).collect();
+        before.len() < each
+    };
+    places.iter().filter(is_head).cloned().collect()
+}
+
+pub(super) async fn scans_of_heads_leave_others_out(s: &Scratch) -> Outcome {
+    let space = s.spaces[0];
+    let names = ROLLED_UP
+        .iter()
+        .enumerate()
+        .flat_map(|(i, group)| items_of(i).iter().map(move |item| s.name_in(space, group, item)));
+    let names: Vec<Name> = names.collect();
+    s.put_all(&names).await?;
+    let all = sorted_places(&names);
+    let start = s.group(b"h").len();
+    let ends = all.iter().flat_map(|place| [after_item(place), after_group(&place.0)]);
+    let positions: Vec<Option<Position>> = std::iter::once(None).chain(ends.map(Some)).collect();
+    for (delimiter, each) in [(&b"--"[..], 1), (b"--", 2), (b"a", 1), (b"--", 100)] {
+        let heads = Heads { delimiter: Bytes::from_static(delimiter), each };
+        for (after, limit) in positions.iter().flat_map(|after| [(after, 1_000), (after, 3)]) {
+            let page = s.scan_heads(space, b"h", after.as_ref(), &heads, limit).await?;
+            let found: Vec<Place> = page.names.iter().map(place).collect();
+            let behind = |place: &&Place| after.as_ref().is_none_or(|after| follows(place, after));
+            let behind: Vec<Place> = all.iter().filter(behind).cloned().collect();
+            let expected = heads_of(&behind, start, delimiter, each);
+            ensure!(
+                found.len() <= limit && expected.starts_with(&found),
+                "{heads:?} after {after:?}, at most {limit}: {found:?}, not {expected:?}"
+            );
+            ensure!(
+                found.len() == expected.len() || page.more && !found.is_empty(),
+                "{heads:?} after {after:?}, at most {limit}: {found:?} is the end, not {expected:?}"
+            );
         }
     }
     Ok(())

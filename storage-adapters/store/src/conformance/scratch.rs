@@ -15,8 +15,8 @@ use futures::StreamExt;
 
 use super::Outcome;
 use crate::{
-    Committed, Created, Error, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage, Space, Store,
-    Tag, Writes,
+    Committed, Created, Error, GroupPage, Heads, ItemPage, Name, Position, Replaced, Result, ScanPage, Space,
+    Store, Tag, Writes,
 };
 
 /// The spaces that a guest uses: those that only the first version of the protocol used. Adapters
@@ -227,6 +227,20 @@ impl Scratch {
         let prefix = self.group(prefix);
         let scan = || self.store.scan(space, &prefix, after, limit);
         settled(scan, || format!("scan of {} after {:?}", prefix.escape_ascii(), after)).await
+    }
+
+    /// Returns the same page, limited to heads.
+    pub(super) async fn scan_heads(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: &Heads,
+        limit: usize,
+    ) -> Outcome<ScanPage> {
+        let prefix = self.group(prefix);
+        let scan = || self.store.scan_heads(space, &prefix, after, heads, limit);
+        settled(scan, || format!("scan of heads of {} after {:?}", prefix.escape_ascii(), after)).await
     }
 
     /// Returns a page of the groups that start with the scratch prefix and `prefix`. `after` is a

@@ -82,8 +82,8 @@ pub(in crate::node) struct Listing {
     pub(in crate::node) found: usize,
     /// The last line of those pages, if it is a common prefix.
     pub(in crate::node) last: Option<String>,
-    /// The number of names of the next page.
-    pub(in crate::node) page_len: u32,
+    /// The number of keys of each common prefix that the next page shows.
+    pub(in crate::node) heads: u32,
 }
 
 /// A page of a scan. It serves as a listing of every key in its range, shown or not.
@@ -93,8 +93,13 @@ pub(in crate::node) struct Page {
     pub(in crate::node) range: ListedRange,
     pub(in crate::node) asked: Moment,
     pub(in crate::node) asked_call: u64,
+    /// The number of keys of each common prefix that it shows at least; it may leave others out
+    /// behind them. `None` if it shows all keys.
+    pub(in crate::node) heads: Option<u32>,
     /// The keys below each common prefix.
     pub(in crate::node) below: BTreeMap<String, Below>,
+    /// True if it was ended early, below a prefix of which it shows too few keys.
+    pub(in crate::node) is_cut: bool,
 }
 
 /// The keys of a page below one common prefix.
@@ -105,6 +110,9 @@ pub(in crate::node) struct Below {
     pub(in crate::node) later: BTreeMap<Key, Vec<VersionEntry>>,
     /// The last key that is wanted.
     pub(in crate::node) last: Option<Key>,
+    /// The number of keys that the page shows, and the last of them.
+    pub(in crate::node) shown: u32,
+    pub(in crate::node) end: Option<Key>,
     /// The number of keys that were wanted last time.
     pub(in crate::node) wave: usize,
 }
@@ -210,13 +218,8 @@ impl Operations {
                     let fetches = |want: &Want| matches!(want, Want::Fetching(_) | Want::Found(_));
                     assert!(!operation.wanted.values().any(fetches), "a listing wants no values");
                     let below = listing.page.iter().flat_map(|page| page.below.values());
-                    for Below { later, last, .. } in below {
-                        let first = later.first_key_value().map(|(key, _)| key);
-                        let in_order =
-                            first.is_none_or(|first| last.as_ref().is_none_or(|last| last < first));
-                        assert!(in_order, "the keys below a prefix are wanted in order");
-                        let is_later = later.keys().all(|key| !operation.wanted.contains_key(key));
-                        assert!(is_later, "a key is wanted now or later");
+                    for Below { shown, end, .. } in below {
+                        assert_eq!(*shown > 0, end.is_some(), "keys that are shown have a last one");
                     }
                 }
             }

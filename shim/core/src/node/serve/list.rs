@@ -50,7 +50,7 @@ pub(in crate::node) fn list(state: &mut State, ticket: Ticket, attempt: AttemptI
         settled: BTreeSet::new(),
         found: 0,
         last: None,
-        page_len: scan::first_page_len(state, &list),
+        heads: 1,
     });
     read::start(state, ticket, attempt, Purpose::List(list, listing), BTreeSet::new());
 }
@@ -118,7 +118,9 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     listing.next = last.as_ref().map(|key| Place { key: key.as_str().to_owned(), entry: None });
     let covered = range.clone();
     let (asked, asked_call) = (waiting.asked, waiting.asked_call);
-    listing.page = Some(Page { range, asked, asked_call, below: BTreeMap::new() });
+    let heads = scan::heads(list, listing).map(|heads| heads.each);
+    let below = BTreeMap::new();
+    listing.page = Some(Page { range, asked, asked_call, heads, below, is_cut: false });
     let mut by_key: BTreeMap<Key, Vec<VersionEntry>> = BTreeMap::new();
     for (key, entry) in names {
         by_key.entry(key).or_default().push(entry);
@@ -127,6 +129,7 @@ pub(in crate::node) fn page_answered(state: &mut State, id: OperationId, waiting
     // which reports the damage.
     for key in unread.iter().filter(|key| covered.contains(key.as_str())) {
         by_key.remove(key);
+        prefixes::count_shown(&mut operation, key);
         scan::want(state, &mut operation, key);
     }
     for (key, entries) in by_key {
@@ -154,6 +157,7 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
         state.transactions.get_mut(&operation.attempt).expect("operations end with their transaction");
     let settled = prefixes::settled(&page, &operation.wanted, transaction, bug);
     listing.settled.extend(settled.into_iter().cloned());
+    listing.heads = if page.is_cut { listing.heads.saturating_mul(scan::HEADS_GROWTH) } else { 1 };
     let mut ranges = prefixes::listed_ranges(&page, &operation.wanted, transaction, bug);
     match bug {
         Some(Bug::BelieveSkippedAbsent) => ranges = vec![page.range.clone()],
@@ -178,7 +182,6 @@ pub(in crate::node) fn page_read(state: &mut State, mut operation: Operation) {
         };
         ranges.into_iter().for_each(|range| transaction.add_range(range));
         skip(list, listing, through.as_deref());
-        scan::adapt_page_len(state, &mut operation);
         let id = state.operations.add(operation);
         return scan::ask_page(state, id);
     }

@@ -26,6 +26,7 @@ use crate::bug::Bug;
 use crate::ids::Key;
 use crate::message::ListKeys;
 use crate::record::VersionEntry;
+use crate::store::Place;
 
 use super::super::base::read::{Below, Operation, Page, Purpose, Want};
 use super::super::base::read_set::ListedRange;
@@ -56,7 +57,49 @@ pub(super) fn want_later(
     assert!(page.range.contains(key.as_str()), "a page shows keys of its range");
     let below = page.below.entry(prefix.to_owned()).or_default();
     below.later.insert(key.clone(), entries);
+    below.count_shown(key);
     None
+}
+
+/// Counts a key of a page whose entries cannot be read, and that is wanted for that.
+pub(super) fn count_shown(operation: &mut Operation, key: &Key) {
+    let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing has pages") };
+    let Some(prefix) = common_prefix(list, key.as_str()) else { return };
+    let page = listing.page.as_mut().expect("a page has come");
+    page.below.entry(prefix.to_owned()).or_default().count_shown(key);
+}
+
+impl Below {
+    fn count_shown(&mut self, key: &Key) {
+        self.shown += 1;
+        self.end = self.end.take().max(Some(key.clone()));
+    }
+
+    /// Returns true if the page may leave keys out behind the last one that it shows.
+    fn leaves_out(&self, heads: Option<u32>) -> bool {
+        heads.is_some_and(|heads| self.shown >= heads)
+    }
+}
+
+/// Ends the page below the first common prefix of which it shows no visible key while it may leave
+/// others out: the next page shows more of them.
+pub(super) fn end_at_unsettled(state: &State, operation: &mut Operation) {
+    let bug = bug_of(&state.settings);
+    let transaction = &state.transactions[&operation.attempt];
+    let Purpose::List(_, listing) = &mut operation.purpose else { return };
+    let Some(page) = &mut listing.page else { return };
+    let is_open = |of: &(&String, &Below)| {
+        of.1.leaves_out(page.heads)
+            && !is_settled((of.0, of.1), &page.range, &operation.wanted, transaction, bug)
+    };
+    let Some((prefix, below)) = page.below.iter().find(is_open) else { return };
+    let end = below.end.as_ref().expect("a page leaves out keys behind one that it shows");
+    assert!(page.range.contains(end.as_str()), "a page ends at a key of its range");
+    page.range.through = Some(end.as_str().to_owned());
+    page.is_cut = true;
+    listing.next = Some(Place { key: end.as_str().to_owned(), entry: None });
+    let prefix = prefix.clone();
+    page.below.retain(|other, _| *other <= prefix);
 }
 
 /// Wants the next keys below each common prefix of the page that is not settled. Returns true if
@@ -65,13 +108,16 @@ pub(super) fn want_next(state: &mut State, operation: &mut Operation) -> bool {
     let bug = bug_of(&state.settings);
     let transaction = &state.transactions[&operation.attempt];
     let Purpose::List(_, listing) = &mut operation.purpose else { return false };
+    let heads = listing.heads as usize;
     let Some(Page { range, below, .. }) = &mut listing.page else { return false };
     let mut next: Vec<(Key, Vec<VersionEntry>)> = Vec::new();
     for (prefix, below) in below.iter_mut().filter(|(_, below)| !below.later.is_empty()) {
         if is_settled((prefix, below), range, &operation.wanted, transaction, bug) {
             continue;
         }
-        below.wave = (below.wave * 2).max(1);
+        // Where a page was ended early, as many keys are wanted as the next one shows at least.
+        let goes_on = range.after.as_deref().is_some_and(|after| after.starts_with(prefix.as_str()));
+        below.wave = (below.wave * 2).max(if goes_on { heads } else { 1 });
         for _ in 0..below.wave {
             let Some((key, entries)) = below.later.pop_first() else { break };
             below.last = below.last.take().max(Some(key.clone()));
@@ -125,7 +171,8 @@ pub(super) fn settled<'a>(
     transaction: &Transaction,
     bug: Option<Bug>,
 ) -> Vec<&'a String> {
-    let skips = page.below.iter().filter(|(_, below)| !below.later.is_empty());
+    let skips = |below: &Below| !below.later.is_empty() || below.leaves_out(page.heads);
+    let skips = page.below.iter().filter(|(_, below)| skips(below));
     let is_settled = |of: &(&String, &Below)| is_settled((of.0, of.1), &page.range, wanted, transaction, bug);
     skips.filter(is_settled).map(|(prefix, _)| prefix).collect()
 }

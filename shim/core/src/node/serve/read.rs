@@ -118,8 +118,12 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
             state.operations.put_back(id, operation);
             return Advance::Waiting;
         }
+        if prefixes::want_next(state, &mut operation) {
+            continue;
+        }
         // Known keys come last: those below prefixes that are settled by then do not matter.
-        if !prefixes::want_next(state, &mut operation) && !scan::merge_known_keys(state, &mut operation) {
+        prefixes::end_at_unsettled(state, &mut operation);
+        if !scan::merge_known_keys(state, &mut operation) {
             assert!(operation.wanted.values().all(Want::is_done), "every key has its version");
             return Advance::Done(Box::new(operation));
         }

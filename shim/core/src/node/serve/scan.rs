@@ -7,17 +7,21 @@ use std::ops::Bound;
 use crate::ids::Key;
 use crate::message::ListKeys;
 use crate::record::VersionEntry;
-use crate::store::{Call, Scan};
+use crate::store::{Call, Heads, Scan};
 
 use super::super::base::calls::Owner;
 use super::super::base::ids::OperationId;
 use super::super::base::index::ListedPage;
-use super::super::base::read::{Operation, Purpose, Want};
+use super::super::base::read::{Listing, Operation, Purpose, Want};
 use super::super::base::state::{State, bug_of};
 use super::prefixes::{listed_ranges, want_known};
 
-/// The number of names of a page of which most would be skipped.
-const SHORT_PAGE_LEN: u32 = 1;
+/// The factor by which a page shows more keys of each common prefix than the one before, if that
+/// showed no visible key of one.
+pub(super) const HEADS_GROWTH: u32 = 4;
+/// The most keys of each common prefix to which a page is limited. With more, all names of the page
+/// cost little more.
+const HEADS_MAX: u32 = 64;
 
 /// Returns true if a listing has not requested its first page.
 pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
@@ -26,7 +30,12 @@ pub(in crate::node) fn must_ask_first_page(operation: &Operation) -> bool {
 
 /// Requests the next page of a listing's scan.
 pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
-    let operation = state.operations.get_mut(id).expect("a listing under way");
+    let page_len = match &state.operations.get(id).expect("a listing under way").purpose {
+        Purpose::List(list, _) => page_len(state, list),
+        Purpose::Batch { .. } => unreachable!("only a listing asks for pages"),
+    };
+    assert!((1..=state.settings.scan_page_len).contains(&page_len), "a page has some names");
+    let operation = state.operations.get_mut(id).expect("looked up above");
     let Purpose::List(list, listing) = &mut operation.purpose else {
         unreachable!("only a listing asks for pages")
     };
@@ -34,39 +43,21 @@ pub(in crate::node) fn ask_page(state: &mut State, id: OperationId) {
     assert!(listing.is_asked || operation.wanted.is_empty(), "no key is wanted before the first page");
     listing.is_asked = true;
     let (prefix, after, limit) = (list.prefix.clone(), listing.next.clone(), operation.limit);
-    let names = listing.page_len;
-    assert!((1..=state.settings.scan_page_len).contains(&names), "a page has some names");
-    let call = Call::Scan { scan: Scan::Versions { prefix, after }, limit: names };
-    state.call(Owner::Scan(id), call, Some(limit));
-}
-
-/// Returns the number of names of a listing's first page.
-pub(super) fn first_page_len(state: &State, list: &ListKeys) -> u32 {
-    let is_grouped = list.delimiter.is_some() && state.settings.exclusive;
-    if is_grouped { SHORT_PAGE_LEN.min(state.settings.scan_page_len) } else { long_page_len(state, list) }
+    let scan = Scan::Versions { prefix, after, heads: heads(list, listing) };
+    state.call(Owner::Scan(id), Call::Scan { scan, limit: page_len }, Some(limit));
 }
 
 /// Returns the number of names of a page that should be the last. Most keys have one or two
 /// entries; where they have more, more pages are needed.
-fn long_page_len(state: &State, list: &ListKeys) -> u32 {
+fn page_len(state: &State, list: &ListKeys) -> u32 {
     list.limit.saturating_mul(2).saturating_add(8).min(state.settings.scan_page_len)
 }
 
-/// Chooses the number of names of the next page. Where a call costs less than the keys that it
-/// shows, as in an embedded store, pages are short while most keys are skipped for their common
-/// prefix, and grow while they are not.
-pub(super) fn adapt_page_len(state: &State, operation: &mut Operation) {
-    let Purpose::List(list, listing) = &mut operation.purpose else {
-        unreachable!("only a listing has pages")
-    };
-    if list.delimiter.is_none() || !state.settings.exclusive {
-        return;
-    }
-    let skips = listing.last.as_ref().is_some_and(|prefix| listing.settled.contains(prefix));
-    listing.page_len = match skips {
-        true => SHORT_PAGE_LEN.min(state.settings.scan_page_len),
-        false => listing.page_len.saturating_mul(4).min(long_page_len(state, list)),
-    };
+/// Returns the keys to which the next page of a listing is limited: one of each common prefix, and
+/// more while none of them is visible.
+pub(super) fn heads(list: &ListKeys, listing: &Listing) -> Option<Heads> {
+    let delimiter = list.delimiter.clone().filter(|_| listing.heads <= HEADS_MAX)?;
+    Some(Heads { delimiter, each: listing.heads })
 }
 
 /// Passes a key's part of a page to the index, as a listing of the key.

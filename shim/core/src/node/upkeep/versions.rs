@@ -32,7 +32,7 @@ fn may_supersede(state: &State, standing: Standing) -> bool {
 }
 
 pub(super) fn page_call(keys: &Keys, state: &State) -> Call {
-    let scan = Scan::Versions { prefix: String::new(), after: keys.after() };
+    let scan = Scan::Versions { prefix: String::new(), after: keys.after(), heads: None };
     Call::Scan { scan, limit: state.settings.scan_page_len }
 }
 
