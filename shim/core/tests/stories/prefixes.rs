@@ -181,6 +181,21 @@ fn goes_on_below(mut shop: Shop) {
     assert_eq!(list(&mut shop, 1, attempt), Vec::<String>::new());
 }
 
+/// Each listing of these prefixes has a thousand ranges, and a transaction may have ten thousand.
+#[test]
+fn common_prefixes_that_are_listed_again_count_once() {
+    let mut shop = Shop::new(1, &Settings { run_scripts_twice: false, ..Shop::settings() });
+    shop.checks_invariants = false;
+    let names = (0..900).flat_map(|number| ["0", "1"].map(|key| format!("{number:03}/{key}")));
+    let names: Vec<String> = names.collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    shop.write(0, None, &names, "v");
+    let attempt = reader(&mut shop, 0);
+    for _ in 0..15 {
+        assert_eq!(list(&mut shop, 0, attempt).len(), 900);
+    }
+}
+
 #[test]
 fn a_check_looks_at_what_a_listing_of_common_prefixes_says() {
     let settings = Settings { timeout_max_ms: 60_000, ..Settings::new(true, 0, true) };

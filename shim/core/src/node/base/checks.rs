@@ -98,7 +98,7 @@ pub(in crate::node) struct Reads<'a> {
     /// The number of commits that had ended when it began.
     pub(in crate::node) began: u64,
     pub(in crate::node) keys: &'a BTreeMap<Key, ReadVersion>,
-    pub(in crate::node) ranges: &'a [ListedRange],
+    pub(in crate::node) ranges: &'a BTreeSet<ListedRange>,
     /// True to skip keys that were not delivered to the client: they are only written, and their
     /// writes may follow any version.
     pub(in crate::node) delivered_only: bool,

@@ -39,7 +39,7 @@ impl ReadVersion {
 }
 
 /// A range of keys that was listed. A key in it that is not in the read set was read as absent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::node) struct ListedRange {
     pub(in crate::node) prefix: String,
     /// The text after which it begins, exclusive.

@@ -5,7 +5,7 @@
 //! present at that version or a newer one, or was deleted since. [`Transaction::lower_bound`] and
 //! [`Transaction::rejection`] are the two halves of the rule that keeps it so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bug::Bug;
@@ -129,7 +129,9 @@ pub(in crate::node) struct Transaction {
     /// The number of the next store call when it began.
     pub(in crate::node) began_call: u64,
     pub(in crate::node) reads: BTreeMap<Key, ReadVersion>,
-    pub(in crate::node) ranges: Vec<ListedRange>,
+    pub(in crate::node) ranges: BTreeSet<ListedRange>,
+    /// The range that was added last, which the next one may continue.
+    last_range: Option<ListedRange>,
     /// The lower bounds: for each key, the newest transaction of the read set and the floor that
     /// wrote it.
     lower: BTreeMap<Key, Arc<Header>>,
@@ -192,7 +194,8 @@ impl Transaction {
             locks: false,
             began_call,
             reads: BTreeMap::new(),
-            ranges: Vec::new(),
+            ranges: BTreeSet::new(),
+            last_range: None,
             lower: BTreeMap::new(),
             absences: 0,
             judged: Judged::default(),
@@ -304,23 +307,25 @@ impl Transaction {
         self.phase = Phase::Open;
     }
 
-    /// Adds a range that was listed. It is merged with the last one if it continues it.
-    pub(in crate::node) fn add_range(&mut self, range: ListedRange) {
+    /// Adds a range that was listed. It is merged with the last one if it continues it. A range that
+    /// is listed again counts once.
+    pub(in crate::node) fn add_range(&mut self, mut range: ListedRange) {
         let through = range.through.as_deref();
         let goes_on = range.after.as_deref().is_none_or(|after| through.is_none_or(|to| after <= to));
         assert!(goes_on, "a range ends behind its start");
         self.absences += 1;
-        match self.ranges.last_mut() {
-            Some(last) if *last == range => {}
-            Some(last)
-                if range.after.is_some() && last.prefix == range.prefix && last.through == range.after =>
-            {
-                last.through = range.through;
-                // The pages become one range, for which only the oldest mark holds.
-                last.mark = last.mark.min(range.mark);
-            }
-            Some(_) | None => self.ranges.push(range),
+        let continued = self.last_range.take().filter(|last| {
+            range.after.is_some() && last.prefix == range.prefix && last.through == range.after
+        });
+        if let Some(last) = continued {
+            let was_listed = self.ranges.remove(&last);
+            assert!(was_listed, "the last range is one of them");
+            // The pages become one range, for which only the oldest mark holds.
+            range.after = last.after;
+            range.mark = range.mark.min(last.mark);
         }
+        self.ranges.insert(range.clone());
+        self.last_range = Some(range);
     }
 
     /// Returns a conflict of its reads with another commit, if it is checked and there is one.

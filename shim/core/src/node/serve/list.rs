@@ -26,7 +26,8 @@ use super::prefixes::{after_all_with, common_prefix};
 use super::{end, level, prefixes, read, scan};
 
 /// The greatest number of listed ranges of one transaction. The pages of one listing count as one,
-/// but for those behind a common prefix whose other keys were skipped.
+/// but for what is behind a common prefix whose other keys were skipped. A range that is listed
+/// again counts once.
 const RANGES_MAX: usize = 10_000;
 
 /// Starts a listing.
