@@ -388,8 +388,8 @@ impl Scanning {
     /// something of it has gone. The page ends before the key of that, and if it is the first, is
     /// asked for again.
     ///
-    /// A page of heads is asked for again as a whole page if one of its groups has no entry that can
-    /// be read: the store counted it, and for whoever asked its common prefix has too few keys.
+    /// A page of heads is asked for again as a whole page if one of its groups has no entry that
+    /// can be read: the store counted that group, and the core would count too few keys.
     ///
     /// # Errors
     /// [`Busy`](aft_store::Error::Busy) if that happens again and again.

@@ -451,8 +451,8 @@ fn heads_shown(pages: Vec<(ScanPage, Vec<Option<Bytes>>)>) -> (Vec<String>, usiz
     (found.into_iter().map(|(key, _)| key.as_str().to_owned()).collect(), unread.len())
 }
 
-/// The store counts every group; the core counts keys that it sees. Where a group has no key to see,
-/// the page is asked for again as a whole.
+/// The store counts every group; the core counts keys that it sees. Where a group has no key to
+/// see, the page is asked for again as a whole.
 #[test]
 fn a_page_of_heads_without_a_key_of_each_group_is_read_as_a_whole() {
     let follows = Some(TxnId::ZERO);

@@ -307,8 +307,8 @@ impl Transaction {
         self.phase = Phase::Open;
     }
 
-    /// Adds a range that was listed. It is merged with the last one if it continues it. A range that
-    /// is listed again counts once.
+    /// Adds a range that was listed. It is merged with the last one if it continues it. A range
+    /// that is listed again counts once.
     pub(in crate::node) fn add_range(&mut self, mut range: ListedRange) {
         let through = range.through.as_deref();
         let goes_on = range.after.as_deref().is_none_or(|after| through.is_none_or(|to| after <= to));

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::bug::Bug;
 use crate::ids::{AttemptId, Key};
 use crate::message::{Bound, ListKeys, ListedKey, Note, Refusal, Reply, Ticket};
-use crate::record::{Kind, VersionEntry, Write};
+use crate::record::VersionEntry;
 use crate::store::{Answer, Found, Place};
 
 use super::super::base::calls::Waiting;
@@ -22,7 +22,7 @@ use super::super::base::read::{Listing, Operation, Page, Purpose, Want};
 use super::super::base::read_set::ListedRange;
 use super::super::base::state::{State, Work, bug_of, refusal_of};
 use super::super::base::transaction::{Phase, Transaction};
-use super::prefixes::{after_all_with, common_prefix};
+use super::prefixes::{after_all_with, common_prefix, shown};
 use super::{end, level, prefixes, read, scan};
 
 /// The greatest number of listed ranges of one transaction. The pages of one listing count as one,
@@ -265,8 +265,8 @@ impl Item {
 /// keys that exist for the transaction, rolled up by the delimiter.
 ///
 /// A prefix that is settled is always shown: a key with it was found before, and no others were
-/// looked at, even if another batch has deleted that key since. The listing's last prefix belongs to
-/// what was shown before the range.
+/// looked at, even if another batch has deleted that key since. The listing's last prefix
+/// belongs to what was shown before the range.
 fn roll_up(
     transaction: &Transaction,
     list: &ListKeys,
@@ -304,18 +304,4 @@ fn roll_up(
         }
     }
     items
-}
-
-/// Returns a key's line, if the key exists for the transaction.
-pub(super) fn shown(transaction: &Transaction, key: &Key) -> Option<ListedKey> {
-    let version = transaction.reads.get(key).and_then(|read| read.header.as_ref());
-    let (txn, meta) = match (transaction.buffer.get(key), version) {
-        (Some(Write::Tombstone), _) | (None, None) => return None,
-        (Some(write @ Write::Put(_)), _) => (None, write.meta()),
-        (None, Some(header)) => {
-            let meta = header.meta(key).expect("a version's key is in its write set");
-            (Some(header.txn), meta.clone())
-        }
-    };
-    (meta.kind != Kind::Tombstone).then(|| ListedKey { key: key.clone(), txn, meta })
 }

@@ -14,8 +14,8 @@
 //!   listed  ─────┤            ├───────────────┤       ├────
 //! ```
 //!
-//! Why that is enough: the listing says of a settled prefix only that a key below it exists. That
-//! key is in the read set at the version that shows it, and later reads must fit to it. If the
+//! That is enough, because the listing says of a settled prefix only that a key below it exists.
+//! That key is in the read set at the version that shows it, and later reads must fit to it. If the
 //! others counted as absent, a later read of one of them would miss what was committed; and keys
 //! between the prefixes that did not count as absent could appear when they are read again.
 
@@ -24,16 +24,14 @@ use std::ops::Bound;
 
 use crate::bug::Bug;
 use crate::ids::Key;
-use crate::message::ListKeys;
-use crate::record::VersionEntry;
+use crate::message::{ListKeys, ListedKey};
+use crate::record::{Kind, VersionEntry, Write};
 use crate::store::Place;
 
 use super::super::base::read::{Below, Operation, Page, Purpose, Want};
 use super::super::base::read_set::ListedRange;
 use super::super::base::state::{State, bug_of};
 use super::super::base::transaction::Transaction;
-use super::list::shown;
-use super::scan;
 
 /// Returns the common prefix below which a listing rolls a key up; `None` if it shows the key.
 pub(super) fn common_prefix<'a>(list: &ListKeys, key: &'a str) -> Option<&'a str> {
@@ -102,15 +100,15 @@ pub(super) fn end_at_unsettled(state: &State, operation: &mut Operation) {
     page.below.retain(|other, _| *other <= prefix);
 }
 
-/// Wants the next keys below each common prefix of the page that is not settled. Returns true if
-/// there were any, which is never the case for a batch.
-pub(super) fn want_next(state: &mut State, operation: &mut Operation) -> bool {
+/// Returns the next keys below each common prefix of the page that is not settled, with the entries
+/// that the page shows of them. There are none for a batch.
+pub(super) fn next_keys(state: &State, operation: &mut Operation) -> Vec<(Key, Vec<VersionEntry>)> {
     let bug = bug_of(&state.settings);
     let transaction = &state.transactions[&operation.attempt];
-    let Purpose::List(_, listing) = &mut operation.purpose else { return false };
+    let mut next = Vec::new();
+    let Purpose::List(_, listing) = &mut operation.purpose else { return next };
     let heads = listing.heads as usize;
-    let Some(Page { range, below, .. }) = &mut listing.page else { return false };
-    let mut next: Vec<(Key, Vec<VersionEntry>)> = Vec::new();
+    let Some(Page { range, below, .. }) = &mut listing.page else { return next };
     for (prefix, below) in below.iter_mut().filter(|(_, below)| !below.later.is_empty()) {
         if is_settled((prefix, below), range, &operation.wanted, transaction, bug) {
             continue;
@@ -124,29 +122,23 @@ pub(super) fn want_next(state: &mut State, operation: &mut Operation) -> bool {
             next.push((key, entries));
         }
     }
-    for (key, entries) in &next {
-        scan::want(state, operation, key);
-        scan::show(state, operation, key, entries);
-    }
-    !next.is_empty()
+    next
 }
 
-/// Wants a key that the page does not show and that is known from elsewhere: with the next ones if
-/// it is below a prefix that is not settled, else now.
-pub(super) fn want_known(state: &mut State, operation: &mut Operation, key: &Key) {
+/// Keeps a key that the page does not show and that is known from elsewhere, until the next keys
+/// are wanted. Returns false if it is wanted now: it is not below a prefix, or below a settled one.
+pub(super) fn want_known_later(state: &State, operation: &mut Operation, key: &Key) -> bool {
     let bug = bug_of(&state.settings);
     let transaction = &state.transactions[&operation.attempt];
     let Purpose::List(list, listing) = &mut operation.purpose else { unreachable!("a listing has pages") };
     let Page { range, below, .. } = listing.page.as_mut().expect("a page has come");
-    if let Some(prefix) = common_prefix(list, key.as_str()) {
-        let of_prefix = below.entry(prefix.to_owned()).or_default();
-        if !is_settled((prefix, of_prefix), range, &operation.wanted, transaction, bug) {
-            of_prefix.later.insert(key.clone(), Vec::new());
-            return;
-        }
+    let Some(prefix) = common_prefix(list, key.as_str()) else { return false };
+    let of_prefix = below.entry(prefix.to_owned()).or_default();
+    let is_later = !is_settled((prefix, of_prefix), range, &operation.wanted, transaction, bug);
+    if is_later {
+        of_prefix.later.insert(key.clone(), Vec::new());
     }
-    scan::want(state, operation, key);
-    scan::show(state, operation, key, &[]);
+    is_later
 }
 
 /// Returns true if a key that was wanted below a prefix exists for the transaction.
@@ -212,4 +204,18 @@ pub(super) fn after_all_with(prefix: &str) -> String {
     text.extend(std::iter::repeat_n(char::MAX, room / char::MAX.len_utf8()));
     assert!(text.starts_with(prefix) && text.len() <= Key::BYTES_MAX.max(prefix.len()), "a cursor fits");
     text
+}
+
+/// Returns a key's line, if the key exists for the transaction.
+pub(super) fn shown(transaction: &Transaction, key: &Key) -> Option<ListedKey> {
+    let version = transaction.reads.get(key).and_then(|read| read.header.as_ref());
+    let (txn, meta) = match (transaction.buffer.get(key), version) {
+        (Some(Write::Tombstone), _) | (None, None) => return None,
+        (Some(write @ Write::Put(_)), _) => (None, write.meta()),
+        (None, Some(header)) => {
+            let meta = header.meta(key).expect("a version's key is in its write set");
+            (Some(header.txn), meta.clone())
+        }
+    };
+    (meta.kind != Kind::Tombstone).then(|| ListedKey { key: key.clone(), txn, meta })
 }

@@ -118,7 +118,7 @@ pub(in crate::node) fn advance(state: &mut State, id: OperationId) -> Advance {
             state.operations.put_back(id, operation);
             return Advance::Waiting;
         }
-        if prefixes::want_next(state, &mut operation) {
+        if scan::want_next(state, &mut operation) {
             continue;
         }
         // Known keys come last: those below prefixes that are settled by then do not matter.

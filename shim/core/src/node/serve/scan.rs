@@ -14,7 +14,7 @@ use super::super::base::ids::OperationId;
 use super::super::base::index::ListedPage;
 use super::super::base::read::{Listing, Operation, Purpose, Want};
 use super::super::base::state::{State, bug_of};
-use super::prefixes::{listed_ranges, want_known};
+use super::prefixes::{listed_ranges, next_keys, want_known_later};
 
 /// The factor by which a page shows more keys of each common prefix than the one before, if that
 /// showed no visible key of one.
@@ -112,6 +112,22 @@ pub(in crate::node) fn merge_known_keys(state: &mut State, operation: &mut Opera
         new.extend(known.chain(bound).filter(|key| !operation.wanted.contains_key(*key)).cloned());
     }
     // The page does not show these keys, so they had no entries then.
-    new.iter().for_each(|key| want_known(state, operation, key));
+    for key in &new {
+        if !want_known_later(state, operation, key) {
+            want(state, operation, key);
+            show(state, operation, key, &[]);
+        }
+    }
     !new.is_empty()
+}
+
+/// Wants the next keys below each common prefix that is not settled. Returns true if there were
+/// any, which is never the case for a batch.
+pub(in crate::node) fn want_next(state: &mut State, operation: &mut Operation) -> bool {
+    let next = next_keys(state, operation);
+    for (key, entries) in &next {
+        want(state, operation, key);
+        show(state, operation, key, entries);
+    }
+    !next.is_empty()
 }
