@@ -60,7 +60,7 @@ impl Recipe for Etcd {
             ("GOTOOLCHAIN", Path::new("local")),
             ("GOWORK", Path::new("off")),
         ];
-        let go = |arguments: &[&str]| tool::run(Service::Etcd, Path::new("go"), arguments, &environment, say);
+        let go = |arguments: &[&str]| tool::run_go(Service::Etcd, arguments, &environment, say);
         go(&["get", &at, &format!("{MODULE}@{VERSION}")])?;
         // -v prints every package that is compiled: the only progress to be seen in the minute that
         // this takes.

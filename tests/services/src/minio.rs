@@ -56,7 +56,7 @@ impl Recipe for Minio {
         // that this takes.
         let arguments = ["install", "-v", FLAGS[0], FLAGS[1], MODULE];
         let environment = [("GOBIN", directory), ("CGO_ENABLED", Path::new("0"))];
-        tool::run(Service::Minio, Path::new("go"), &arguments, &environment, say)
+        tool::run_go(Service::Minio, &arguments, &environment, say)
     }
 
     fn serve(&self, command: &mut Command, data: &Path, port: u16) {

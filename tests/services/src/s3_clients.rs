@@ -98,7 +98,7 @@ impl Recipe for S3Clients {
             ("GOWORK", Path::new("off")),
         ];
         let arguments = ["build", &from, "-v", "-mod=readonly", "-trimpath", "-ldflags=-s -w", &to, "."];
-        tool::run(service, Path::new("go"), &arguments, &environment, say)
+        tool::run_go(service, &arguments, &environment, say)
     }
 
     fn serve(&self, _: &mut Command, _: &Path, _: u16) {
