@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 /// the measuring program starts it where AFT is compared with other servers.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let measures_nothing = arguments.options.iter().any(|option| option == "--render" || option == "--help");
-    if !measures_nothing && let Outcome { ok: false, .. } = crate::services::fetch() {
+    if !measures_nothing && !crate::services::fetch() {
         return ExitCode::FAILURE;
     }
     if !measures_nothing {

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// A step that ran to its end.
@@ -54,6 +54,32 @@ pub(crate) fn run(title: &str, command: Command) -> Outcome {
     let start = Instant::now();
     let ok = status(command);
     Outcome { title: title.to_owned(), ok, took: start.elapsed() }
+}
+
+/// A step that runs beside others.
+#[derive(Debug)]
+pub(crate) struct Running {
+    title: String,
+    child: std::io::Result<Child>,
+    start: Instant,
+}
+
+/// Starts a step that runs beside others; the child writes directly to this process's output.
+pub(crate) fn start(title: &str, mut command: Command) -> Running {
+    heading(title, &command);
+    let child = command.stdin(Stdio::null()).spawn();
+    if let Err(error) = &child {
+        cannot_start(&command, error);
+    }
+    Running { title: title.to_owned(), child, start: Instant::now() }
+}
+
+impl Running {
+    /// Waits for the step's end. Its time includes that of the steps beside it.
+    pub(crate) fn finish(self) -> Outcome {
+        let ok = self.child.and_then(|mut child| child.wait()).is_ok_and(|status| status.success());
+        Outcome { title: self.title, ok, took: self.start.elapsed() }
+    }
 }
 
 /// Replaces this process with `command`; returns only if the command cannot be started.

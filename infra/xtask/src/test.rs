@@ -1,10 +1,11 @@
-//! `cargo xtask test`: fetches the real servers that tests run against and builds the binary `aft`
-//! (the end-to-end tests start both), then runs every test of the workspace.
+//! `cargo xtask test`: fetches the real servers that tests run against and, at the same time,
+//! builds the binary `aft` (the end-to-end tests start both) and the tests; then runs every test of
+//! the workspace.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::step::{self, Outcome};
+use crate::step::{self, Outcome, Running};
 use crate::totals::Totals;
 use crate::{programs, services};
 
@@ -17,14 +18,21 @@ pub(crate) fn run() -> ExitCode {
 /// Runs the steps, and returns them with the totals of the test programs.
 pub(crate) fn steps() -> (Vec<Outcome>, Totals) {
     let mut totals = Totals::default();
-    // If this fails, the tests that need a service fail too and say why; the other tests still run.
-    let fetch = services::fetch();
+    let (build_fetch, fetch) = services::start_fetch();
     let build = step::run("Build the binary aft", step::cargo(["build", "--locked", "--package", "aft"]));
     let built = build.ok;
-    let mut steps = vec![fetch, build];
+    let mut steps = vec![build_fetch, build];
+    let mut programs = Vec::new();
     if built {
-        let (build, programs) = programs::build();
-        steps.extend([build, programs::run(programs, &mut totals)]);
+        let (build, built) = programs::build();
+        steps.push(build);
+        programs = built;
+    }
+    // If this failed, the tests that need a service fail too and say why; the other tests still
+    // run.
+    steps.extend(fetch.map(Running::finish));
+    if built {
+        steps.push(programs::run(programs, &mut totals));
         let examples = step::cargo(["test", "--workspace", "--locked", "--no-fail-fast", "--doc", "--quiet"]);
         steps.push(step::read_lines("Run the examples in docs", examples, |line| {
             // A closed terminal is no reason to stop the tests: the exit status still reports the

@@ -79,20 +79,36 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Service>, Error> {
     Ok(services)
 }
 
-/// Fetches every service, also after a failure. The first failure is the result; the others are
-/// printed.
+/// Fetches every service, all at the same time: much of it is waiting for downloads, and for tools
+/// that use one core. A failure does not stop the others. The first failure in the order of
+/// `services` is the result; the others are printed.
 fn fetch(services: &[Service]) -> Result<(), Error> {
     let home = Home::from_environment();
-    let mut result = Ok(());
-    for service in services {
-        match service.fetch(&home, &|line| println!("{line}")) {
-            Ok(Fetched::Before) => println!("{service}: is in {}", home.path().display()),
-            Ok(Fetched::Now(took)) => println!("{service}: made in {:.1} s", took.as_secs_f64()),
-            Err(why) if result.is_ok() => result = Err(why),
-            Err(why) => eprintln!("{why}"),
+    std::thread::scope(|scope| {
+        let fetches: Vec<_> = services
+            .iter()
+            .map(|service| {
+                let home = &home;
+                scope.spawn(move || {
+                    let fetched = service.fetch(home, &|line| println!("{line}"))?;
+                    match fetched {
+                        Fetched::Before => println!("{service}: is in {}", home.path().display()),
+                        Fetched::Now(took) => println!("{service}: made in {:.1} s", took.as_secs_f64()),
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let mut result = Ok(());
+        for fetch in fetches {
+            match fetch.join().expect("a fetch does not panic") {
+                Err(why) if result.is_ok() => result = Err(why),
+                Err(why) => eprintln!("{why}"),
+                Ok(()) => {}
+            }
         }
-    }
-    result
+        result
+    })
 }
 
 /// Returns a future that ends at Ctrl-C or at a supervisor's SIGTERM.
