@@ -258,7 +258,8 @@ impl Call {
     ) -> Result<String> {
         self.may_upload(bucket, key)?;
         let call = self.alone();
-        call.need_bucket(bucket).await?;
+        // Rejected here and not after all parts were sent.
+        call.need_bucket(bucket).await?.check(&about)?;
         let id = UploadId::draw(bucket);
         let upload = Upload {
             key: key.to_owned(),

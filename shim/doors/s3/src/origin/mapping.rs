@@ -16,7 +16,7 @@ use aft_core::ids::{Key, TxnId};
 use aft_core::message::{Condition, Op};
 use aft_core::record::Value;
 use aft_desk::attributes_of;
-use aft_format::Pair;
+use aft_format::{Attributes, Pair};
 use bytes::Bytes;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -92,6 +92,17 @@ impl Kind {
         Condition::Value(self.bytes())
     }
 
+    /// Checks the attributes of an object that will be written to the bucket.
+    ///
+    /// # Errors
+    /// Returns a failure if they have too much metadata for a mark.
+    pub(crate) fn check(&self, about: &Attributes) -> Result<()> {
+        match self {
+            Kind::Mapped(mapping) if mapping.mirror => check_room_for_mark(&about.metadata),
+            Kind::Mapped(_) | Kind::Own => Ok(()),
+        }
+    }
+
     /// Adds to operations on objects of a bucket what they mean for its origin. Returns the new
     /// entries of the mirror's list as well.
     ///
@@ -110,10 +121,8 @@ impl Kind {
                 all.push(op);
                 continue;
             };
-            if mapping.mirror
-                && let Op::Put(key, value) = &op
-            {
-                check_room_for_mark(&attributes_of(key, value)?.metadata)?;
+            if let Op::Put(key, value) = &op {
+                self.check(&attributes_of(key, value)?)?;
             }
             if matches!(op, Op::Delete(_)) {
                 all.push(Op::Put(hidden(bucket, &key), inline(Bytes::new())));
