@@ -150,7 +150,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> Result<ExitCode, Failed> {
         if desk.is_open() {
             info!("the S3 endpoint accepts any signature unchecked, because there are no credentials");
         }
-        let (own, mapped) = buckets::split(&buckets).await?;
+        let (own, mapped) = buckets::split(&buckets, url).await?;
         let made = aft_door_s3::create_buckets(&desk, &own).await;
         made.map_err(|why| format!("cannot make the buckets of the S3 endpoint: {why}"))?;
         let origins = Origins::open(&desk, mapped).await;

@@ -214,7 +214,7 @@ impl Call {
     pub(crate) fn known(&self, bucket: &str, kind: Kind) -> Result<Kind> {
         match (&self.origins, kind) {
             (Some(origins), Kind::Mapped(mapping)) if origins.get(bucket).is_none() => {
-                Err(Failure::unknown_origin(bucket, &mapping.place))
+                Err(Failure::unknown_origin(bucket, &mapping))
             }
             (_, kind) => Ok(kind),
         }

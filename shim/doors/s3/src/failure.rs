@@ -12,6 +12,7 @@ use aft_net::body::BodyError;
 use aft_net::browser::BadHead;
 use metrics::counter;
 
+use crate::origin::mapping::Mapping;
 use crate::protocol::failure_of_body;
 
 /// The outcome of an operation.
@@ -97,10 +98,12 @@ impl Failure {
     }
 
     /// A bucket with an origin that this server does not know.
-    pub(crate) fn unknown_origin(bucket: &str, place: &str) -> Failure {
+    pub(crate) fn unknown_origin(bucket: &str, mapping: &Mapping) -> Failure {
+        let place = &mapping.place;
         let message = format!(
             "the bucket {bucket:?} reads through to {place}, which this server was not told: start it with --bucket \
-             {bucket}={place}"
+             '{bucket}={}'",
+            mapping.argument()
         );
         Failure::new("ServiceUnavailable", 503, message)
     }

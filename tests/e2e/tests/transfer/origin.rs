@@ -233,4 +233,23 @@ async fn a_server_must_know_the_origins_of_its_store() {
     let place = temporary();
     let export = ["export", "photos", place.path().to_str().expect("it is text"), "--store", &url];
     run_in(&export, &[]).assert_refused(&["photos", "s3://real/folder/"]);
+    // An import would hide, or overwrite, what the origin has.
+    std::fs::write(place.path().join("a"), "imported").expect("it is written");
+    let import =
+        ["import", place.path().to_str().expect("it is text"), "--bucket", "photos", "--store", &url];
+    run_in(&import, &[]).assert_refused(&["photos", "s3://real/folder/", "of its own"]);
+}
+
+#[tokio::test]
+async fn a_bucket_with_objects_gets_no_origin() {
+    let store = temporary();
+    let server = Server::start_with(&local(store.path()), &[&S3[..], &["--bucket", "photos"]].concat());
+    put(&client_of(&server.s3_url().await), "photos", "a", "ours").await;
+    drop(server);
+    let outside = Server::start_with("memory:", &[&S3[..], &["--bucket", "real"]].concat());
+    let flag = format!("photos=s3://real?endpoint={}&region=r&mirror=on", outside.s3_url().await);
+    let serve =
+        ["serve", "--store", &local(store.path()), "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"];
+    run_in(&[&serve[..], &["--bucket", &flag]].concat(), &ANY)
+        .assert_refused(&["photos", "has objects already"]);
 }

@@ -129,7 +129,9 @@ impl Mirror {
         let mut next_check = Instant::now() + FIRST_CHECK;
         let (mut is_behind, mut queue) = (true, Queue::default());
         let mut working = FuturesUnordered::new();
-        let mut looked = Instant::now();
+        // The first look comes at once.
+        let now = Instant::now();
+        let mut looked = now.checked_sub(LOOK).unwrap_or(now);
         loop {
             let pause = if self.expects_any() || queue.is_busy() { AGAIN } else { LOOK };
             tokio::select! {
@@ -235,6 +237,7 @@ impl Mirror {
         }
         gauge!("aft_s3_mirror_due", "bucket" => label.clone()).set(count as f64);
         gauge!("aft_s3_mirror_lag_seconds", "bucket" => label).set(oldest_ms as f64 / 1_000.0);
+        queue.was_due = count > 0;
         queue.fill(by_key);
         Ok(())
     }
@@ -412,12 +415,15 @@ struct Queue {
     /// The keys that have failed: how often in a row, why, and when they are tried again.
     failed: BTreeMap<String, (u32, String, Instant)>,
     complained: Option<Instant>,
+    /// True if the list had entries when it was read last: it is read again until it has none, so
+    /// that the metrics are right.
+    was_due: bool,
 }
 
 impl Queue {
     /// Returns true if there is something to look after soon.
     fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || !self.busy.is_empty() || !self.failed.is_empty()
+        self.was_due || !self.waiting.is_empty() || !self.busy.is_empty() || !self.failed.is_empty()
     }
 
     /// Takes what was listed.

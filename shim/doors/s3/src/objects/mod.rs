@@ -32,6 +32,7 @@ use crate::object::Object;
 use crate::objects::arriving::Arrival;
 use crate::operations::tags;
 use crate::operations::write::{Target, Written};
+use crate::origin::mapping::Kind;
 
 /// A failure of an operation on objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,9 +90,21 @@ impl Objects {
     /// Makes a bucket if it does not exist. Returns true if it was made.
     ///
     /// # Errors
-    /// Returns a problem if the text is no name of a bucket, or the node's refusal.
+    /// Returns a problem if the text is no name of a bucket or that of one with an origin, or the
+    /// node's refusal.
     pub async fn make_bucket(&self, bucket: &str) -> std::result::Result<bool, Problem> {
-        Ok(self.call.create_if_missing(bucket).await?)
+        let is_new = self.call.create_if_missing(bucket).await?;
+        match self.call.need_bucket(bucket).await? {
+            Kind::Own => Ok(is_new),
+            Kind::Mapped(mapping) => {
+                let why = format!(
+                    "the bucket {bucket:?} reads through to {}, whose objects would be hidden, or with a mirror \
+                     overwritten: import into a bucket of its own",
+                    mapping.place
+                );
+                Err(Failure::new("InvalidBucketState", 409, why).into())
+            }
+        }
     }
 
     /// Looks an object up, without its bytes; `None` if there is none.

@@ -94,8 +94,8 @@ impl Call {
         if let Some(mapped) = self.origins.as_ref().and_then(|origins| origins.get(bucket)).cloned() {
             return self.list_merged(&mapped, asked, limit).await;
         }
-        if let Some(place) = self.origins.as_ref().and_then(|origins| origins.unknown(bucket)) {
-            return Err(Failure::unknown_origin(bucket, &place));
+        if let Some(mapping) = self.origins.as_ref().and_then(|origins| origins.unknown(bucket)) {
+            return Err(Failure::unknown_origin(bucket, &mapping));
         }
         // The bucket's marker comes before all its objects, and is none of them.
         let first = name(bucket, "");

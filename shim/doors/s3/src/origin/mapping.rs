@@ -154,6 +154,15 @@ fn check_room_for_mark(metadata: &[Pair]) -> Result<()> {
 }
 
 impl Mapping {
+    /// Returns the URL that an argument of the server names the origin with.
+    pub(crate) fn argument(&self) -> String {
+        let Mapping { place, mirror, .. } = self;
+        match mirror {
+            true => format!("{place}{}mirror=on", if place.contains('?') { '&' } else { '?' }),
+            false => place.clone(),
+        }
+    }
+
     /// Returns the mark of a mirrored version of a key. It names the key, because a copy of the
     /// object keeps its metadata.
     pub(crate) fn mark(&self, key: &str, version: TxnId) -> String {

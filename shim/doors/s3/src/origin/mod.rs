@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aft_core::ids::{AttemptId, Key};
+use aft_core::message::ListKeys;
 use aft_desk::Desk;
 use aft_format::Attributes;
 use async_trait::async_trait;
@@ -205,8 +206,8 @@ pub struct Origins {
     pins: Mutex<AllPins>,
     /// The longest time of a transaction.
     pinned_for: Duration,
-    /// The buckets that another server has mapped since this one started, with their places.
-    unknown: Mutex<HashMap<String, String>>,
+    /// The buckets that another server has mapped since this one started.
+    unknown: Mutex<HashMap<String, Mapping>>,
 }
 
 impl Origins {
@@ -219,7 +220,7 @@ impl Origins {
         let known: Vec<&str> = buckets.iter().map(|mapped| mapped.bucket.as_str()).collect();
         let mapped = call.mapped_buckets().await.map_err(|failure| failure.message)?;
         if let Some((bucket, mapping)) = mapped.iter().find(|(bucket, _)| !known.contains(&bucket.as_str())) {
-            return Err(Failure::unknown_origin(bucket, &mapping.place).message);
+            return Err(Failure::unknown_origin(bucket, mapping).message);
         }
         let mut opened = HashMap::new();
         refuse_overlaps(&buckets)?;
@@ -241,8 +242,8 @@ impl Origins {
         }))
     }
 
-    /// Returns the place of a bucket's origin that this process does not know.
-    pub(crate) fn unknown(&self, bucket: &str) -> Option<String> {
+    /// Returns the origin of a bucket that this process does not know.
+    pub(crate) fn unknown(&self, bucket: &str) -> Option<Mapping> {
         self.unknown.lock().expect("nothing panics while it holds the names").get(bucket).cloned()
     }
 
@@ -258,11 +259,11 @@ impl Origins {
                 match self.get(&bucket) {
                     None => {
                         if told.insert(bucket.clone()) {
-                            warn!("{}", Failure::unknown_origin(&bucket, &mapping.place).message);
+                            warn!("{}", Failure::unknown_origin(&bucket, &mapping).message);
                         }
                         let mut unknown =
                             self.unknown.lock().expect("nothing panics while it holds the names");
-                        unknown.insert(bucket, mapping.place);
+                        unknown.insert(bucket, mapping);
                     }
                     Some(known) if known.mapping != mapping && told.insert(bucket.clone()) => {
                         let (here, there) = (&known.mapping, &mapping);
@@ -346,6 +347,13 @@ impl Call {
         Ok(buckets.into_iter().zip(reads).filter_map(mapping).collect())
     }
 
+    /// Returns true if a bucket has any object in the store.
+    async fn has_objects(&self, bucket: &str) -> Outcome<bool> {
+        let first = marker(bucket).as_str().to_owned();
+        let ask = ListKeys { prefix: first.clone(), after: Some(first), limit: 1, delimiter: None };
+        Ok(!self.page(ask).await?.keys.is_empty())
+    }
+
     /// Records that a bucket has an origin, and makes the bucket if it does not exist. Returns what
     /// is recorded.
     async fn map_bucket(
@@ -356,12 +364,21 @@ impl Call {
         silent: Option<String>,
     ) -> Outcome<Mapping> {
         if bucket.len() > NAME_BYTES_MAX {
-            let why = format!("the name of a bucket with an origin has at most {NAME_BYTES_MAX} bytes");
+            let why = format!(
+                "the name of a bucket with an origin has at most {NAME_BYTES_MAX} bytes, and this one has {}: choose a \
+                 shorter one; that of the origin may be longer",
+                bucket.len()
+            );
             return Err(Failure::new("InvalidBucketName", 400, why));
         }
         self.create_if_missing(bucket).await?;
         let before = self.need_bucket(bucket).await?;
         let id = match &before {
+            // A mirror would write what the bucket has over what the origin has.
+            Kind::Own if self.has_objects(bucket).await? => {
+                let why = "it has objects already: give the origin a bucket of its own, with a new name";
+                return Err(Failure::invalid_request(why));
+            }
             Kind::Own => format!("{:016x}", rand::random::<u64>()),
             Kind::Mapped(mapping) if same_bucket(&mapping.place, place) => mapping.id.clone(),
             Kind::Mapped(mapping) => {
@@ -393,10 +410,16 @@ impl Call {
                 );
             }
             Some(why) => {
-                let why = format!("the origin {place} must answer when it is recorded: {why}");
+                let why = format!("the origin {place} has to answer at the first start with it: {why}");
                 return Err(Failure::new("ServiceUnavailable", 503, why));
             }
             None => {}
+        }
+        if matches!(&before, Kind::Mapped(mapping) if mapping.mirror && !mirror) {
+            warn!(
+                bucket,
+                place, "the mirror is switched off, for all servers: commits reach the origin no longer"
+            );
         }
         if kind != before {
             let mut beside = vec![mapping::mapped(bucket)];
@@ -419,13 +442,21 @@ fn same_bucket(one: &str, other: &str) -> bool {
 fn refuse_overlaps(buckets: &[Mapped]) -> Result<(), String> {
     let path = |mapped: &Mapped| mapped.place.split('?').next().unwrap_or_default().to_owned();
     for (at, one) in buckets.iter().enumerate() {
-        let within =
-            |other: &&Mapped| path(other).starts_with(&path(one)) || path(one).starts_with(&path(other));
-        if let Some(other) = buckets[at + 1..].iter().find(within) {
-            return Err(format!(
-                "{:?} and {:?}: the place {} is within {}, or the other way round: give each bucket a place of its own",
-                one.bucket, other.bucket, other.place, one.place
-            ));
+        for other in &buckets[at + 1..] {
+            if one.bucket == other.bucket {
+                return Err(format!("--bucket names {:?} twice: name it once", one.bucket));
+            }
+            let (inner, outer) =
+                if path(one).starts_with(&path(other)) { (one, other) } else { (other, one) };
+            if path(inner).starts_with(&path(outer)) {
+                return Err(format!(
+                    "the origin of {:?}, {}, is within that of {:?}, {}: give each bucket a place of its own",
+                    inner.bucket,
+                    path(inner),
+                    outer.bucket,
+                    path(outer)
+                ));
+            }
         }
     }
     Ok(())

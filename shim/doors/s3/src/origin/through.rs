@@ -69,8 +69,9 @@ impl Call {
             Some(there) if is_mirrored(there) => {
                 self.need_unwritten(&bucket, key, &object).await?;
                 let why = format!(
-                    "the origin {} has {key:?} with the mark of this bucket's mirror, and the bucket has never written \
-                     it: has the store been restored from an older copy? Delete the object there, or its metadata {}",
+                    "the origin {} has {key:?} with the mark of this bucket's mirror, and the bucket has no version of it: \
+                     it was deleted through the native API, or the store was restored from an older copy; delete the \
+                     object there, or its metadata {}",
                     bucket.mapping.place,
                     super::MARK
                 );
