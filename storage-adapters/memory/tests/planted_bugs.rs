@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aft_store::{
-    Capabilities, Committed, Created, GroupPage, ItemPage, Name, Position, Replaced, Result, ScanPage,
+    Capabilities, Committed, Created, GroupPage, Heads, ItemPage, Name, Position, Replaced, Result, ScanPage,
     Scanned, Space, Store, TIMES_KEPT_MAX, Tag, TimeHeard, Writes, conformance,
 };
 use aft_store_memory::MemoryStore;
@@ -105,6 +105,8 @@ enum Bug {
     ScanSpacesMix,
     /// Returns each name with the body of the name before it.
     ScanBodiesAreNeighbours,
+    /// Leaves out groups without a common prefix.
+    ScanHeadsNeedPrefix,
     /// Still finds deleted names.
     ScanShowsDeleted,
     /// Does not find committed names.
@@ -117,7 +119,7 @@ enum Bug {
     TimesPileUp,
 }
 
-const ALL: [Bug; 47] = [
+const ALL: [Bug; 48] = [
     Bug::CreateRaces,
     Bug::CreateIgnoresExistence,
     Bug::CreateLoserOverwrites,
@@ -160,6 +162,7 @@ const ALL: [Bug; 47] = [
     Bug::ScanPrefixIsAGroup,
     Bug::ScanSpacesMix,
     Bug::ScanBodiesAreNeighbours,
+    Bug::ScanHeadsNeedPrefix,
     Bug::ScanShowsDeleted,
     Bug::ScanMissesCommits,
     Bug::TimesRunBackwards,
@@ -208,6 +211,7 @@ impl Bug {
             Bug::ScanPrefixEndWraps | Bug::ScanPrefixIsAGroup => "scans_are_chosen_by_prefix",
             Bug::ScanSpacesMix => "scans_keep_spaces_apart",
             Bug::ScanBodiesAreNeighbours => "scans_bring_the_right_bodies",
+            Bug::ScanHeadsNeedPrefix => "scans_of_heads_leave_others_out",
             Bug::ScanShowsDeleted | Bug::ScanMissesCommits => "scans_show_what_was_written",
             Bug::TimesRunBackwards | Bug::TimesRepeat | Bug::TimesPileUp => "times_heard_are_sound",
         }
@@ -443,6 +447,23 @@ impl Store for Broken {
             _ => {}
         }
         self.break_page(space, after.as_ref(), limit, &mut page);
+        Ok(page)
+    }
+
+    async fn scan_heads(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&Position>,
+        heads: &Heads,
+        limit: usize,
+    ) -> Result<ScanPage> {
+        let mut page = self.scan(space, prefix, after, limit).await?;
+        let mut picking = heads.pick(prefix);
+        page.names.retain(|name| picking.takes(&name.group));
+        if self.is(Bug::ScanHeadsNeedPrefix) {
+            page.names.retain(|name| heads.common_prefix(prefix, &name.group).is_some());
+        }
         Ok(page)
     }
 
