@@ -230,9 +230,9 @@ impl Call {
     }
 
     /// Checks that a bucket exists, and that the caller may read some key of it.
-    pub(crate) async fn need_visible_bucket(&self, bucket: &str) -> Result<Kind> {
+    pub(crate) async fn need_visible_bucket(&self, bucket: &str) -> Result<()> {
         self.caller.listed(&name(bucket, ""))?;
-        self.need_bucket(bucket).await
+        self.need_bucket(bucket).await.map(drop)
     }
 
     /// Checks that a bucket exists, and returns its kind.

@@ -1,5 +1,5 @@
 //! The check: from time to time, all mirrored objects are compared with what the mirror has left.
-//! What differs becomes due, and the mirror decides.
+//! A key that differs becomes due, and the mirror decides.
 //!
 //! It finds objects that others have overwritten or deleted. It also finds what a process left that
 //! stopped for long between its look and its request, where the request held again by chance, and
