@@ -55,6 +55,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-store-dynamodb",
     "aft-store-redis",
     "aft-store-faulty",
+    "aft-lambda-events",
 ];
 
 /// The table in ARCHITECTURE.md. A change that adds a crate adds a row here and there.
@@ -85,6 +86,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store-dynamodb", folder: "storage-adapters/dynamodb", may_use: &["aft-store", "aft-store-aws"] },
     Rule { name: "aft-store-redis", folder: "storage-adapters/redis", may_use: &["aft-store"] },
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
+    Rule { name: "aft-lambda-events", folder: "lambda-wrapper/events", may_use: &[] },
     Rule { name: "aft-sim", folder: "tests/sim", may_use: &[] },
     Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-sim", "aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
