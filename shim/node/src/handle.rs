@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use aft_core::ids::{AttemptId, Key, NodeId};
 use aft_core::message::{Bound, Refusal, Reply, Verb};
+use aft_core::settings::Settings;
 use aft_format::Times;
 use aft_store::Store;
 use foldhash::fast::FixedState;
@@ -141,10 +142,36 @@ pub async fn start_several(
             "cannot start {count} nodes in one process: the most is {NODES_MAX}"
         )));
     }
-    let mut core = settings.scaled_core()?;
-    let times = Times::of(&core);
-    let new = NewStore { race: settings.race, times, levels: core.levels.clone() };
+    let core = settings.scaled_core()?;
+    let new = NewStore { race: settings.race, times: Times::of(&core), levels: core.levels.clone() };
     let opened = open_store(&*store, &new, settings.timeouts.read).await?;
+    start_on(store, settings, core, opened, count)
+}
+
+/// Starts a node on a store whose description was read before, and sends nothing to the store: for
+/// nodes that live inside functions, whose starts somebody waits for.
+///
+/// # Errors
+/// Returns [`StartError::Settings`] if the settings contradict each other, and
+/// [`StartError::Refused`] if this program cannot use the store.
+pub fn start_described(
+    store: Arc<dyn Store>,
+    settings: NodeSettings,
+    opened: Opened,
+) -> Result<NodeHandle, StartError> {
+    let core = settings.scaled_core()?;
+    start_on(store, settings, core, opened, 1)
+}
+
+/// Starts `count` nodes on a store with the description `opened`.
+fn start_on(
+    store: Arc<dyn Store>,
+    settings: NodeSettings,
+    mut core: Settings,
+    opened: Opened,
+    count: usize,
+) -> Result<NodeHandle, StartError> {
+    let times = Times::of(&core);
     // A node whose times differ from the store's must not work on it, or must at least not sweep:
     // the nodes of a store rely on each other's deadlines.
     let mut no_sweeps = None;

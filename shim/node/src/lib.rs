@@ -7,7 +7,8 @@
 //!                                            └── answers ◄── value cache ◄──┴──► Store
 //! ```
 //!
-//! * [`start`], [`NodeHandle`] (`handle`) – a running node, and how the doors talk to it.
+//! * [`start`], [`start_described`], [`NodeHandle`] (`handle`) – a running node, and how the doors
+//!   talk to it.
 //! * [`open_store`], [`Opened`], [`change_times`] (`opening`) – reading a store's description of
 //!   itself, and creating it where the store is empty.
 //! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – the arguments that open a transaction.
@@ -49,7 +50,7 @@ mod verbs;
 mod waiters;
 
 pub use clock::{fresh_attempt, fresh_begin};
-pub use handle::{Drained, NodeHandle, StartError, State, start, start_several};
+pub use handle::{Drained, NodeHandle, StartError, State, start, start_described, start_several};
 pub use opening::{NewStore, Opened, change_levels, change_times, open_store, read_description};
 pub use settings::{NodeSettings, StoreTimeouts};
 pub use stats::{CallKind, Stats};

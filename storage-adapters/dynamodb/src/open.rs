@@ -100,7 +100,7 @@ pub(crate) async fn init(url: &str, options: &Options) -> Result<(Opened, Prepar
 }
 
 /// Returns a client for the store's table and the store's layout. Nothing is sent to the table yet.
-async fn connect(url: &str, options: &Options) -> Result<Opened, OpenError> {
+pub(crate) async fn connect(url: &str, options: &Options) -> Result<Opened, OpenError> {
     let Settings { location, sdk, .. } = settings(&FORM, url, options.keys.as_ref()).await?;
     let url = location.to_string();
     let mut config = aws_sdk_dynamodb::config::Builder::from(&sdk);

@@ -75,6 +75,16 @@ impl DynamoDbStore {
         Ok(DynamoDbStore::from(opened))
     }
 
+    /// Makes the store at `dynamodb://TABLE/PREFIX?endpoint=URL&region=R` without a request: for
+    /// processes whose start somebody waits for. Mistakes show at the first call.
+    ///
+    /// # Errors
+    /// An [`OpenError`] if the URL is wrong, there are no credentials, or no region is known. Its
+    /// text names the remedy.
+    pub async fn attach(url: &str, options: &Options) -> std::result::Result<DynamoDbStore, OpenError> {
+        Ok(DynamoDbStore::from(open::connect(url, options).await?))
+    }
+
     /// Opens the store like [`DynamoDbStore::open`], but creates the table if it does not exist,
     /// and waits until it is active.
     ///

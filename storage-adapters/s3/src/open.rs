@@ -70,6 +70,13 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Opened, OpenErr
     Ok(Opened { link, layout, abilities, caution })
 }
 
+/// Makes the store at `url` without a request, with the abilities that can be known without one.
+pub(crate) async fn attach(url: &str, options: &Options) -> Result<Opened, OpenError> {
+    let (link, layout, Place { is_amazon, .. }) = connect(url, options).await?;
+    let abilities = Abilities { delete_if: is_amazon, delete_batch: is_amazon, quotes: Quotes::Kept };
+    Ok(Opened { link, layout, abilities, caution: None })
+}
+
 /// Opens the store at `url`, and creates its bucket if there is none. Rejects a location among
 /// other objects, or within or around another store, unless `among_others` is set.
 pub(crate) async fn init(
@@ -77,8 +84,9 @@ pub(crate) async fn init(
     options: &Options,
     among_others: bool,
 ) -> Result<(Opened, Prepared), OpenError> {
-    let (link, layout, region) = connect(url, options).await?;
-    let mut prepared = Prepared { bucket: link.bucket().to_owned(), region, ..Prepared::default() };
+    let (link, layout, place) = connect(url, options).await?;
+    let (bucket, region) = (link.bucket().to_owned(), place.region);
+    let mut prepared = Prepared { bucket, region, ..Prepared::default() };
     match look(&link, &layout).await {
         Ok(()) => {}
         Err(OpenError::NoBucket(_)) => {
@@ -219,8 +227,16 @@ impl Prepared {
     }
 }
 
-/// Returns a client for the store's bucket, the store's layout, and the region that requests go to.
-async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String), OpenError> {
+/// The place that requests go to.
+struct Place {
+    region: String,
+    /// True for Amazon's own servers.
+    is_amazon: bool,
+}
+
+/// Returns a client for the store's bucket, the store's layout, and the place that requests go to.
+/// Nothing is sent yet.
+async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, Place), OpenError> {
     let Settings { location, region, sdk } = settings(&FORM, url, options.keys.as_ref()).await?;
     let url = location.to_string();
     let mut config = aws_sdk_s3::config::Builder::from(&sdk);
@@ -239,7 +255,8 @@ async fn connect(url: &str, options: &Options) -> Result<(Link, Layout, String),
     let times = Times::default();
     let client = Client::from_conf(config.interceptor(times.clone()).build());
     let layout = Layout::new(&location.prefix);
-    Ok((Link::new(client, location.name, url, Meter::new(options.prices), times), layout, region))
+    let place = Place { region, is_amazon: location.endpoint.is_none() };
+    Ok((Link::new(client, location.name, url, Meter::new(options.prices), times), layout, place))
 }
 
 /// Checks that the bucket exists and may be listed.

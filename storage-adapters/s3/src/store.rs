@@ -76,6 +76,18 @@ impl S3Store {
         Ok(S3Store::from(opened))
     }
 
+    /// Makes the store at `s3://BUCKET/PREFIX?endpoint=URL&region=R` without a request: for
+    /// processes whose start somebody waits for. Mistakes show at the first call. Amazon's own
+    /// abilities are known; any other server is treated as one that neither checks the condition
+    /// of a deletion nor deletes in batches.
+    ///
+    /// # Errors
+    /// An [`OpenError`] if the URL is wrong, there are no credentials, or no region is known. Its
+    /// text names the remedy.
+    pub async fn attach(url: &str, options: &Options) -> std::result::Result<S3Store, OpenError> {
+        Ok(S3Store::from(open::attach(url, options).await?))
+    }
+
     /// Opens the store like [`S3Store::open`], but creates the bucket if it does not exist, and
     /// examines what else lies at the store's place. A repeated call finds what the first one
     /// created.
