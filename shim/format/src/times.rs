@@ -37,6 +37,21 @@ impl Times {
         }
     }
 
+    /// Gives these times to a node, for instance one whose user knows nothing of them.
+    pub fn apply(&self, settings: &mut Settings) {
+        let Times { timeout_max_ms, recheck_after_ms, put_limit_ms, skew_max_ms, grace_ms } = *self;
+        *settings = Settings {
+            timeout_default_ms: settings.timeout_default_ms.min(timeout_max_ms),
+            commit_patience_ms: settings.commit_patience_ms.min(timeout_max_ms),
+            timeout_max_ms,
+            recheck_after_ms,
+            put_limit_ms,
+            skew_max_ms,
+            grace_ms,
+            ..settings.clone()
+        };
+    }
+
     /// Returns the reason why a node with the times `own` must not work on a store with these
     /// times, with both values and the remedy; `None` if it may. A node that `sweeps` has to wait
     /// for what the others may do, so its times may not be shorter either.

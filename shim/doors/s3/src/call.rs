@@ -204,10 +204,18 @@ impl Call {
 
     /// Returns the kind of a bucket; `None` if it does not exist.
     pub(crate) async fn kind_of(&self, bucket: &str) -> Result<Option<Kind>> {
+        if self.is_own(bucket) {
+            return Ok(Some(Kind::Own));
+        }
         match bucket_of(self.read(marker(bucket)).await?) {
             Some((kind, _)) => self.known(bucket, kind).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Returns true if nothing has to be read to know that a bucket exists and has no origin.
+    pub(crate) fn is_own(&self, bucket: &str) -> bool {
+        self.origins.as_ref().is_some_and(|origins| origins.is_own(bucket))
     }
 
     /// Checks that the origin of a bucket is known, if it has one and the call reads through.

@@ -49,6 +49,6 @@ mod url_text;
 
 pub use door::{Door, router, serve};
 pub use mirror::mirror;
-pub use operations::buckets::create_buckets;
+pub use operations::buckets::{check_own_buckets, create_buckets};
 pub use settings::Settings;
 pub use upkeep::upkeep;

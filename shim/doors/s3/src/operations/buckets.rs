@@ -167,6 +167,33 @@ pub async fn create_buckets(desk: &Arc<Desk>, names: &[String]) -> std::result::
     Ok(())
 }
 
+/// Makes buckets that are missing, on behalf of a process that takes it for granted that they exist
+/// and have no origin ([`Origins::none`](crate::origin::Origins::none)).
+///
+/// # Errors
+/// Returns the reason why one cannot be made, or that it has an origin; the text names the bucket.
+pub async fn check_own_buckets(desk: &Arc<Desk>, names: &[String]) -> std::result::Result<(), String> {
+    let call = Call::of_server(desk);
+    let markers: Vec<Key> = names.iter().map(|name| marker(name)).collect();
+    let named = |name: &str, failure: &Failure| format!("{name:?}: {}", failure.message);
+    let reads = call.read_all_alone(&markers).await.map_err(|failure| failure.message)?;
+    for (name, read) in names.iter().zip(reads) {
+        match bucket_of(read) {
+            Some((Kind::Own, _)) => {}
+            Some((Kind::Mapped(mapping), _)) => {
+                return Err(named(name, &Failure::unknown_origin(name, &mapping)));
+            }
+            None => {
+                let made = call.create_if_missing(name).await;
+                if made.map_err(|failure| named(name, &failure))? {
+                    info!(bucket = name, "made a bucket of the S3 endpoint");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Returns true if a text can be the name of a bucket.
 pub(crate) fn is_bucket_name(name: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

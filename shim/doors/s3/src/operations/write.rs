@@ -219,6 +219,9 @@ impl Call {
         rests: bool,
     ) -> Result<(Option<Op>, Kind)> {
         let has_condition = target.conditions.any();
+        if !rests && !has_condition && self.is_own(&target.bucket) {
+            return Ok((None, Kind::Own));
+        }
         let bucket = self.caller.read(attempt, marker(&target.bucket)).await?;
         let found = match has_condition {
             true => Some(self.caller.read(attempt, key.clone()).await?),

@@ -208,6 +208,9 @@ pub struct Origins {
     pinned_for: Duration,
     /// The buckets that another server has mapped since this one started.
     unknown: Mutex<HashMap<String, Mapping>>,
+    /// Buckets that exist and have no origin, as the process was told: no call looks at their
+    /// markers.
+    own: HashSet<String>,
 }
 
 impl Origins {
@@ -239,7 +242,26 @@ impl Origins {
             pins: Mutex::new((Instant::now(), HashMap::new())),
             pinned_for: desk.node().over_after(),
             unknown: Mutex::default(),
+            own: HashSet::new(),
         }))
+    }
+
+    /// Returns the origins of a process that knows none. Calls take it for granted that the buckets
+    /// `own` exist and have no origin, which saves a read of the bucket in each transaction;
+    /// [`check_own_buckets`](crate::check_own_buckets) finds out. Nothing is sent to the store.
+    pub fn none(desk: &Arc<Desk>, own: &[String]) -> Arc<Origins> {
+        Arc::new(Origins {
+            buckets: HashMap::new(),
+            pins: Mutex::new((Instant::now(), HashMap::new())),
+            pinned_for: desk.node().over_after(),
+            unknown: Mutex::default(),
+            own: own.iter().cloned().collect(),
+        })
+    }
+
+    /// Returns true if a bucket exists and has no origin, as the process was told.
+    pub(crate) fn is_own(&self, bucket: &str) -> bool {
+        self.own.contains(bucket)
     }
 
     /// Returns the origin of a bucket that this process does not know.
