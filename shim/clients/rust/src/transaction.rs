@@ -246,6 +246,24 @@ impl Transaction {
         self.counted(true, self.write_alone(key, call)).await
     }
 
+    /// Stores a result of any size, which the commit keeps if it has no result itself: for one that
+    /// is too large for a commit record.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Transaction::put`].
+    pub async fn put_result(&self, result: impl Into<Bytes>) -> Result<(), Error> {
+        let body = Content::Whole(result.into());
+        let call = Call { body, ..Call::new(Method::PUT, self.path("/result")) };
+        self.counted(true, async {
+            let sent = self.send(call, false).await.and_then(answer::empty);
+            sent.map_err(|fault| {
+                let torn = fault.may_have_effect();
+                self.failed(fault, torn)
+            })
+        })
+        .await
+    }
+
     /// Deletes a key.
     ///
     /// # Errors
