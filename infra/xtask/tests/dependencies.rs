@@ -43,6 +43,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-door-native",
     "aft-door-s3",
     "aft-transfer",
+    "aft-lambda-host",
     "aft-history",
     "aft-bench",
     "aft-bench-targets",
@@ -77,6 +78,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-bench", folder: "shim/bench", may_use: &["aft-core", "aft-format", "aft-api", "aft-node", "aft-history", "aft-store"] },
     Rule { name: "aft-bench-targets", folder: "shim/bench-targets", may_use: &["aft-bench", "aft-store", "aft-store-dynamodb", "aft-store-faulty", "aft-store-memory"] },
     Rule { name: "aft", folder: "shim/server", may_use: ALL_OF_OURS },
+    Rule { name: "aft-lambda-host", folder: "lambda-wrapper/host", may_use: &[] },
     Rule { name: "aft-store", folder: "storage-adapters/store", may_use: &[] },
     Rule { name: "aft-store-memory", folder: "storage-adapters/memory", may_use: &["aft-store"] },
     Rule { name: "aft-disk", folder: "storage-adapters/disk", may_use: &[] },
@@ -116,8 +118,9 @@ const SEAM_MAY_USE: &[&str] = &["async-trait", "bytes", "futures", "percent-enco
 const HTTP: &[&str] = &["axum", "http", "http-body-util", "hyper", "hyper-util", "s3s", "tower"];
 
 /// The crates of ours that may, besides the doors and the programs in tests/: the network side of
-/// the doors, the client, and the load generator, which has a client of its own.
-const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench"];
+/// the doors, the client, the load generator, which has a client of its own, and the local Lambda,
+/// whose APIs are HTTP.
+const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench", "aft-lambda-host"];
 
 /// A crate of the workspace, with its dependencies.
 #[derive(Debug, Clone, Default)]
@@ -209,7 +212,10 @@ fn violations(graph: &Graph, documented: &str) -> Vec<String> {
 fn external_violation(from: &str, edge: &Edge, in_tests: bool) -> Option<String> {
     let speaks_http = in_tests || SPEAK_HTTP.contains(&from) || from.starts_with("aft-door-");
     if HTTP.contains(&edge.to.as_str()) && !edge.dev && !speaks_http {
-        return Some(format!("{from} depends on {}: only doors, aft-net and clients speak HTTP", edge.to));
+        return Some(format!(
+            "{from} depends on {}: only doors, aft-net, clients and the local Lambda speak HTTP",
+            edge.to
+        ));
     }
     let allowed = match from {
         "aft-sim" => &[],
@@ -365,12 +371,12 @@ fn planted_edges_are_found() {
     check(
         "aft-desk",
         edge("axum"),
-        &["aft-desk depends on axum: only doors, aft-net and clients speak HTTP"],
+        &["aft-desk depends on axum: only doors, aft-net, clients and the local Lambda speak HTTP"],
     );
     check(
         "aft-node",
         edge("hyper"),
-        &["aft-node depends on hyper: only doors, aft-net and clients speak HTTP"],
+        &["aft-node depends on hyper: only doors, aft-net, clients and the local Lambda speak HTTP"],
     );
     check(
         "aft-transfer",
@@ -385,11 +391,17 @@ fn planted_edges_are_found() {
     check(
         "aft-transfer",
         edge("hyper"),
-        &["aft-transfer depends on hyper: only doors, aft-net and clients speak HTTP"],
+        &["aft-transfer depends on hyper: only doors, aft-net, clients and the local Lambda speak HTTP"],
     );
     check("aft-transfer", edge("aft-door-s3"), &[]);
     check("aft-door-native", edge("axum"), &[]);
     check("aft-net", edge("hyper"), &[]);
+    check("aft-lambda-host", edge("axum"), &[]);
+    check(
+        "aft-lambda-host",
+        edge("aft-net"),
+        &["aft-lambda-host depends on aft-net: not in its row of the table"],
+    );
     check("aft-e2e", edge("hyper"), &[]);
     check("aft-door-native", edge("left-pad"), &["left-pad has no sentence in docs/dependencies.md"]);
     check(
