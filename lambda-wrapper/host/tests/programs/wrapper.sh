@@ -1,0 +1,3 @@
+#!/bin/sh
+# An exec wrapper: it adds a variable, and becomes the runtime.
+ADDED=by-the-wrapper exec "$@"
