@@ -214,10 +214,11 @@ impl Inner {
         let (pool, invoke) = self.prepare(invoke, PAYLOAD_MAX)?;
         // A task of its own: the invocation goes on if its caller leaves.
         let task = tokio::spawn(invoke::perform::perform(pool, invoke));
-        task.await.unwrap_or_else(|why| {
-            Err(InvokeError::Unavailable(format!(
-                "the host ended before the function: {why}; invoke it again"
-            )))
+        task.await.unwrap_or_else(|why| match why.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(InvokeError::Unavailable(
+                "the host has ended before the function: start it again".to_owned(),
+            )),
         })
     }
 

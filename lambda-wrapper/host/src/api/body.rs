@@ -1,4 +1,4 @@
-//! Bodies that processes send.
+//! Bodies that processes and callers send.
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -6,16 +6,16 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
 /// The longest response that is buffered: 6 MiB, and 100 bytes of grace, as in Lambda.
-pub(super) const BUFFERED_MAX: u64 = (6 << 20) + 100;
+pub(crate) const BUFFERED_MAX: u64 = (6 << 20) + 100;
 /// The longest response that is streamed, as in Lambda.
-pub(super) const STREAMED_MAX: u64 = 200 << 20;
+pub(crate) const STREAMED_MAX: u64 = 200 << 20;
 /// The bytes of a body that are read and dropped after its limit, so that a client which sends
 /// first and reads later gets its answer.
 const DROPPED_MAX: u64 = 64 << 20;
 
 /// A body that was read.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(crate) enum Read {
     Whole {
         bytes: Bytes,
         /// The trailers of a chunked body.
@@ -28,7 +28,7 @@ pub(super) enum Read {
 }
 
 /// Reads a body of at most `max` bytes.
-pub(super) async fn read(mut body: Body, max: u64) -> Read {
+pub(crate) async fn read(mut body: Body, max: u64) -> Read {
     let (mut kept, mut trailers) = (BytesMut::new(), HeaderMap::new());
     let mut count: u64 = 0;
     while let Some(frame) = body.frame().await {

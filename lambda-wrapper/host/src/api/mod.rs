@@ -3,7 +3,7 @@
 //! * `runtime` – the Runtime API, 2018-06-01. `extensions` – the Extensions API, 2020-01-01.
 //! * `body` – responses of runtimes, within their bounds.
 
-mod body;
+pub(crate) mod body;
 mod extensions;
 mod runtime;
 

@@ -38,6 +38,9 @@ pub struct Config {
     /// The time that an environment has to start. Lambda's is 10 s; it tries once more, within the
     /// function's timeout.
     pub init: Duration,
+    /// The time that external extensions have to end. The runtime has the first 30 % of it. Lambda's
+    /// is 2 s.
+    pub shutdown: Duration,
     /// The divisor of the pauses before events are retried, for tests. Lambda's are 1 min and
     /// 2 min after errors, and 1 s to 5 min after throttling.
     pub pause_divisor: u32,
@@ -54,6 +57,7 @@ impl Default for Config {
             idle: Duration::from_secs(300),
             settle: Duration::from_secs(1),
             init: Duration::from_secs(10),
+            shutdown: Duration::from_secs(2),
             pause_divisor: 1,
         }
     }

@@ -31,6 +31,7 @@ struct HostTable {
     idle: Option<f64>,
     settle: Option<f64>,
     init: Option<f64>,
+    shutdown: Option<f64>,
     pause_divisor: Option<u32>,
 }
 
@@ -95,6 +96,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config, ConfigError> {
     set(&mut config.idle, seconds("host: idle", host.idle)?);
     set(&mut config.settle, seconds("host: settle", host.settle)?);
     set(&mut config.init, seconds("host: init", host.init)?);
+    set(&mut config.shutdown, seconds("host: shutdown", host.shutdown)?);
     for table in document.function {
         config.functions.push(function(table, folder)?);
     }

@@ -10,8 +10,6 @@ use super::Environment;
 use crate::machine::{Audience, Machine, Reason, Stage};
 use crate::{ids, process};
 
-/// The time that Lambda gives to external extensions.
-const EXTERNAL: Duration = Duration::from_secs(2);
 /// The time that Lambda gives to a runtime with internal extensions only.
 const INTERNAL: Duration = Duration::from_millis(500);
 /// The part of that time in which the runtime has to end after SIGTERM: 30 %, in tenths.
@@ -32,7 +30,7 @@ impl Environment {
         let patience = match self.machine.look(Machine::audience) {
             Audience::RuntimeOnly => Duration::ZERO,
             Audience::InternalExtensions => INTERNAL,
-            Audience::ExternalExtensions => EXTERNAL,
+            Audience::ExternalExtensions => self.shared.config.shutdown,
         };
         // Stopped processes hear nothing but SIGKILL.
         self.group.resume();

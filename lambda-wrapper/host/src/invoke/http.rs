@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,13 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::kinds::PAYLOAD_MAX;
 use super::{Delivery, Invoke, InvokeError, Invoked};
+use crate::api::body::{Read, read};
 use crate::arn::VERSION;
 use crate::host::Inner;
 
 const REQUEST_ID: &str = "x-amzn-requestid";
 const TRACE_ID: &str = "x-amzn-trace-id";
-/// The bytes of a body that are read after its limit, to learn its size for the message.
-const BODY_MAX: usize = 2 * PAYLOAD_MAX;
 
 /// Returns the router of the Invoke API.
 pub(crate) fn router(host: Arc<Inner>) -> Router {
@@ -33,9 +32,13 @@ async fn invoke(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, InvokeError> {
-    let payload = to_bytes(body, BODY_MAX)
-        .await
-        .map_err(|_| InvokeError::TooLarge { bytes: BODY_MAX, max: PAYLOAD_MAX })?;
+    let payload = match read(body, PAYLOAD_MAX as u64).await {
+        Read::Whole { bytes, .. } => bytes,
+        Read::TooLarge(bytes) => return Err(InvokeError::TooLarge { bytes, max: PAYLOAD_MAX }),
+        Read::Truncated => {
+            return Err(InvokeError::InvalidContent("the body broke off: send it again".to_owned()));
+        }
+    };
     let given = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let client_context = given("x-amz-client-context").map(|context| decoded(&context)).transpose()?;
     let invoke = Invoke {

@@ -12,6 +12,8 @@ pub(crate) const EVENT_MAX: usize = 1 << 20;
 const CONTEXT_MAX: usize = 3_583;
 /// The longest request ID, in bytes: far above that of a UUID.
 const REQUEST_ID_MAX: usize = 128;
+/// The longest trace header, in bytes: far above that of a trace with its lineage.
+const TRACE_MAX: usize = 1_024;
 
 /// An invocation to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Invoke {
     /// Checks everything but the name. Puts `{}` in the place of an empty payload.
     pub(crate) fn check(mut self, bytes_max: usize) -> Result<Self, InvokeError> {
         if self.payload.len() > bytes_max {
-            return Err(InvokeError::TooLarge { bytes: self.payload.len(), max: bytes_max });
+            return Err(InvokeError::TooLarge { bytes: self.payload.len() as u64, max: bytes_max });
         }
         if self.payload.is_empty() {
             self.payload = Bytes::from_static(b"{}");
@@ -67,17 +69,19 @@ impl Invoke {
                 "Client context must be JSON on one line of at most {CONTEXT_MAX} bytes, in base64."
             )));
         }
-        for id in self.request_id.iter().chain(&self.trace_id) {
-            // They become headers, and the first one a piece of a path.
-            let is_printable = id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'%');
-            if id.is_empty() || id.len() > REQUEST_ID_MAX * 4 || !is_printable {
-                let form = "use printable ASCII without spaces, / and %";
-                return Err(InvokeError::InvalidParameter(format!("{id:?} is no ID: {form}")));
-            }
+        // It becomes a header and a piece of a path.
+        let is_id = |id: &str| {
+            let fits = (1..=REQUEST_ID_MAX).contains(&id.len());
+            fits && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+        };
+        if let Some(id) = self.request_id.as_deref().filter(|id| !is_id(id)) {
+            let form = format!("use letters, digits and -_.:, at most {REQUEST_ID_MAX}");
+            return Err(InvokeError::InvalidParameter(format!("{id:?} is no request ID: {form}")));
         }
-        if self.request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_MAX) {
-            let problem = format!("the request ID is longer than {REQUEST_ID_MAX} bytes: shorten it");
-            return Err(InvokeError::InvalidParameter(problem));
+        let is_trace = |id: &str| id.len() <= TRACE_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
+        if self.trace_id.as_deref().is_some_and(|id| !is_trace(id)) {
+            let form = format!("use at most {TRACE_MAX} characters of ASCII, without spaces");
+            return Err(InvokeError::InvalidParameter(format!("the trace header is wrong: {form}")));
         }
         assert!(!self.payload.is_empty() && self.payload.len() <= bytes_max.max(2), "it was just checked");
         Ok(self)
@@ -139,7 +143,7 @@ pub enum InvokeError {
     #[error("{bytes} byte payload is too large: it must have at most {max} bytes")]
     TooLarge {
         /// The payload's size.
-        bytes: usize,
+        bytes: u64,
         /// The limit.
         max: usize,
     },
@@ -178,7 +182,7 @@ mod tests {
         assert_eq!(Invoke::new("f", "").check(8).unwrap().payload, "{}");
         check(Invoke::new("f", "[1"), Some("InvalidRequestContentException"));
         check(Invoke::new("f", "123456789"), Some("RequestTooLargeException"));
-        check(Invoke::new("f", "1").request_id("a b"), Some("InvalidParameterValueException"));
+        check(Invoke::new("f", "1").request_id("a/b"), Some("InvalidParameterValueException"));
         check(Invoke::new("f", "1").request_id("a".repeat(200)), Some("InvalidParameterValueException"));
         let context = Invoke { client_context: Some("{".to_owned()), ..Invoke::new("f", "1") };
         check(context, Some("InvalidRequestContentException"));

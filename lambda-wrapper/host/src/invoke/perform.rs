@@ -27,13 +27,12 @@ struct Run<'a> {
     pool: &'a Pool,
     invoke: &'a Invoke,
     request_id: &'a str,
-    since: Instant,
 }
 
 impl<'a> Run<'a> {
     fn new(pool: &'a Pool, invoke: &'a Invoke) -> Self {
         let request_id = invoke.request_id.as_deref().expect("a checked invocation has its request ID");
-        Self { pool, invoke, request_id, since: Instant::now() }
+        Self { pool, invoke, request_id }
     }
 
     /// Returns the invocation as the runtime gets it, if it begins `now`, and its deadline.
@@ -105,6 +104,7 @@ impl<'a> Run<'a> {
         invocation: &Invocation,
         deadline: Instant,
     ) -> Invoked {
+        let since = Instant::now();
         environment.say(format!("START RequestId: {} Version: {}", self.request_id, arn::VERSION));
         let outcome = match environment.outcome(invocation, deadline).await {
             Some(outcome) => {
@@ -119,18 +119,16 @@ impl<'a> Run<'a> {
                 Outcome::Failed(Failure::TimedOut)
             }
         };
+        let taken = since.elapsed().as_secs_f64() * 1_000.0;
+        let (id, memory) = (self.request_id, self.pool.shared.function.memory_mb);
+        environment.say(format!("END RequestId: {id}"));
+        environment.say(format!("REPORT RequestId: {id} Duration: {taken:.2} ms Memory Size: {memory} MB"));
         self.answer(&environment, outcome)
     }
 
     fn answer(&self, environment: &Environment, outcome: Outcome) -> Invoked {
         let function = &self.pool.shared.function;
         let id = self.request_id;
-        environment.say(format!("END RequestId: {id}"));
-        let taken = self.since.elapsed().as_secs_f64() * 1_000.0;
-        environment.say(format!(
-            "REPORT RequestId: {id} Duration: {taken:.2} ms Memory Size: {} MB",
-            function.memory_mb
-        ));
         let (payload, content_type, function_error) = match outcome {
             Outcome::Returned { body, content_type } => (body, content_type, None),
             Outcome::Failed(failure) => {

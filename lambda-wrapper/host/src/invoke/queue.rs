@@ -115,30 +115,36 @@ impl Lane {
             } else {
                 attempts += 1
             }
-            let dropped = match retries.after(attempted, since.elapsed()) {
+            let so_far = match attempted {
+                Attempted::Returned => "has returned",
+                Attempted::Failed => "has failed",
+                Attempted::Throttled => "was throttled",
+            };
+            match retries.after(attempted, since.elapsed()) {
                 Next::Retry(pause) => {
+                    self.say(&format!("{so_far}; it is retried after {pause:?}"));
                     tokio::time::sleep(pause).await;
                     continue;
                 }
-                Next::Done => None,
-                Next::Exhausted => Some("it has no retries left"),
-                Next::TooOld => Some("it is too old"),
-            };
-            if let Some(why) = dropped {
-                self.say_dropped(why, attempts);
+                Next::Done => {}
+                Next::Exhausted => {
+                    self.say(&format!("is dropped after {attempts} attempts: it has no retries left"));
+                }
+                Next::TooOld => self.say(&format!("is dropped after {attempts} attempts: it is too old")),
             }
             return EventEnd { attempts, throttled, last };
         }
     }
 
-    fn say_dropped(&self, why: &str, attempts: u32) {
+    /// Writes a line about the event.
+    fn say(&self, what: &str) {
         let id = self.event.request_id.as_deref().unwrap_or_default();
         self.pool.shared.logs.line(Line {
             function: self.pool.shared.function.name.clone(),
             environment: String::new(),
             process: "host".to_owned(),
             source: Source::Platform,
-            text: format!("the event {id} is dropped after {attempts} attempts: {why}"),
+            text: format!("the event {id} {what}"),
         });
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use aft_lambda_host::{Config, Delivery, Function, Invoke, Stage};
 use serde_json::json;
 
-use crate::support::{Scene, check_failed, function, lines, start_with, within};
+use crate::support::{Scene, check_failed, function, lines, start_with, until, within};
 
 async fn scene(function: Function) -> Scene {
     let mut config = Config::of(vec![function]);
@@ -64,14 +64,15 @@ async fn a_throttled_event_waits_for_its_turn() {
     let story = async {
         scene.stages(vec![Stage::Busy]).await;
         let mut queued = scene.host.send(Invoke::new("f", "{}"), Delivery::Once).unwrap();
-        // Its first attempt is throttled unless it begins after the release, which is harmless.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let is_throttled = |line: &String| line.contains("was throttled; it is retried after");
+        until(|| scene.text().iter().any(is_throttled).then_some(())).await;
         fs::write(&go, "").unwrap();
         queued.end().await.unwrap()
     };
     let (blocking, end) = within(async { tokio::join!(blocking, story) }).await;
     assert!(blocking.unwrap().is_ok());
     assert!(end.last.unwrap().is_ok());
+    assert!(end.throttled > 0);
     assert_eq!(end.attempts, 1, "throttling uses up no retry");
 }
 

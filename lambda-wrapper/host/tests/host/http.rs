@@ -34,20 +34,25 @@ async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &
         head += &format!("{name}: {value}\r\n");
     }
     head += &format!("content-length: {}\r\n\r\n", body.len());
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
-    let mut answer = Vec::new();
-    within(stream.read_to_end(&mut answer)).await.unwrap();
+    let answer = within(exchange(address, head.as_bytes(), body)).await.expect("the host answers");
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let (first, rest) = head.split_once("\r\n").expect("a status line");
     let headers = rest.lines().filter_map(|line| line.split_once(": "));
     Answer {
-        status: first.split(' ').nth(1).unwrap().parse().unwrap(),
+        status: first.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"),
         headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
         body: answer[end + 4..].to_vec(),
     }
+}
+
+async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(head).await?;
+    stream.write_all(body).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer)
 }
 
 fn path(function: &str) -> String {

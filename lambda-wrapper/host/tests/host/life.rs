@@ -78,7 +78,9 @@ async fn an_extension_that_does_not_end_is_killed() {
     function.extensions = vec![program("extension.py")];
     function.environment.insert("EXTENSION_LOG".into(), log.clone());
     function.environment.insert("EXTENSION_IS_STUBBORN".into(), "1".into());
-    let scene = start(function).await;
+    let mut config = Config::of(vec![function]);
+    config.shutdown = Duration::from_millis(300);
+    let scene = start_with(config).await;
     assert!(scene.invoke(json!({})).await.is_ok());
     let group = scene.stages(vec![Stage::Idle]).await[0].group;
     let lines = std::sync::Arc::clone(&scene.lines);

@@ -45,7 +45,9 @@ pub(crate) struct Scene {
 
 /// Starts a host with one function.
 pub(crate) async fn start(function: Function) -> Scene {
-    start_with(Config::of(vec![function])).await
+    let mut config = Config::of(vec![function]);
+    config.shutdown = LIMIT;
+    start_with(config).await
 }
 
 /// Starts a host with a configuration, whose start of an environment has the time of all waits.
@@ -55,7 +57,7 @@ pub(crate) async fn start_with(mut config: Config) -> Scene {
     config.path = path();
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&lines);
-    let logs = Logs::new(move |line| kept.lock().unwrap().push(line));
+    let logs = Logs::new(move |line| kept.lock().expect("nobody panics with the lines").push(line));
     let host = Host::start(config, logs).await.expect("the host starts");
     Scene { host, lines, folder: tempfile::tempdir().expect("a folder") }
 }
@@ -92,7 +94,12 @@ impl Scene {
 
     /// Returns the text of the platform's lines and of the processes'.
     pub(crate) fn text(&self) -> Vec<String> {
-        self.lines.lock().unwrap().iter().map(|line| line.text.clone()).collect()
+        self.lines
+            .lock()
+            .expect("nobody panics with the lines")
+            .iter()
+            .map(|line| line.text.clone())
+            .collect()
     }
 }
 
@@ -155,5 +162,6 @@ pub(crate) fn check_failed(invoked: &Invoked, error_type: &str, message: &str) {
     assert_eq!(invoked.function_error, Some("Unhandled"), "{invoked:?}");
     let document = json(invoked);
     assert_eq!(document["errorType"], error_type, "{document}");
-    assert!(document["errorMessage"].as_str().unwrap().ends_with(message), "{document}");
+    let is_there = document["errorMessage"].as_str().is_some_and(|text| text.ends_with(message));
+    assert!(is_there, "{document}: {message}");
 }
