@@ -25,9 +25,9 @@ const STORES: &[&str] = &[
     "aft-store-faulty",
 ];
 
-/// The crates that may name concrete stores: the binary, and the targets of its benchmark, which
+/// The crates that may name concrete stores: the binaries, and the targets of the benchmark, which
 /// the figures need as well and cannot take from a binary.
-const NAME_STORES: &[&str] = &["aft", "aft-bench-targets"];
+const NAME_STORES: &[&str] = &["aft", "aft-bench-targets", "aft-layer"];
 
 /// Every crate that the binary and the programs in tests/ may use.
 const ALL_OF_OURS: &[&str] = &[
@@ -89,6 +89,7 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store-redis", folder: "storage-adapters/redis", may_use: &["aft-store"] },
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
     Rule { name: "aft-lambda-events", folder: "lambda-wrapper/events", may_use: &[] },
+    Rule { name: "aft-layer", folder: "lambda-wrapper/layer", may_use: &["aft-access", "aft-client", "aft-core", "aft-desk", "aft-door-s3", "aft-format", "aft-lambda-events", "aft-net", "aft-node", "aft-store", "aft-store-dynamodb", "aft-store-memory", "aft-store-s3"] },
     Rule { name: "aft-sim", folder: "tests/sim", may_use: &[] },
     Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-sim", "aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
@@ -99,9 +100,15 @@ const RULES: &[Rule] = &[
 ];
 
 /// The crates that any crate's *tests* may use in addition to its row: `aft-store` with its
-/// conformance suite, stores to run against, and the checker of histories.
-const TESTS_MAY_USE: &[&str] =
-    &["aft-store", "aft-store-memory", "aft-store-local", "aft-store-faulty", "aft-history"];
+/// conformance suite, stores to run against, the checker of histories, and the local Lambda.
+const TESTS_MAY_USE: &[&str] = &[
+    "aft-store",
+    "aft-store-memory",
+    "aft-store-local",
+    "aft-store-faulty",
+    "aft-history",
+    "aft-lambda-host",
+];
 
 /// The only crates in tests/ that other crates may use, and only in their tests: one has the parts
 /// of every simulator, the other starts the servers that stores are tested against.
@@ -120,7 +127,7 @@ const HTTP: &[&str] = &["axum", "http", "http-body-util", "hyper", "hyper-util",
 /// The crates of ours that may, besides the doors and the programs in tests/: the network side of
 /// the doors, the client, the load generator, which has a client of its own, and the local Lambda,
 /// whose APIs are HTTP.
-const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench", "aft-lambda-host"];
+const SPEAK_HTTP: &[&str] = &["aft-net", "aft-client", "aft-bench", "aft-lambda-host", "aft-layer"];
 
 /// A crate of the workspace, with its dependencies.
 #[derive(Debug, Clone, Default)]

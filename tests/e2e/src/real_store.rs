@@ -32,7 +32,7 @@ impl RealStore {
                 assert_eq!(made.code, Some(0), "{made:#?}");
             }
             Kind::Redis => {}
-            Kind::Etcd | Kind::Restate | Kind::Powertools | Kind::S3Clients => {
+            Kind::Etcd | Kind::Restate | Kind::Powertools | Kind::S3Clients | Kind::LambdaRuntimes => {
                 panic!("{kind} cannot hold a store of AFT")
             }
         }

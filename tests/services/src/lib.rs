@@ -34,6 +34,7 @@ mod etcd;
 mod fetch;
 mod health;
 mod home;
+mod lambda_runtimes;
 mod log;
 mod minio;
 mod moto;

@@ -10,9 +10,9 @@ use clap::Parser;
 const BUCKET: &str = "aft";
 
 /// Real servers for tests, on loopback. Without names: those of the everyday tests (minio, moto,
-/// redis, dynamodb, and the clients s3-clients), except those that AFT_SKIP_SERVICES names. There
-/// are also ceph, for the long tests, and etcd, restate and powertools, with which the figures
-/// compare AFT.
+/// redis, dynamodb, and the clients s3-clients and lambda-runtimes), except those that
+/// AFT_SKIP_SERVICES names. There are also ceph, for the long tests, and etcd, restate and
+/// powertools, with which the figures compare AFT.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask services", disable_version_flag = true)]
 struct Arguments {

@@ -11,6 +11,7 @@ use crate::ceph::Ceph;
 use crate::dynamodb::DynamoDb;
 use crate::etcd::Etcd;
 use crate::fetch::{self, Fetched};
+use crate::lambda_runtimes::LambdaRuntimes;
 use crate::minio::Minio;
 use crate::moto::Moto;
 use crate::powertools::Powertools;
@@ -44,15 +45,19 @@ pub enum Service {
     /// Clients of S3 in Python and JavaScript: not a server, but a Python that has boto3, beside
     /// packages of npm.
     S3Clients,
+    /// The runtime clients of AWS Lambda: not a server, but a Python that has the one for Python,
+    /// and boto3.
+    LambdaRuntimes,
 }
 
 /// Every service.
-pub(crate) const ALL: [Service; 9] = [
+pub(crate) const ALL: [Service; 10] = [
     Service::Minio,
     Service::Moto,
     Service::Redis,
     Service::DynamoDb,
     Service::S3Clients,
+    Service::LambdaRuntimes,
     Service::Ceph,
     Service::Etcd,
     Service::Restate,
@@ -114,8 +119,9 @@ pub(crate) struct Keys {
 impl Service {
     /// Returns the services that everyday tests run against: those that are meant where none is
     /// named.
-    pub fn everyday() -> [Service; 5] {
-        [Service::Minio, Service::Moto, Service::Redis, Service::DynamoDb, Service::S3Clients]
+    pub fn everyday() -> [Service; 6] {
+        use Service::{DynamoDb, LambdaRuntimes, Minio, Moto, Redis, S3Clients};
+        [Minio, Moto, Redis, DynamoDb, S3Clients, LambdaRuntimes]
     }
 
     /// Returns the service's name on command lines and in `AFT_SKIP_SERVICES`.
@@ -130,6 +136,7 @@ impl Service {
             Service::Restate => "restate",
             Service::Powertools => "powertools",
             Service::S3Clients => "s3-clients",
+            Service::LambdaRuntimes => "lambda-runtimes",
         }
     }
 
@@ -171,13 +178,13 @@ impl Service {
 
     /// Returns true if there is a server to start. A library has none.
     pub fn serves(self) -> bool {
-        !matches!(self, Service::Powertools | Service::S3Clients)
+        !matches!(self, Service::Powertools | Service::S3Clients | Service::LambdaRuntimes)
     }
 
     /// Returns true if the service can hold a store of AFT; those with which AFT is compared
     /// cannot.
     pub fn holds_stores(self) -> bool {
-        !matches!(self, Service::Etcd | Service::Restate | Service::Powertools | Service::S3Clients)
+        self.serves() && !matches!(self, Service::Etcd | Service::Restate)
     }
 
     /// Starts the service at a free port of 127.0.0.1 with an empty data directory of its own, and
@@ -226,6 +233,7 @@ impl Service {
             Service::Restate => &Restate,
             Service::Powertools => &Powertools,
             Service::S3Clients => &S3Clients,
+            Service::LambdaRuntimes => &LambdaRuntimes,
         }
     }
 }
@@ -257,7 +265,7 @@ mod tests {
         let why = "minoi".parse::<Service>().expect_err("no such service").to_string();
         assert_eq!(
             why,
-            "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, s3-clients, ceph, etcd, restate, powertools"
+            "there is no service named \"minoi\"; there are minio, moto, redis, dynamodb, s3-clients, lambda-runtimes, ceph, etcd, restate, powertools"
         );
     }
 }

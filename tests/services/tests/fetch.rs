@@ -104,7 +104,11 @@ fn a_missing_tool_is_named_with_what_to_do() {
     // A service that cannot be made does not keep the others from being made, and every failure is
     // reported.
     place.go("go1.24.0", GOOD).check(&["--fetch"], false, &["minio: made in", "python3 lacks"]);
-    place.check(&["--fetch", "minoi"], false, &["there are minio, moto, redis, dynamodb, s3-clients, ceph"]);
+    place.check(
+        &["--fetch", "minoi"],
+        false,
+        &["there are minio, moto, redis, dynamodb, s3-clients, lambda-runtimes, ceph"],
+    );
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn a_test_is_skipped_only_on_demand_and_says_so() {
 
     // The program leaves the same services out, and says so.
     let mut all = place.command(&["--fetch"]);
-    all.env("AFT_SKIP_SERVICES", "minio,moto,redis,dynamodb,s3-clients");
+    all.env("AFT_SKIP_SERVICES", "minio,moto,redis,dynamodb,s3-clients,lambda-runtimes");
     check(
         all,
         true,
@@ -193,6 +197,7 @@ fn a_test_is_skipped_only_on_demand_and_says_so() {
             "redis: skipped (AFT_SKIP_SERVICES)",
             "dynamodb: skipped (AFT_SKIP_SERVICES)",
             "s3-clients: skipped (AFT_SKIP_SERVICES)",
+            "lambda-runtimes: skipped (AFT_SKIP_SERVICES)",
         ],
     );
 }

@@ -1,0 +1,105 @@
+//! The HTTP types of the local endpoints, and the loop that serves them.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tracing::debug;
+
+/// Any error that ends a body.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+/// The body of a request or an answer of the local endpoints.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The headers that belong to one connection, and are not passed on.
+const HOP_BY_HOP: [HeaderName; 5] =
+    [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")];
+
+/// Returns a body that has these bytes.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Returns the body of a request or an answer that arrives, trailers included.
+pub fn arriving(body: Incoming) -> Body {
+    body.map_err(BoxError::from).boxed_unsync()
+}
+
+/// Returns an answer in JSON.
+pub fn json(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Removes the headers that belong to one connection.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// A service that answers every call.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// Answers a call.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Binds a free port of the loopback address. The literal address matters: SDKs use the paths of a
+/// bucket only for an IP address.
+///
+/// # Errors
+/// Returns the system's error, with what was tried.
+pub async fn bind() -> Result<(TcpListener, SocketAddr), String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let listener = listener.map_err(|why| format!("cannot listen on a port of 127.0.0.1: {why}"))?;
+    let address = listener.local_addr();
+    let address = address.map_err(|why| format!("cannot read the address listened on: {why}"))?;
+    Ok((listener, address))
+}
+
+/// Serves HTTP/1.1 on a listener until the task is dropped.
+pub async fn serve(listener: TcpListener, service: impl Answers) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(why) => {
+                // For instance because the process has no descriptors left: some will be closed.
+                debug!(%why, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        // Without it, an answer in two writes waits for the peer's delayed acknowledgement: 40 ms.
+        let _ = stream.set_nodelay(true);
+        let service = service.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(|request: Request<Incoming>| {
+                let service = service.clone();
+                async move { Ok::<_, Infallible>(service.answer(request).await) }
+            });
+            // No timeout: a runtime waits for its next event for as long as it takes. Clients of
+            // the Runtime API may half-close their connection after a request.
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(None)
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+            if let Err(why) = served {
+                debug!(%why, "a local connection ended");
+            }
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! The lines that the layer writes to the function's log: JSON, one object a line, on the standard
+//! error. The first word of each message is the same, so that they can be filtered.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::attribution::Running;
+
+/// Writes the log of this process from here on. Further calls have no effect.
+pub fn start(level: Level) {
+    // The clients of the stores warn with dumps of their own types, and their errors come back to
+    // us: the stores say in words what failed.
+    let targets = Targets::new()
+        .with_default(level.min(Level::WARN))
+        .with_target("aft_layer", level)
+        .with_target("aws", Level::ERROR)
+        .with_target("s3s", tracing_subscriber::filter::LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_timer(SystemTime)
+        .with_writer(std::io::stderr);
+    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+}
+
+/// The summary of an invocation.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    /// Lambda's ID of the invocation.
+    pub aws_request_id: &'a str,
+    /// The request ID of the transaction, if it has one.
+    pub request_id: Option<&'a str>,
+    /// The outcome in a word.
+    pub outcome: &'a str,
+    /// The calls in the transaction.
+    pub running: Option<&'a Running>,
+    /// The time that the begin took.
+    pub begin: Duration,
+    /// The time that the commit took.
+    pub commit: Duration,
+}
+
+impl Summary<'_> {
+    /// Writes the summary.
+    pub fn write(&self) {
+        let count = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
+        let (reads, writes) = self.running.map_or((0, 0), |of| (count(&of.reads), count(&of.writes)));
+        tracing::info!(
+            aws_request_id = self.aws_request_id,
+            request_id = self.request_id.unwrap_or("none"),
+            outcome = self.outcome,
+            reads,
+            writes,
+            begin_us = micros(self.begin),
+            commit_us = micros(self.commit),
+            "aft invocation"
+        );
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Writes a mistake that keeps the layer from starting, where people look first.
+pub fn fatal(text: &str) {
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr(), "aft-layer: {text}");
+}

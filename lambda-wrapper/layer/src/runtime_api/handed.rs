@@ -1,0 +1,76 @@
+//! The invocations that were handed out, until their responses come.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aft_lambda_events::Source;
+use hyper::header::HeaderValue;
+use tokio::time::Instant;
+
+use crate::attribution::Running;
+use crate::transactions::Open;
+
+/// An invocation whose event was handed out.
+#[derive(Debug)]
+pub struct Handed {
+    /// The layer's own name of it.
+    pub nonce: u64,
+    /// Lambda's ID, by which the response is posted. It may name two invocations at once: one that
+    /// has timed out and still runs, and its retry.
+    pub aws_request_id: String,
+    /// Lambda's nonce of it, if there is one.
+    pub invocation_id: Option<HeaderValue>,
+    /// The sender of the event.
+    pub source: Source,
+    /// The request ID of its transaction.
+    pub request_id: Option<String>,
+    /// Its transaction.
+    pub open: Open,
+    /// Its calls.
+    pub running: Arc<Running>,
+    /// The end of its time.
+    pub deadline: Instant,
+    /// The time that the begin took.
+    pub begin: Duration,
+}
+
+/// All invocations that were handed out.
+#[derive(Debug, Default)]
+pub struct AllHanded(Mutex<Vec<Handed>>);
+
+impl AllHanded {
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Handed>> {
+        self.0.lock().expect("nothing panics while it holds the invocations")
+    }
+
+    /// Returns true if no invocation is handed out.
+    pub fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
+    /// Adds an invocation. Where one runs at a time, returns those that never got a response: their
+    /// transactions are to be aborted.
+    pub fn add(&self, handed: Handed, alone: bool) -> Vec<Handed> {
+        let mut all = self.all();
+        let left = if alone { std::mem::take(&mut *all) } else { Vec::new() };
+        all.push(handed);
+        left
+    }
+
+    /// Takes the invocation that a response is for. Newer runtime clients say which of those with
+    /// one ID; for others it is the one that was handed out last.
+    pub fn take(&self, aws_request_id: &str, invocation_id: Option<&HeaderValue>) -> Option<Handed> {
+        let mut all = self.all();
+        let fits = |handed: &Handed| {
+            handed.aws_request_id == aws_request_id
+                && (invocation_id.is_none() || handed.invocation_id.as_ref() == invocation_id)
+        };
+        let at = all.iter().rposition(fits)?;
+        Some(all.remove(at))
+    }
+
+    /// Takes all invocations.
+    pub fn take_all(&self) -> Vec<Handed> {
+        std::mem::take(&mut *self.all())
+    }
+}

@@ -1,0 +1,132 @@
+//! The proxy of the Runtime API, between the function's runtime and Lambda.
+//!
+//! ```text
+//!   GET next        Lambda's event ─► identify ─► begin ─┬─► open: hand the event out
+//!                                                        └─► committed before: post the kept reply
+//!   POST response   reply ─► (calls belong to nobody from here) ─► commit ─► post ─► 202
+//!   POST error      abort ─► post ─► 202
+//!   anything else   passed on, both ways
+//! ```
+//!
+//! The runtime is never answered with an error that it would die of: what Lambda says about a
+//! response goes to the log.
+
+pub mod handed;
+pub mod invocation;
+pub mod next;
+pub mod post;
+pub mod reply;
+pub mod upstream;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use tracing::warn;
+
+use crate::http::{Answers, Body, arriving, json, strip_hop_by_hop};
+use crate::layer::Layer;
+
+/// The version of the Runtime API, as its paths begin.
+pub(crate) const VERSION: &str = "/2018-06-01";
+const NEXT: &str = "/2018-06-01/runtime/invocation/next";
+const INVOCATION: &str = "/2018-06-01/runtime/invocation/";
+const RESTORE: &str = "/2018-06-01/runtime/restore/next";
+
+/// The proxy.
+#[derive(Debug, Clone)]
+pub struct RuntimeApi(pub Arc<Layer>);
+
+/// A call of the runtime.
+#[derive(Debug, PartialEq, Eq)]
+enum Call<'a> {
+    Next,
+    Response(&'a str),
+    Error(&'a str),
+    /// The end of a snapshot, which this process was restored from.
+    Restore,
+    Other,
+}
+
+impl<'a> Call<'a> {
+    fn of(method: &Method, path: &'a str) -> Call<'a> {
+        let of_invocation = path.strip_prefix(INVOCATION).and_then(|rest| rest.split_once('/'));
+        match (method.as_str(), path, of_invocation) {
+            ("GET", NEXT, _) => Call::Next,
+            ("GET", RESTORE, _) => Call::Restore,
+            ("POST", _, Some((id, "response"))) => Call::Response(id),
+            ("POST", _, Some((id, "error"))) => Call::Error(id),
+            _ => Call::Other,
+        }
+    }
+}
+
+impl Answers for RuntimeApi {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let layer = &self.0;
+        let path = request.uri().path().to_owned();
+        match Call::of(request.method(), &path) {
+            Call::Next => layer.next(request.headers()).await,
+            Call::Response(id) => layer.respond(id, request).await,
+            Call::Error(id) => layer.fail(id, request).await,
+            Call::Restore => {
+                let answer = forward(layer, request).await;
+                layer.restored().await;
+                answer
+            }
+            Call::Other => forward(layer, request).await,
+        }
+    }
+}
+
+/// Passes a call on to Lambda, and its answer back.
+async fn forward(layer: &Layer, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    match layer.upstream.send(head.method, &path, head.headers, arriving(body)).await {
+        Ok(answer) => passed_on(answer),
+        Err(why) => {
+            warn!(path, why = %why, "aft: Lambda's Runtime API does not answer");
+            json(
+                StatusCode::BAD_GATEWAY,
+                r#"{"errorMessage":"the Runtime API does not answer","errorType":"Aft.NoRuntimeApi"}"#,
+            )
+        }
+    }
+}
+
+/// Returns an answer of Lambda as one to the runtime.
+fn passed_on(answer: Response<Incoming>) -> Response<Body> {
+    let (mut head, body) = answer.into_parts();
+    strip_hop_by_hop(&mut head.headers);
+    Response::from_parts(head, arriving(body))
+}
+
+/// Returns the answer to a response that was taken.
+pub(crate) fn accepted() -> Response<Body> {
+    json(StatusCode::ACCEPTED, r#"{"status":"OK"}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_told_apart() {
+        let get = |path| Call::of(&Method::GET, path);
+        let post = |path| Call::of(&Method::POST, path);
+        assert_eq!(get("/2018-06-01/runtime/invocation/next"), Call::Next);
+        assert_eq!(post("/2018-06-01/runtime/invocation/a-b/response"), Call::Response("a-b"));
+        assert_eq!(post("/2018-06-01/runtime/invocation/a-b/error"), Call::Error("a-b"));
+        assert_eq!(get("/2018-06-01/runtime/restore/next"), Call::Restore);
+        for other in [
+            post("/2018-06-01/runtime/init/error"),
+            post("/2018-06-01/runtime/invocation/next"),
+            get("/2018-06-01/runtime/invocation/a-b/response"),
+            post("/2018-06-01/runtime/invocation/a-b/response/more"),
+            get("/2018-06-01/ping"),
+        ] {
+            assert_eq!(other, Call::Other);
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! Transactions on a node in this process: a guest on the user's own store.
+//!
+//! ```text
+//!   store (no request) ─► description, read once, beside the function's start ─► node
+//!          ▲                                                                      │
+//!          └───────── after a pause: another client, another node ◄───────────────┘
+//! ```
+//!
+//! After a pause the node is replaced, not woken: its calls in flight, its clocks and its
+//! connections are of another time. That costs no request, because a guest's reads are fresh
+//! anyway, and the store's description is remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aft_access::Access;
+use aft_core::ids::{AttemptId, Key};
+use aft_core::message::{CommitArgs, Op, Refusal, Replayed};
+use aft_core::record::LargeResult;
+use aft_desk::large::{self, Arriving, Source, StoreError};
+use aft_desk::{Asked, Caller, Cause, Desk, Opening, Outcome, Plan, Reads, Refused};
+use aft_door_s3::check_own_buckets;
+use aft_door_s3::origin::Origins;
+use aft_format::fingerprint;
+use aft_node::{NodeHandle, NodeSettings, Opened, read_description, start, start_described};
+use aft_store::Store;
+use axum::Router;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use tokio::sync::{Mutex, RwLock};
+use tracing::warn;
+
+use crate::transactions::{
+    Attempt, Begun, Ended, Failure, FailureKind, Inner, Open as OpenTransaction, RESULT_INLINE_BYTES_MAX,
+    store,
+};
+
+/// The bytes of values that a node keeps: a function has little memory, and its environment is
+/// paid by it.
+const VALUE_CACHE_BYTES_MAX: u64 = 8 << 20;
+/// The bytes of large bodies in flight.
+const BODIES_BYTES_MAX: usize = 256 << 20;
+/// The pause before a commit in doubt is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A node in this process, over the store at a URL.
+#[derive(Debug)]
+pub struct Embedded {
+    url: String,
+    buckets: Vec<String>,
+    /// The store's client; another one after each pause.
+    store: RwLock<Arc<dyn Store>>,
+    /// The store's description, once it was read.
+    opened: Mutex<Option<Opened>>,
+    /// The node; `None` until the description is known, and after a pause.
+    running: RwLock<Option<Running>>,
+    checked: Mutex<Buckets>,
+}
+
+/// The state of the buckets that the settings name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Buckets {
+    /// Nobody has looked at them yet. They are taken for what they should be.
+    Unchecked,
+    /// They exist and have no origin.
+    Fit,
+    /// One of them cannot be used, for this reason.
+    Unfit(String),
+}
+
+/// A running node, with its doors.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The desk in front of the node.
+    pub desk: Arc<Desk>,
+    /// The S3 endpoint.
+    pub s3: Router,
+}
+
+/// An open transaction.
+#[derive(Debug)]
+pub struct Open {
+    caller: Caller,
+    attempt: AttemptId,
+}
+
+impl Embedded {
+    /// Makes the store's client. Nothing is sent to the store yet.
+    ///
+    /// # Errors
+    /// Returns the reason why the URL or the credentials cannot be used.
+    pub async fn new(url: &str, buckets: &[String]) -> Result<Embedded, String> {
+        Ok(Embedded {
+            url: url.to_owned(),
+            buckets: buckets.to_vec(),
+            store: RwLock::new(store::attach(url).await?),
+            opened: Mutex::new(None),
+            running: RwLock::new(None),
+            checked: Mutex::new(Buckets::Unchecked),
+        })
+    }
+
+    /// Starts the node, if the store answers.
+    pub async fn warm(&self) {
+        match self.running().await {
+            Ok(Running { desk, .. }) => self.check_buckets(&desk).await,
+            Err(failure) => warn!(why = failure.text, "the store cannot be used yet"),
+        }
+    }
+
+    /// Replaces the store's client and the node.
+    ///
+    /// # Errors
+    /// Returns the reason why there is no client, for instance that there are no credentials.
+    pub async fn renew(&self) -> Result<(), String> {
+        // A store in memory lives in its client.
+        if self.url == "memory:" {
+            return Ok(());
+        }
+        *self.running.write().await = None;
+        *self.store.write().await = store::attach(&self.url).await?;
+        Ok(())
+    }
+
+    /// Returns the running node; starts it first if there is none.
+    ///
+    /// # Errors
+    /// Returns the reason why the store cannot be used; the text names the remedy.
+    pub async fn running(&self) -> Result<Running, Failure> {
+        if let Some(running) = &*self.running.read().await {
+            return Ok(running.clone());
+        }
+        let mut running = self.running.write().await;
+        // Another task may have been faster.
+        if let Some(running) = &*running {
+            return Ok(running.clone());
+        }
+        let node = self.start().await?;
+        let started = self.doors(node);
+        *running = Some(started.clone());
+        Ok(started)
+    }
+
+    async fn start(&self) -> Result<NodeHandle, Failure> {
+        let store = self.store.read().await.clone();
+        let mut settings = NodeSettings::new(&store.capabilities());
+        settings.core.guest = true;
+        settings.value_cache_bytes_max = VALUE_CACHE_BYTES_MAX;
+        let refused = |why: aft_node::StartError| match why {
+            aft_node::StartError::Unavailable(text) => Failure::new(FailureKind::Unavailable, text),
+            why => Failure::new(FailureKind::Invalid, why.to_string()),
+        };
+        if store.capabilities().exclusive {
+            // A store in memory is made by its first user.
+            return start(store, settings).await.map_err(refused);
+        }
+        let mut opened = self.opened.lock().await;
+        let opened = match &mut *opened {
+            Some(opened) => opened.clone(),
+            none => {
+                let read = read_description(&*store, settings.timeouts.read).await.map_err(refused)?;
+                let Some((format, about)) = read else {
+                    return Err(Failure::new(
+                        FailureKind::Invalid,
+                        format!(
+                            "{url}: there is no store here yet: make it once, from a machine with the right to write \
+                             there, with `aft store init {url}`",
+                            url = self.url
+                        ),
+                    ));
+                };
+                none.insert(Opened::Marked { mark: format.mark, about, is_new: false }).clone()
+            }
+        };
+        // Every node on a store must have the times of its description: a guest takes them over.
+        if let Opened::Marked { about, .. } = &opened
+            && let Some(times) = &about.times
+        {
+            times.apply(&mut settings.core);
+        }
+        start_described(store, settings, opened).map_err(refused)
+    }
+
+    fn doors(&self, node: NodeHandle) -> Running {
+        let bounds =
+            aft_desk::Settings { bodies_bytes_max: BODIES_BYTES_MAX, ..aft_desk::Settings::default() };
+        let desk = Desk::new(node, Arc::new(Access::open()), bounds);
+        let (net, settings) = (aft_net::Settings::default(), aft_door_s3::Settings::default());
+        let origins = Origins::none(&desk, &self.buckets);
+        let door = aft_door_s3::Door::new(desk.clone(), net, settings, origins);
+        Running { desk, s3: aft_door_s3::router(door) }
+    }
+
+    /// Finds out whether the buckets that the settings name exist, once in a process.
+    async fn check_buckets(&self, desk: &Arc<Desk>) {
+        let mut buckets = self.checked.lock().await;
+        if *buckets != Buckets::Unchecked || self.buckets.is_empty() {
+            return;
+        }
+        match check_own_buckets(desk, &self.buckets).await {
+            Ok(()) => *buckets = Buckets::Fit,
+            Err(why) => {
+                warn!(why, "a bucket of AFT_S3_BUCKETS cannot be used");
+                *buckets = Buckets::Unfit(why);
+            }
+        }
+    }
+
+    /// Begins an attempt.
+    ///
+    /// # Errors
+    /// Returns the reason why there is no transaction.
+    pub async fn begin(&self, attempt: &Attempt) -> Result<Begun, Failure> {
+        let Running { desk, .. } = self.running().await?;
+        // The check runs in the background; nobody waits for it.
+        if let Ok(Buckets::Unfit(why)) = self.checked.try_lock().as_deref() {
+            return Err(Failure::new(FailureKind::Invalid, format!("AFT_S3_BUCKETS: {why}")));
+        }
+        let caller = desk.server();
+        let opening = Opening {
+            request_id: attempt.request_id.clone(),
+            scope: attempt.scope.clone().filter(|_| attempt.request_id.is_some()),
+            fingerprint: attempt.fingerprint.as_ref().map(|text| fingerprint(text.as_bytes())),
+            timeout_ms: Some(millis(attempt.timeout)),
+            waits: attempt.waits,
+            wait_ms: attempt.waits.then(|| millis(attempt.timeout)),
+            retention_ms: attempt.retention.map(millis),
+            fresh: true,
+            isolation: attempt.isolation,
+            ..Opening::default()
+        };
+        let ready = opening.prepare(&caller, None).map_err(failure)?;
+        let attempt = ready.attempt();
+        match ready.run(&caller, Plan::default(), None).await.map_err(failure)? {
+            Outcome::Open { token, .. } => {
+                let inner = Inner::Embedded(Open { caller, attempt });
+                Ok(Begun::Open(OpenTransaction { token: token.to_string(), inner }))
+            }
+            Outcome::Replayed(replayed) => Ok(Begun::Replayed(result_of(&caller, replayed).await?)),
+            outcome => panic!("an opening without operations was answered {outcome:?}"),
+        }
+    }
+}
+
+impl Open {
+    /// Commits. A commit in doubt is asked for until the outcome is known; the caller bounds the
+    /// time.
+    pub(super) async fn commit(&self, result: Option<Bytes>) -> Ended {
+        let mut result = result;
+        if let Some(bytes) = result.take_if(|bytes| bytes.len() > RESULT_INLINE_BYTES_MAX)
+            && let Err(failure) = self.store_result(bytes).await
+        {
+            return Ended::Lost(failure);
+        }
+        loop {
+            let args = CommitArgs { result: result.clone(), request: None };
+            let outcome = self.caller.commit(self.attempt, args, Reads::default(), &Asked::Within).await;
+            match outcome {
+                Ok(Outcome::Committed { .. }) => return Ended::Committed,
+                Ok(Outcome::Replayed(replayed)) => {
+                    // The winner's result may not be readable now: its commit stays one all the
+                    // same.
+                    let result = result_of(&self.caller, replayed).await;
+                    return Ended::Replayed(result.unwrap_or_default());
+                }
+                Ok(outcome) => panic!("a commit was answered {outcome:?}"),
+                Err(Refused::Doubt(doubt)) => match doubt.cause {
+                    Cause::NoAnswer(_) => tokio::time::sleep(ASK_AGAIN).await,
+                    Cause::Damaged(what) => return Ended::Unknown(what),
+                    Cause::NodeElsewhere => unreachable!("the node of the transaction is this one"),
+                },
+                Err(refused) => return Ended::Lost(failure(refused)),
+            }
+        }
+    }
+
+    pub(super) async fn abort(self) {
+        // Nothing has to happen for an abort.
+        let _ = self.caller.abort(self.attempt).await;
+    }
+
+    /// Stores a large result in parts, for the commit that follows.
+    async fn store_result(&self, bytes: Bytes) -> Result<(), Failure> {
+        let arriving = Arriving::new(Whole(Some(bytes)));
+        let stored = large::store(&self.caller, self.attempt, arriving).await;
+        let stored = stored.map_err(|why| match why {
+            StoreError::Refused(refused) => failure(refused),
+            StoreError::Source(never) => match never {},
+        })?;
+        let plan = Plan::of(Op::Result(LargeResult { blob: stored.blob, size: stored.size }));
+        self.caller.run(self.attempt, plan, None, &Asked::Within).await.map(drop).map_err(failure)
+    }
+}
+
+/// Returns the result of a request that has committed; `None` if it is no longer kept.
+async fn result_of(caller: &Caller, replayed: Replayed) -> Result<Option<Bytes>, Failure> {
+    let Some(LargeResult { blob, size }) = replayed.large_result else {
+        return Ok(Some(replayed.result.unwrap_or_default()));
+    };
+    let of = Key::parse("result").expect("a key has a byte");
+    let content = large::Content::of_blob(blob, size);
+    let download = match large::read(caller, &of, &content, 0..size, None).await {
+        Ok(download) => download,
+        // The parts are kept with the record. If they are gone, so is the result.
+        Err(Refused::Node(Refusal::SnapshotGone(_) | Refusal::ResultGone)) => return Ok(None),
+        Err(refused) => return Err(failure(refused)),
+    };
+    let mut whole = BytesMut::from(&download.first[..]);
+    let mut more = download.more;
+    while let Some(piece) = more.next().await {
+        match piece {
+            Ok(piece) => whole.extend_from_slice(&piece),
+            Err(Refusal::SnapshotGone(_) | Refusal::ResultGone) => return Ok(None),
+            Err(refusal) => return Err(failure(refusal.into())),
+        }
+    }
+    Ok(Some(whole.freeze()))
+}
+
+/// Bytes that are all there, as the source of a large value.
+struct Whole(Option<Bytes>);
+
+impl Source for Whole {
+    type Error = std::convert::Infallible;
+
+    fn announced(&self) -> Option<usize> {
+        self.0.as_ref().map(Bytes::len)
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Self::Error> {
+        Ok(self.0.take())
+    }
+
+    fn take_time(&mut self) {}
+}
+
+/// Returns the failure that a refusal means.
+fn failure(refused: Refused) -> Failure {
+    let kind = match &refused {
+        Refused::Node(refusal) => match refusal {
+            Refusal::InProgress { .. } => FailureKind::InProgress,
+            Refusal::KeyReused => FailureKind::KeyReused,
+            Refusal::ResultGone => FailureKind::ResultGone,
+            Refusal::Conflict(_) | Refusal::ConditionFailed(_) => FailureKind::Conflict,
+            Refusal::Lost | Refusal::Ended | Refusal::NotFound | Refusal::SnapshotGone(_) => {
+                FailureKind::Lost
+            }
+            Refusal::Overloaded(_)
+            | Refusal::StoreUnavailable(_)
+            | Refusal::NotServing
+            | Refusal::Unknown(_)
+            | Refusal::UnknownDamaged(..)
+            | Refusal::Damaged(_) => FailureKind::Unavailable,
+            Refusal::TooLarge(_) | Refusal::Invalid(_) | Refusal::SessionLost(_) => FailureKind::Invalid,
+        },
+        Refused::Aborted | Refused::Elsewhere(_) => FailureKind::Lost,
+        Refused::NoRoom { .. } | Refused::Doubt(_) => FailureKind::Unavailable,
+        Refused::Denied(_)
+        | Refused::Invalid(_)
+        | Refused::Key(_)
+        | Refused::TooLong { .. }
+        | Refused::ReadsTooLarge { .. } => FailureKind::Invalid,
+    };
+    Failure::new(kind, describe(&refused))
+}
+
+/// Returns a refusal in words.
+fn describe(refused: &Refused) -> String {
+    match refused {
+        Refused::Node(refusal) => describe_refusal(refusal),
+        Refused::Invalid(text) => text.clone(),
+        Refused::Aborted => "the transaction was aborted".into(),
+        Refused::NoRoom { bytes, bound } => {
+            format!("a body of {bytes} bytes needs more memory than the {bound} bytes for all of them")
+        }
+        Refused::TooLong { what, limit, actual } => {
+            format!("{what} has {actual} bytes, and at most {limit} are allowed")
+        }
+        Refused::Denied(_) => unreachable!("there are no credentials in this process"),
+        Refused::Key(why) => why.to_string(),
+        Refused::Elsewhere(token) => format!("the transaction {token} was opened before this node started"),
+        Refused::Doubt(doubt) => format!("the outcome of the transaction {} is not known", doubt.token),
+        Refused::ReadsTooLarge { limit, actual } => {
+            format!("the values read have {actual} bytes, and at most {limit} are allowed")
+        }
+    }
+}
+
+fn describe_refusal(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::SnapshotGone(key) => format!("no version of {key:?} fits to what was read before"),
+        Refusal::Conflict(conflict) => {
+            format!("another transaction has written {:?}, which this one read or wrote", conflict.key)
+        }
+        Refusal::ConditionFailed(_) => "a condition of a write no longer holds".into(),
+        Refusal::Overloaded(bound) => format!("the node in this function is at a bound: {bound:?}"),
+        Refusal::StoreUnavailable(text) | Refusal::Invalid(text) | Refusal::Damaged(text) => text.clone(),
+        Refusal::InProgress { .. } => "another attempt of the request is open".into(),
+        Refusal::Lost => "the time of the transaction was over before it had committed".into(),
+        Refusal::KeyReused => "the request ID was used before with another payload".into(),
+        Refusal::ResultGone => "the request committed long ago, and its result is no longer kept".into(),
+        Refusal::NotFound | Refusal::Ended => "the transaction has ended".into(),
+        Refusal::Unknown(_) => "the outcome is not known".into(),
+        Refusal::UnknownDamaged(_, what) => format!("the outcome is not known: {what}"),
+        Refusal::NotServing => "the node in this function has stopped: its log says why".into(),
+        Refusal::TooLarge(excess) => {
+            format!("{:?}: {} are too much, at most {} are allowed", excess.of, excess.actual, excess.limit)
+        }
+        Refusal::SessionLost(_) => "the store lacks a commit that the session names".into(),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,168 @@
+//! A function with the layer, under a local Lambda, over a real store.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aft_core::message::Isolation;
+use aft_core::settings::Levels;
+use aft_lambda_host::{Config, Function, Host, Invoke, Logs};
+use aft_services::{Home, Server, Service};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The stores over which the scenes are played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    Memory,
+    Minio,
+    DynamoDb,
+}
+
+/// A local Lambda with one function, called `function`.
+pub(crate) struct Scene {
+    host: Host,
+    kind: StoreKind,
+    log: Arc<Mutex<Vec<String>>>,
+    // These are dropped after the host.
+    _server: Option<Server>,
+    _directory: TempDir,
+}
+
+impl fmt::Debug for Scene {
+    /// Shows the last lines that the function and the layer wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let log = self.log.lock().expect("no test panics while it holds the log");
+        writeln!(f, "{:?}", self.kind)?;
+        log.iter().rev().take(40).rev().try_for_each(|line| writeln!(f, "    {line}"))
+    }
+}
+
+impl Scene {
+    /// Starts a scene; `None` if a service that it needs is skipped.
+    pub(crate) async fn start(kind: StoreKind, handler: &str) -> Option<Scene> {
+        if Service::LambdaRuntimes.skipped() {
+            return None;
+        }
+        let python =
+            Service::LambdaRuntimes.program(&Home::from_environment()).unwrap_or_else(|why| panic!("{why}"));
+        let server = match kind {
+            StoreKind::Memory => None,
+            StoreKind::Minio => Some(Service::Minio.start_or_skip()?),
+            StoreKind::DynamoDb => Some(Service::DynamoDb.start_or_skip()?),
+        };
+        let url = match &server {
+            None => "memory:".to_owned(),
+            Some(server) => make_store(kind, server).await,
+        };
+        let directory = tempfile::tempdir().expect("a directory for the layer");
+        let (extension, wrapper) = layer_files(directory.path());
+        let mut function =
+            Function::new("function", &[&python.display().to_string(), "-m", "awslambdaric", handler]);
+        function.directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/handlers");
+        function.handler = handler.to_owned();
+        function.timeout = Duration::from_secs(10);
+        function.concurrency = 4;
+        function.freeze = true;
+        function.environment = variables(server.as_ref());
+        function.environment.insert("AFT_STORE".into(), url);
+        function.environment.insert("AFT_S3_BUCKETS".into(), "shop".into());
+        function.extensions = vec![extension];
+        function.wrapper = Some(wrapper);
+        let (logs, log) = kept_logs();
+        let config = Config { path: std::env::var("PATH").expect("a path"), ..Config::of(vec![function]) };
+        let host = Host::start(config, logs).await.expect("the host starts");
+        Some(Scene { host, kind, log, _server: server, _directory: directory })
+    }
+
+    /// Returns true if several environments share the store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.kind != StoreKind::Memory
+    }
+
+    /// Invokes the function, and returns its answer, or the document of its error.
+    pub(crate) async fn answer(&self, invoke: Invoke) -> Result<Value, Value> {
+        let invoked = self.host.invoke(invoke).await.unwrap_or_else(|why| panic!("{why}: {self:?}"));
+        let answer = serde_json::from_slice(&invoked.payload)
+            .unwrap_or_else(|why| panic!("{why}: {:?}: {self:?}", invoked.payload));
+        match invoked.is_ok() {
+            true => Ok(answer),
+            false => Err(answer),
+        }
+    }
+
+    /// Invokes the function with an event, which must succeed.
+    pub(crate) async fn ok(&self, event: Value) -> Value {
+        let answer = self.answer(Invoke::new("function", event.to_string())).await;
+        answer.unwrap_or_else(|why| panic!("{event}: {why}: {self:?}"))
+    }
+
+    pub(crate) async fn stop(self) {
+        self.host.stop().await;
+    }
+}
+
+/// Puts the binary where Lambda looks for an extension, and where the wrapper is.
+fn layer_files(directory: &Path) -> (PathBuf, PathBuf) {
+    let binary = env!("CARGO_BIN_EXE_aft-layer");
+    let extensions = directory.join("extensions");
+    std::fs::create_dir(&extensions).expect("a new directory");
+    let (extension, wrapper) = (extensions.join("aft-layer"), directory.join("aft-exec"));
+    symlink(binary, &extension).expect("a new link");
+    symlink(binary, &wrapper).expect("a new link");
+    (extension, wrapper)
+}
+
+/// Makes a store on a server, as `aft store init` does, and returns its URL.
+async fn make_store(kind: StoreKind, server: &Server) -> String {
+    let url = server.store_url();
+    match kind {
+        StoreKind::Memory => unreachable!("it has no server"),
+        StoreKind::Minio => {
+            let keys =
+                aft_store_s3::Keys { access: server.access_key().into(), secret: server.secret_key().into() };
+            let mut options = aft_store_s3::Options::default();
+            options.keys = Some(keys);
+            let (store, _) = aft_store_s3::S3Store::init(&url, &options, false).await.expect("a new store");
+            describe(Arc::new(store)).await;
+        }
+        StoreKind::DynamoDb => {
+            let keys = aft_store_dynamodb::Keys {
+                access: server.access_key().into(),
+                secret: server.secret_key().into(),
+            };
+            let mut options = aft_store_dynamodb::Options::default();
+            options.keys = Some(keys);
+            let (store, _) =
+                aft_store_dynamodb::DynamoDbStore::init(&url, &options).await.expect("a new store");
+            describe(Arc::new(store)).await;
+        }
+    }
+    url
+}
+
+/// Writes the description of a new store.
+async fn describe(store: Arc<dyn aft_store::Store>) {
+    let mut settings = aft_node::NodeSettings::new(&store.capabilities());
+    settings.core.levels = Levels::everywhere(Isolation::Serializable);
+    let node = aft_node::start(store, settings).await.expect("a node on a new store");
+    node.drain(Duration::ZERO).await;
+}
+
+/// Returns the variables with which SDKs sign. Those of the function's own have to be some.
+fn variables(server: Option<&Server>) -> BTreeMap<String, String> {
+    let (access, secret) = server.map_or(("any", "any"), |server| (server.access_key(), server.secret_key()));
+    let set = [("AWS_ACCESS_KEY_ID", access), ("AWS_SECRET_ACCESS_KEY", secret), ("AFT_LOG", "debug")];
+    set.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+fn kept_logs() -> (Logs, Arc<Mutex<Vec<String>>>) {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let log = kept.clone();
+    let logs =
+        Logs::new(move |line| log.lock().expect("no test panics while it holds the log").push(line.text));
+    (logs, kept)
+}
