@@ -13,9 +13,13 @@ use jmespath::functions::{ArgumentType, CustomFunction, Signature};
 use jmespath::{Context, Expression, Rcvar, Runtime, Variable};
 use serde_json::Value;
 
-/// The longest expression, in bytes. It bounds the depth of the recursion that parses and evaluates
-/// one: within 512 bytes no nesting comes near the end of a thread's stack.
+/// The longest expression, in bytes: several paths and functions.
 const EXPRESSION_BYTES_MAX: usize = 512;
+/// The most characters of an expression that may nest. The parser and the evaluation recurse at
+/// each, unbounded; in a build without optimisation some 200 levels fill the 2 MiB of a thread.
+const NESTING_MAX: usize = 64;
+/// The characters of an expression that may nest.
+const NESTING: &[char] = &['(', '[', '{', '!', '&', '|', '.', '<', '>', '='];
 /// The most elements that a key of several parts may have.
 const KEY_PARTS_MAX: usize = 32;
 
@@ -31,6 +35,11 @@ pub enum PathError {
         "the JMESPath expression has {0} bytes, and at most {EXPRESSION_BYTES_MAX} are allowed: select a member that contains what you need"
     )]
     TooLong(usize),
+    /// It nests too deeply.
+    #[error(
+        "the JMESPath expression has {0} dots, brackets and operators, and at most {NESTING_MAX} are allowed: select a member that contains what you need"
+    )]
+    TooDeep(usize),
     /// It is no JMESPath expression.
     #[error("cannot read the JMESPath expression: {0}")]
     Syntax(String),
@@ -65,11 +74,15 @@ impl Path {
     /// Parses an expression.
     ///
     /// # Errors
-    /// Returns [`PathError`] if the expression is too long or not valid. The caller should reject
+    /// Returns [`PathError`] if the expression is too long, nests too deeply, or is not valid. The caller should reject
     /// the settings, and name the one that has it.
     pub fn new(expression: &str) -> Result<Path, PathError> {
         if expression.len() > EXPRESSION_BYTES_MAX {
             return Err(PathError::TooLong(expression.len()));
+        }
+        let nesting = expression.matches(NESTING).count();
+        if nesting > NESTING_MAX {
+            return Err(PathError::TooDeep(nesting));
         }
         let parsed =
             RUNTIME.compile(expression).map_err(|why| PathError::Syntax(one_line(&why.to_string())))?;

@@ -11,6 +11,9 @@ use crate::json::{filled, text};
 use crate::rules::Rules;
 use crate::source::{Task, schedule, task};
 
+/// The hexadecimal digits of the content in an ID: 128 bits.
+const CONTENT_DIGITS: usize = 32;
+
 /// A request ID that one record gave.
 type OfRecord = (Basis, String);
 
@@ -25,7 +28,8 @@ pub(super) fn by_source(
     let prefix = facts(source).prefix;
     // IDs that come in a payload may be passed on by whoever got them, with another task. The
     // content keeps the two apart.
-    let with_content = |parts: &[&str]| id(prefix, &[parts, &[hex(content).as_str()]].concat());
+    let content = &hex(content)[..CONTENT_DIGITS];
+    let with_content = |parts: &[&str], last: &str| id(prefix, &[parts, &[content, last]].concat());
     let one = |id: String| Some((Basis::Source, vec![id]));
     match source {
         Source::Sqs
@@ -84,7 +88,7 @@ pub(super) fn by_source(
         },
         Source::Scheduler => {
             let (arn, time) = schedule(event)?;
-            one(with_content(&[time, arn.split_once(":schedule/").map_or(arn, |(_, name)| name), arn]))
+            one(with_content(&[time], arn))
         }
         Source::S3Batch => {
             let job = filled(event, &["job", "id"])?;
@@ -95,7 +99,7 @@ pub(super) fn by_source(
         Source::StepFunctions => match task(event)? {
             Task::Context { execution, state, entered: Some(entered), index, .. } => {
                 let index = index.map(|index| index.to_string()).unwrap_or_default();
-                one(with_content(&[state, entered, &index, execution]))
+                one(with_content(&[state, entered, &index], execution))
             }
             Task::Context { entered: None, .. } => {
                 why.push("State.EnteredTime is not passed, so two rounds of a loop look alike: pass the whole context object ($$).".to_owned());
@@ -103,17 +107,17 @@ pub(super) fn by_source(
             }
             Task::Token { token, .. } => {
                 why.push("Only a task token is passed. Each retry of the state has another one: pass the whole context object ($$) as well.".to_owned());
-                one(with_content(&[token]))
+                one(with_content(&[], token))
             }
         },
         Source::DurableFunction => {
             let arn = filled(event, &["DurableExecutionArn"])?;
-            one(with_content(&[arn]))
+            one(with_content(&[], arn))
         }
         Source::CustomResource => {
             one(id(prefix, &[filled(event, &["RequestId"])?, text(event, &["StackId"])?]))
         }
-        Source::Logs => one(with_content(&[])),
+        Source::Logs => one(id(prefix, &[content])),
         Source::WebSocket => {
             let context = event.get("requestContext")?;
             let part = |name: &str| filled(context, &[name]);

@@ -14,7 +14,7 @@ pub(super) fn of(event: &Value) -> Option<Source> {
         event,
         &[&["version"], &["id"], &["detail-type"], &["source"], &["account"], &["time"], &["region"]],
     ) && event.get("resources").is_some_and(Value::is_array)
-        && event.get("detail").is_some();
+        && event.get("detail").is_some_and(Value::is_object);
     if is_rule {
         return Some(Source::EventBridge);
     }
