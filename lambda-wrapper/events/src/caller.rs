@@ -1,12 +1,12 @@
 //! The caller of an HTTP request, so that two callers with the same key never meet.
 //!
-//! What the platform has verified counts, in this order: the subject of a token, the principal of a
-//! Lambda authorizer, the identity of Cognito, the ARN of an IAM caller, the client certificate, the
-//! API key. If there is an authorizer of which none of these is known, all that it said counts:
-//! callers are kept apart, at the price that a fact which changes between retries makes another
-//! request of them. Without an authorizer the function may check the header `Authorization` by
-//! itself, so a hash of it counts. A token is never read without its signature: with a forged one a
-//! stranger could ask for the answer of another caller.
+//! Facts that the platform has verified count, in this order: the subject of a token, the principal
+//! of a Lambda authorizer, the identity of Cognito, the ARN of an IAM caller, the client
+//! certificate, the API key. If there is an authorizer of which none of these is known, all that it
+//! said counts: callers are kept apart, at the price that a fact which changes between retries
+//! makes another request of them. Without an authorizer the function may check the header
+//! `Authorization` by itself, so a hash of it counts. A token is never read without its signature:
+//! with a forged one a stranger could ask for the answer of another caller.
 
 use serde_json::Value;
 use serde_json::value::to_raw_value;

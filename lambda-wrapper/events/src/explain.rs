@@ -13,7 +13,7 @@ const COLUMNS: usize = 80;
 /// The width of the labels before it.
 const LABEL_COLUMNS: usize = 14;
 
-/// Explains an identity, in lines of at most 80 columns. IDs that are longer than a line are broken.
+/// Explains an identity, in lines of at most 80 columns. Longer IDs are broken.
 #[must_use]
 pub fn explain(identity: &Identity) -> String {
     let facts = facts(identity.source);

@@ -1,8 +1,8 @@
 //! The facts about each source: its name, how it is recognised, how long it redelivers, and over
 //! what its request ID is stable.
 //!
-//! Each figure of a retention has its origin beside it. *AWS* means the service's documentation. The
-//! longest way counts: an event may wait in the service, and then in Lambda's own queue for
+//! Each figure of a retention has its origin beside it. *AWS* means the service's documentation.
+//! The longest way counts: an event may wait in the service, and then in Lambda's own queue for
 //! asynchronous invocations, which keeps it for up to six hours (AWS: `MaximumEventAgeInSeconds`).
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The fingerprint of an event: what its deliveries have in common, and what another request that
 //! carries the same ID does not.
 //!
-//! Of the events of services only the content goes in, named member by member: counters, times,
+//! Only the content of a service's event goes in, named member by member: counters, times,
 //! receipts, signatures and URLs differ between deliveries, and members that a service adds later
 //! must not make another request of an old one. The position of a record (its sequence number or
 //! message ID) stays out, too: it is the request ID, and where an expression selects another ID, a

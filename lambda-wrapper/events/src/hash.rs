@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// A hash over parts. Each part goes in with its length, so that no two lists of parts are one text.
+/// A hash over parts. Each goes in with its length, so that no two lists of parts are one text.
 #[derive(Debug)]
 pub(crate) struct Parts(Sha256);
 

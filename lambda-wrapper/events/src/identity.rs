@@ -51,11 +51,7 @@ pub fn identify(rules: &Rules, invocation: &Invocation<'_>) -> Result<Identity, 
         Some(document) => fingerprint::content(source, document),
         None => fingerprint::opaque(invocation.event),
     };
-    let mut why = vec![format!(
-        "The event is from {}, by its form: {}.",
-        facts(source).name,
-        facts(source).recognised_by
-    )];
+    let mut why = Vec::new();
     if document.is_none() {
         why.push("The event is not JSON that can be read, so only its bytes count.".to_owned());
     }

@@ -201,15 +201,21 @@ pub fn replayed(source: Source, response: &[u8]) -> Vec<u8> {
         return spelled_out(&document).to_string().into_bytes();
     }
     let Some(mut members) = fields(document.raw) else { return unchanged() };
-    // The other members stay as they were written: the body of a response may be large.
-    let has_several = members.get("multiValueHeaders").is_some_and(|raw| fields(raw).is_some());
+    let is_object = |name: &str| members.get(name).is_some_and(|raw| fields(raw).is_some());
+    let (has_single, has_several) = (is_object("headers"), is_object("multiValueHeaders"));
+    // A load balancer reads one of the two members, by a setting that responses do not see: the one
+    // that the function filled, or else either.
     let is_balancer = source == Source::LoadBalancer;
+    let (into_single, into_several) =
+        (!has_several || (is_balancer && has_single), has_several || (is_balancer && !has_single));
+    assert!(into_single || into_several, "every replay is marked");
     let single = with_header(&document.tree, "headers", json!("true"));
     let several = with_header(&document.tree, "multiValueHeaders", json!(["true"]));
-    if !has_several || (is_balancer && members.contains_key("headers")) {
+    // The other members stay as they were written: the body of a response may be large.
+    if into_single {
         members.insert("headers".to_owned(), &single);
     }
-    if has_several || (is_balancer && !members.contains_key("headers")) {
+    if into_several {
         members.insert("multiValueHeaders".to_owned(), &several);
     }
     let written = members.iter().map(|(name, raw)| format!("{}:{}", json!(name), raw.get()));

@@ -101,7 +101,7 @@ fn bounded(scope: String) -> String {
     format!("{} #{hash}", &scope[..start])
 }
 
-/// Returns account, region and name of a function. What is not an ARN of a function counts as it is.
+/// Returns account, region and name of a function. Any text but its ARN counts as it is.
 fn function(arn: &str) -> String {
     match arn.split(':').collect::<Vec<_>>().as_slice() {
         ["arn", _, "lambda", region, account, "function", name, ..] => format!("{account}:{region}:{name}"),

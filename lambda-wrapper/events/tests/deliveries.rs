@@ -2,6 +2,8 @@
 //! never share an ID within a scope. Method: sample events, changed as a service changes them from
 //! delivery to delivery, and then as another request differs; properties over what callers choose.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ fn name(identity: &Identity) -> (Option<String>, String) {
     (identity.request_id.clone(), identity.scope.clone())
 }
 
-/// What a service changes between two deliveries of one event.
+/// Members that a service changes between two deliveries of one event.
 const VOLATILE: &[(&str, &[&str])] = &[
     (
         "sqs",
@@ -102,7 +104,7 @@ fn deliveries_of_one_request_are_one() {
     }
 }
 
-/// What makes another request of an event.
+/// Members that make another request of an event.
 const IDENTIFYING: &[(&str, &[&str])] = &[
     ("sqs", &["/Records/0/messageId"]),
     ("sqs-batch", &["/Records/0/messageId", "/Records/2/messageId"]),

@@ -2,6 +2,8 @@
 //! JSON, events at the limits of JSON, samples cut off or with any value in any place, and random
 //! bytes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
+
 mod common;
 
 use aft_lambda_events::response::{REPLAYED_HEADER, replayed, status_of};

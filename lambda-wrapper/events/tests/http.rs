@@ -1,6 +1,8 @@
 //! Goal: the key of an HTTP request is found in every way to send it, two keys are rejected, and
 //! callers never share a key. Method: sample requests with other headers and other authorizers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
+
 mod common;
 
 use aft_lambda_events::response::{Answer, rejected};

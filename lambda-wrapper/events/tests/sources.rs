@@ -2,6 +2,8 @@
 //! taken for it. Method: a table over the sample events, which are written from the services'
 //! documentation; then each of the fields by which a source is recognised is taken away.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
+
 mod common;
 
 use std::time::Duration;
@@ -81,7 +83,7 @@ fn every_sample_is_identified() {
         let scope = identity.scope.strip_prefix("function=210987654321:eu-west-1:orders");
         assert!(scope.is_some_and(|scope| fits(scope, row.scope)), "{}: {}", row.event, identity.scope);
         assert_eq!(identity.retention, Duration::from_secs(row.hours * 3_600), "{}", row.event);
-        assert!(identity.why.len() >= 2, "{}: says why", row.event);
+        assert!(!identity.why.is_empty(), "{}: says why", row.event);
     }
 }
 

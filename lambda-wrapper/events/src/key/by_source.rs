@@ -26,7 +26,7 @@ pub(super) fn by_source(
     why: &mut Vec<String>,
 ) -> Option<(Basis, Vec<String>)> {
     let prefix = facts(source).prefix;
-    // IDs that come in a payload may be passed on by whoever got them, with another task. The
+    // IDs that come in a payload may be passed on by the function, with another task. The
     // content keeps the two apart.
     let content = &hex(content)[..CONTENT_DIGITS];
     let with_content = |parts: &[&str], last: &str| id(prefix, &[parts, &[content, last]].concat());
@@ -82,7 +82,7 @@ pub(super) fn by_source(
             Some((Basis::Source, ids?))
         }
         Source::EventBridge => match filled(event, &["replay-name"]) {
-            // Whoever replays an archive wants the events to be handled again.
+            // People replay an archive because they want the events to be handled again.
             Some(replay) => one(id("eventbridge-replay", &[filled(event, &["id"])?, replay])),
             None => one(id(prefix, &[filled(event, &["id"])?])),
         },

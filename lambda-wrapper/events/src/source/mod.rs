@@ -48,7 +48,7 @@ pub enum Source {
     DynamoDbStreams,
     /// A cluster of Amazon MSK.
     Kafka,
-    /// A Kafka cluster of one's own.
+    /// A Kafka cluster that AWS does not manage.
     SelfManagedKafka,
     /// A broker of Amazon MQ for ActiveMQ.
     ActiveMq,
