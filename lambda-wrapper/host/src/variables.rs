@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::arn::VERSION;
-use crate::config::{Config, Function};
+use crate::config::{Config, Function, PATH};
 
 /// Variables that Lambda gives to the runtime and not to extensions.
 const RUNTIME_ONLY: &[&str] = &[
@@ -28,7 +28,7 @@ pub(crate) fn of_runtime(
     assert_ne!(runtime_api.port(), 0, "the listener is bound");
     let mut variables = BTreeMap::from([
         ("LANG".to_owned(), "en_US.UTF-8".to_owned()),
-        ("PATH".to_owned(), config.path.clone()),
+        ("PATH".to_owned(), config.path.clone().unwrap_or_else(|| PATH.to_owned())),
         ("TZ".to_owned(), ":UTC".to_owned()),
     ]);
     // A function may choose these three, and names none of those below: `Config::check` sees to it.

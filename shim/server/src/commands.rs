@@ -10,6 +10,7 @@ use aft_core::ids::Key;
 use aft_core::message::Isolation;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::functions::FunctionsArguments;
 use crate::transfer::{ExportArguments, ImportArguments};
 
 /// The width of help: it fits every terminal, a pipe to a pager, and a quotation in an issue. On a
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Import(ImportArguments),
     Export(ExportArguments),
     Credentials(CredentialsArguments),
+    Functions(FunctionsArguments),
 }
 
 /// The format of logs.

@@ -2,7 +2,7 @@
 //!
 //! * `commands` – the command line. One file for each command: `serve`, `bench` (with the demo),
 //!   `check`, `request`, `store` (with `store_show`), `maintain`, `transfer` (import and export,
-//!   with their arguments), `credentials`.
+//!   with their arguments), `credentials`, `functions` (with its arguments).
 //! * `entry`, `tls_files` – credentials and TLS, read at the start and at SIGHUP. `token` – the
 //!   token that our own clients present.
 //! * `settings` – `aft.toml`, the environment, flags; nothing else takes settings from the
@@ -21,6 +21,7 @@ mod commands;
 mod credentials;
 mod descriptors;
 mod entry;
+mod functions;
 mod logging;
 mod maintain;
 mod memory;
@@ -110,6 +111,7 @@ async fn run(aft: Aft) -> Result<ExitCode, Failed> {
         Command::Import(arguments) => transfer::import(arguments).await,
         Command::Export(arguments) => transfer::export(arguments).await,
         Command::Credentials(arguments) => credentials::run(arguments),
+        Command::Functions(arguments) => functions::run(arguments).await,
     }
 }
 

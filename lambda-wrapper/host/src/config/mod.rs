@@ -13,8 +13,9 @@ use std::time::Duration;
 
 pub(crate) use check::EXTENSIONS_MAX;
 
-/// The path that Lambda gives its processes, apart from folders that only Amazon Linux has.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
+/// The variable `PATH` that Lambda gives its processes, apart from folders that only Amazon Linux
+/// has.
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
 
 /// A host's settings and functions.
 #[derive(Debug, Clone)]
@@ -28,8 +29,9 @@ pub struct Config {
     pub region: String,
     /// The account in ARNs: twelve digits.
     pub account: String,
-    /// The variable `PATH` of the processes, in which a command's program is looked up.
-    pub path: String,
+    /// The variable `PATH` of the processes, in which a command's program is looked up. If it is
+    /// not given, it is Lambda's. A function's own variable comes before both.
+    pub path: Option<String>,
     /// The time after which an idle environment is ended.
     pub idle: Duration,
     /// The time that an invocation waits for an environment which has answered its last event and
@@ -53,7 +55,7 @@ impl Default for Config {
             listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)),
             region: "us-east-1".to_owned(),
             account: "123456789012".to_owned(),
-            path: PATH.to_owned(),
+            path: None,
             idle: Duration::from_secs(300),
             settle: Duration::from_secs(1),
             init: Duration::from_secs(10),

@@ -91,7 +91,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config, ConfigError> {
     let host = document.host;
     set(&mut config.region, host.region);
     set(&mut config.account, host.account);
-    set(&mut config.path, host.path);
+    config.path = host.path;
     set(&mut config.pause_divisor, host.pause_divisor);
     set(&mut config.idle, seconds("host: idle", host.idle)?);
     set(&mut config.settle, seconds("host: settle", host.settle)?);

@@ -54,7 +54,7 @@ pub(crate) async fn start(function: Function) -> Scene {
 pub(crate) async fn start_with(mut config: Config) -> Scene {
     config.init = LIMIT;
     config.settle = LIMIT;
-    config.path = path();
+    config.path = Some(path());
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&lines);
     let logs = Logs::new(move |line| kept.lock().expect("nobody panics with the lines").push(line));
