@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Function};
 use crate::environment::{Environment, EnvironmentId, Shared};
 use crate::invoke::kinds::{EVENT_MAX, PAYLOAD_MAX};
 use crate::invoke::queue::Queue;
@@ -92,7 +92,7 @@ impl Host {
         let listener = tokio::net::TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (config, changed) = (Arc::new(config), Arc::new(Notify::new()));
-        let pool = |function: &crate::config::Function| {
+        let pool = |function: &Function| {
             let mut function = function.clone();
             // Processes are started in it, and may be told it.
             function.directory = std::path::absolute(&function.directory).unwrap_or(function.directory);

@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 
 use crate::config::{Config, Function};
 use crate::logs::{Line, Logs, Source};
-use crate::machine::invocation::{Failure, Invocation, Outcome};
+use crate::machine::invocation::{Exit, Failure, Invocation, Outcome};
 use crate::machine::{Machine, Reason, Stage};
 use crate::process::Group;
 use crate::watched::Watched;
@@ -150,10 +150,9 @@ impl Environment {
 
     /// Waits until every process has asked for its next event after the invocation. An environment
     /// that does not come to it by the invocation's deadline is ended.
-    pub(crate) async fn watch_settling(self: Arc<Self>, deadline: Instant) {
-        let settled = self.machine.wait_for(|machine| machine.stage() != Stage::Settling);
-        let in_time = tokio::time::timeout_at(deadline.into(), settled).await.is_ok();
-        if !in_time && self.stage() == Stage::Settling {
+    pub(crate) async fn watch_settling(self: Arc<Self>, invocation_id: String, deadline: Instant) {
+        let settled = self.machine.wait_for(|machine| !machine.is_settling_after(&invocation_id));
+        if tokio::time::timeout_at(deadline.into(), settled).await.is_err() {
             self.say("an extension or the runtime has not asked for its next event in time".to_owned());
             self.end(Reason::Timeout).await;
         }
@@ -181,7 +180,7 @@ impl Environment {
     pub(crate) fn kill(&self) {
         self.change(|machine| {
             self.group.kill();
-            machine.fail(Failure::Exited(crate::machine::invocation::Exit::Signal(9)));
+            machine.fail(Failure::Exited(Exit::KILLED));
         });
     }
 

@@ -7,7 +7,7 @@ use tokio::process::Child;
 
 use super::Environment;
 use crate::logs::Source;
-use crate::machine::invocation::Failure;
+use crate::machine::invocation::{Exit, Failure};
 use crate::machine::{Machine, Stage};
 use crate::process::{self, Program};
 use crate::variables;
@@ -54,7 +54,7 @@ impl Environment {
         let process = match self.spawn("runtime", &program) {
             Ok(process) => process,
             Err(failure) => {
-                self.change(|machine| machine.runtime_ended(crate::machine::invocation::Exit::Unknown));
+                self.change(|machine| machine.runtime_ended(Exit::Unknown));
                 return Err(failure);
             }
         };
@@ -80,12 +80,7 @@ impl Environment {
     }
 
     /// Passes on the output of a process, and reports its end.
-    fn reap_child(
-        self: &Arc<Self>,
-        name: &str,
-        mut child: Child,
-        ended: impl FnOnce(crate::machine::invocation::Exit) + Send + 'static,
-    ) {
+    fn reap_child(self: &Arc<Self>, name: &str, mut child: Child, ended: impl FnOnce(Exit) + Send + 'static) {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         if let Some(stdout) = stdout {
             tokio::spawn(Arc::clone(self).pass_on(name.to_owned(), Source::Stdout, stdout));

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::{Invoke, InvokeError, Invoked};
 use crate::config::OnTimeout;
 use crate::environment::Environment;
-use crate::machine::invocation::{Failure, Invocation, Outcome};
-use crate::machine::{Reason, Stage};
+use crate::machine::invocation::{Exit, Failure, Invocation, Outcome};
+use crate::machine::{Machine, Reason, Stage};
 use crate::pool::{Acquired, NoEnvironment, Pool};
 use crate::{arn, ids};
 
@@ -85,13 +85,12 @@ impl<'a> Run<'a> {
                 return self.finish(environment, &invocation, deadline).await;
             }
             // A test holds it, or it has failed meanwhile.
-            let usable =
-                |machine: &crate::machine::Machine| machine.stage() != Stage::Idle || !machine.is_held();
+            let usable = |machine: &Machine| machine.stage() != Stage::Idle || !machine.is_held();
             environment.machine.wait_for(usable).await;
             if environment.stage() != Stage::Idle {
                 environment.end(Reason::Failure).await;
                 let failure = environment.machine.look(|machine| machine.failure().cloned());
-                let failure = failure.unwrap_or(Failure::Exited(crate::machine::invocation::Exit::Unknown));
+                let failure = failure.unwrap_or(Failure::Exited(Exit::Unknown));
                 return self.answer(&environment, Outcome::Failed(failure));
             }
         }
@@ -108,7 +107,8 @@ impl<'a> Run<'a> {
         environment.say(format!("START RequestId: {} Version: {}", self.request_id, arn::VERSION));
         let outcome = match environment.outcome(invocation, deadline).await {
             Some(outcome) => {
-                tokio::spawn(Arc::clone(&environment).watch_settling(deadline));
+                let id = invocation.invocation_id.clone();
+                tokio::spawn(Arc::clone(&environment).watch_settling(id, deadline));
                 outcome
             }
             None => {

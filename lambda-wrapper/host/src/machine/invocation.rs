@@ -58,6 +58,9 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// The end of a process that the host has killed.
+    pub(crate) const KILLED: Self = Self::Signal(9);
+
     /// Returns the words that Lambda has for it.
     fn words(self) -> String {
         match self {

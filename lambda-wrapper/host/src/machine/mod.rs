@@ -96,6 +96,8 @@ pub(crate) struct Machine {
     open: Option<Open>,
     /// The outcome of the last invocation, with its invocation ID, until it is taken.
     outcome: Option<(String, Outcome)>,
+    /// The invocation ID of the last outcome.
+    concluded: Option<String>,
     /// Set once: the environment cannot be used any more.
     failure: Option<Failure>,
     /// Invocations that have timed out, the newest last.
@@ -121,6 +123,7 @@ impl Machine {
             extensions: extensions.into_iter().map(Extension::external).collect(),
             open: None,
             outcome: None,
+            concluded: None,
             failure: None,
             timed_out: VecDeque::new(),
             is_reserved: true,
@@ -159,6 +162,11 @@ impl Machine {
     pub(crate) fn is_free(&self) -> bool {
         // The last outcome is still to be taken for an instant after the runtime has answered.
         self.stage == Stage::Idle && !self.is_reserved && !self.is_held && self.outcome.is_none()
+    }
+
+    /// Returns true if a process has not asked for its next event after this invocation.
+    pub(crate) fn is_settling_after(&self, invocation_id: &str) -> bool {
+        self.stage == Stage::Settling && self.concluded.as_deref() == Some(invocation_id)
     }
 
     pub(crate) fn idle_since(&self) -> Option<Instant> {
@@ -240,7 +248,7 @@ impl Machine {
             return false;
         }
         // An invocation that is open now gets no answer from its runtime any more.
-        self.conclude(Outcome::Failed(self.failure.clone().unwrap_or(Failure::Exited(Exit::Signal(9)))));
+        self.conclude(Outcome::Failed(self.failure.clone().unwrap_or(Failure::Exited(Exit::KILLED))));
         self.stage = Stage::Ending;
         self.idle_since = None;
         // Whoever shuts the processes down lets them run.
@@ -287,7 +295,9 @@ impl Machine {
         let Some(open) = self.open.take() else { return };
         assert!(self.outcome.is_none(), "an invocation has one outcome");
         assert_eq!(self.stage, Stage::Busy, "only a busy environment has an open invocation");
-        self.outcome = Some((open.invocation.invocation_id.clone(), outcome));
+        let id = &open.invocation.invocation_id;
+        self.outcome = Some((id.clone(), outcome));
+        self.concluded = Some(id.clone());
         self.stage = Stage::Settling;
     }
 
@@ -308,6 +318,9 @@ impl Machine {
         assert_eq!(self.idle_since.is_some(), self.stage == Stage::Idle, "idle means since a time");
         assert!(self.timed_out.len() <= TIMED_OUT_MAX, "few timed-out invocations are remembered");
         assert!(!self.is_frozen || self.stage == Stage::Idle, "only an idle environment is frozen");
+        if let Some((id, _)) = &self.outcome {
+            assert_eq!(self.concluded.as_ref(), Some(id), "an outcome is that of the last invocation");
+        }
         if self.stage == Stage::Idle {
             assert!(self.runtime.is_waiting(), "an idle runtime waits");
             assert!(self.extensions.iter().all(Extension::is_waiting), "idle extensions wait");

@@ -1,58 +1,15 @@
 //! The Invoke API, as SDKs see it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use aft_lambda_host::Stage;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use serde_json::json;
 
-use crate::support::{function, lines, start, within};
-
-/// An answer.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {self:?}"))
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-}
+use crate::client::{Answer, call};
+use crate::support::{function, lines, start};
 
 async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let mut head = format!("POST {path} HTTP/1.1\r\nhost: lambda\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    head += &format!("content-length: {}\r\n\r\n", body.len());
-    let answer = within(exchange(address, head.as_bytes(), body)).await.expect("the host answers");
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let (first, rest) = head.split_once("\r\n").expect("a status line");
-    let headers = rest.lines().filter_map(|line| line.split_once(": "));
-    Answer {
-        status: first.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"),
-        headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
-        body: answer[end + 4..].to_vec(),
-    }
-}
-
-async fn exchange(address: SocketAddr, head: &[u8], body: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(head).await?;
-    stream.write_all(body).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer)
+    call(address, "POST", path, headers, body).await
 }
 
 fn path(function: &str) -> String {
