@@ -15,6 +15,7 @@
 //!   [`wrapper`], [`run`].
 //! * [`environment`] – the variables that lead the runtime here. [`explain`] – the request ID of an
 //!   event, for people.
+//! * [`maintain`] – a function of its own that sweeps the store.
 //! * [`Layer`] (`layer`) – the parts put together: sockets, transactions, endpoints.
 //! * [`runtime_api`] – the proxy: an attempt begins before the handler sees the event, and commits
 //!   before the response is posted.
@@ -34,6 +35,7 @@ pub mod extension;
 pub mod freeze;
 pub mod http;
 pub mod layer;
+pub mod maintain;
 pub mod report;
 pub mod role;
 pub mod run;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use aft_layer::role::Role;
 use aft_layer::settings::{Settings, VARIABLES};
-use aft_layer::{environment, explain, extension, report, run, wrapper};
+use aft_layer::{environment, explain, extension, maintain, report, run, wrapper};
 
 const HELP: &str = "\
 The AFT layer for AWS Lambda: unmodified handlers become atomic and exactly once.
@@ -12,6 +12,7 @@ The AFT layer for AWS Lambda: unmodified handlers become atomic and exactly once
   /opt/extensions/aft-layer        the extension: serves the local endpoints
   /opt/aft-exec COMMAND…           the exec wrapper: AWS_LAMBDA_EXEC_WRAPPER
   aft-layer run -- COMMAND…        both in one, for images and local runs
+  aft-layer maintain               a function that sweeps the store; also as bootstrap
   aft-layer explain-key EVENT.json the request ID that an event would get
   aft-layer --version
 
@@ -37,6 +38,10 @@ fn act(role: Role) -> Result<ExitCode, String> {
         Role::Run(command) => {
             let settings = settings()?;
             block_on(run::run(settings, command)).map(ExitCode::from)
+        }
+        Role::Maintain => {
+            let settings = settings()?;
+            block_on(maintain::run(settings)).map(|()| ExitCode::SUCCESS)
         }
         Role::ExplainKey(file) => {
             print!("{}", explain::run(&file, &Settings::read_rules(get)?, get)?);

@@ -7,6 +7,8 @@ use std::path::Path;
 pub const WRAPPER: &str = "aft-exec";
 /// The name of the external extension. Lambda wants the name of the file when it registers.
 pub const EXTENSION: &str = "aft-layer";
+/// The name of a function's own runtime: that of the function that sweeps the store.
+const BOOTSTRAP: &str = "bootstrap";
 /// The folder in which Lambda looks for external extensions.
 const EXTENSIONS: &str = "extensions";
 
@@ -19,6 +21,8 @@ pub enum Role {
     Wrapper(Vec<OsString>),
     /// Serves the local endpoints, and runs the command below itself.
     Run(Vec<OsString>),
+    /// Is the runtime of a function that sweeps the store.
+    Maintain,
     /// Prints the request ID of an event in a file; `-` is the standard input.
     ExplainKey(OsString),
     /// Prints the help.
@@ -40,6 +44,10 @@ impl Role {
         if path.file_name().is_some_and(|name| name == WRAPPER) {
             return command(rest).map(Role::Wrapper);
         }
+        // The runtime of a function without a managed one has this name.
+        if path.file_name().is_some_and(|name| name == BOOTSTRAP) && rest.is_empty() {
+            return Ok(Role::Maintain);
+        }
         let folder = path.parent().and_then(Path::file_name);
         let first = rest.first().and_then(|first| first.to_str());
         match first {
@@ -47,6 +55,7 @@ impl Role {
             None | Some("help" | "--help" | "-h") => Ok(Role::Help),
             Some("--version" | "-V") => Ok(Role::Version),
             Some("extension") if rest.len() == 1 => Ok(Role::Extension),
+            Some("maintain") if rest.len() == 1 => Ok(Role::Maintain),
             Some("exec") => command(without_dashes(&rest[1..])).map(Role::Wrapper),
             Some("run") => command(without_dashes(&rest[1..])).map(Role::Run),
             Some("explain-key") if rest.len() == 2 => Ok(Role::ExplainKey(rest[1].clone())),
@@ -94,6 +103,7 @@ mod tests {
         );
         assert_eq!(role(&["aft-layer", "run", "a"]), Ok(Role::Run(words(&["a"]))));
         assert_eq!(role(&["aft-layer", "explain-key", "-"]), Ok(Role::ExplainKey("-".into())));
+        assert_eq!(role(&["aft-layer", "maintain"]), Ok(Role::Maintain));
         assert_eq!(role(&["aft-layer"]), Ok(Role::Help));
         for wrong in [
             &["/opt/aft-exec"][..],

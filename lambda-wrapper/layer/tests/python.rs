@@ -2,7 +2,7 @@
 //! nothing of it.
 //!
 //! Run it alone with `cargo test -p aft-layer --test python`. It needs the services
-//! `lambda-runtimes`, `minio` and `dynamodb`.
+//! `lambda-runtimes`, `minio` and `dynamodb`, and the server: `cargo build -p aft`.
 
 mod scene;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use scene::{Scene, StoreKind};
 
 async fn scenes(check: impl AsyncFn(&Scene)) {
-    for kind in [StoreKind::Memory, StoreKind::Minio, StoreKind::DynamoDb] {
+    for kind in [StoreKind::Memory, StoreKind::Minio, StoreKind::DynamoDb, StoreKind::Shim] {
         let Some(scene) = Scene::start(kind, "shop.handler").await else { continue };
         check(&scene).await;
         scene.stop().await;

@@ -29,7 +29,7 @@ use crate::layer::Layer;
 
 /// The version of the Runtime API, as its paths begin.
 pub(crate) const VERSION: &str = "/2018-06-01";
-const NEXT: &str = "/2018-06-01/runtime/invocation/next";
+pub(crate) const NEXT: &str = "/2018-06-01/runtime/invocation/next";
 const INVOCATION: &str = "/2018-06-01/runtime/invocation/";
 const RESTORE: &str = "/2018-06-01/runtime/restore/next";
 

@@ -11,6 +11,7 @@
 //! anyway, and the store's description is remembered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aft_access::Access;
@@ -40,6 +41,9 @@ use crate::transactions::{
 const VALUE_CACHE_BYTES_MAX: u64 = 8 << 20;
 /// The bytes of large bodies in flight.
 const BODIES_BYTES_MAX: usize = 256 << 20;
+/// The age of a store's mark from which nobody seems to sweep it: a day, and the hours by which a
+/// mark stays behind.
+const UNSWEPT_MAX: Duration = Duration::from_secs(28 * 3_600);
 /// The pause before a commit in doubt is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -55,6 +59,8 @@ pub struct Embedded {
     /// The node; `None` until the description is known, and after a pause.
     running: RwLock<Option<Running>>,
     checked: Mutex<Buckets>,
+    /// True once a warning was written that nobody sweeps the store.
+    warned: AtomicBool,
 }
 
 /// The state of the buckets that the settings name.
@@ -97,6 +103,7 @@ impl Embedded {
             opened: Mutex::new(None),
             running: RwLock::new(None),
             checked: Mutex::new(Buckets::Unchecked),
+            warned: AtomicBool::new(false),
         })
     }
 
@@ -172,6 +179,9 @@ impl Embedded {
                 none.insert(Opened::Marked { mark: format.mark, about, is_new: false }).clone()
             }
         };
+        if let Opened::Marked { mark, about, .. } = &opened {
+            self.warn_of_mark(mark.time.ms().max(about.made_ms));
+        }
         // Every node on a store must have the times of its description: a guest takes them over.
         if let Opened::Marked { about, .. } = &opened
             && let Some(times) = &about.times
@@ -179,6 +189,20 @@ impl Embedded {
             times.apply(&mut settings.core);
         }
         start_described(store, settings, opened).map_err(refused)
+    }
+
+    /// Warns once in a process if nobody seems to sweep the store.
+    fn warn_of_mark(&self, mark_ms: u64) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let age = now.saturating_sub(Duration::from_millis(mark_ms));
+        if age > UNSWEPT_MAX && !self.warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                store = self.url,
+                days = age.as_secs() / 86_400,
+                "aft: nobody has swept the store for more than a day, so it grows: run `aft maintain URL --for 60` on a \
+                 schedule, or the function of the template"
+            );
+        }
     }
 
     fn doors(&self, node: NodeHandle) -> Running {

@@ -10,9 +10,12 @@ use std::time::Duration;
 use aft_core::message::Isolation;
 use aft_core::settings::Levels;
 use aft_lambda_host::{Config, Function, Host, Invoke, Logs};
-use aft_services::{Home, Server, Service};
+use aft_services::{Home, Program, Server, Service};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// The bucket that the handlers use.
+const BUCKET: &str = "shop";
 
 /// The stores over which the scenes are played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,22 @@ pub(crate) enum StoreKind {
     Memory,
     Minio,
     DynamoDb,
+    /// A shim, over a store in its memory.
+    Shim,
+}
+
+/// What a function uses, besides its code.
+enum Beside {
+    Nothing,
+    Server(Server),
+    Shim(Shim),
+}
+
+/// A running shim, with the addresses that it has printed.
+struct Shim {
+    url: String,
+    s3_url: String,
+    _program: Program,
 }
 
 /// A local Lambda with one function, called `function`.
@@ -28,7 +47,7 @@ pub(crate) struct Scene {
     kind: StoreKind,
     log: Arc<Mutex<Vec<String>>>,
     // These are dropped after the host.
-    _server: Option<Server>,
+    _beside: Beside,
     _directory: TempDir,
 }
 
@@ -49,14 +68,11 @@ impl Scene {
         }
         let python =
             Service::LambdaRuntimes.program(&Home::from_environment()).unwrap_or_else(|why| panic!("{why}"));
-        let server = match kind {
-            StoreKind::Memory => None,
-            StoreKind::Minio => Some(Service::Minio.start_or_skip()?),
-            StoreKind::DynamoDb => Some(Service::DynamoDb.start_or_skip()?),
-        };
-        let url = match &server {
-            None => "memory:".to_owned(),
-            Some(server) => make_store(kind, server).await,
+        let beside = match kind {
+            StoreKind::Memory => Beside::Nothing,
+            StoreKind::Minio => Beside::Server(Service::Minio.start_or_skip()?),
+            StoreKind::DynamoDb => Beside::Server(Service::DynamoDb.start_or_skip()?),
+            StoreKind::Shim => Beside::Shim(start_shim()),
         };
         let directory = tempfile::tempdir().expect("a directory for the layer");
         let (extension, wrapper) = layer_files(directory.path());
@@ -67,15 +83,13 @@ impl Scene {
         function.timeout = Duration::from_secs(10);
         function.concurrency = 4;
         function.freeze = true;
-        function.environment = variables(server.as_ref());
-        function.environment.insert("AFT_STORE".into(), url);
-        function.environment.insert("AFT_S3_BUCKETS".into(), "shop".into());
+        function.environment = variables(kind, &beside).await;
         function.extensions = vec![extension];
         function.wrapper = Some(wrapper);
         let (logs, log) = kept_logs();
-        let config = Config { path: std::env::var("PATH").expect("a path"), ..Config::of(vec![function]) };
+        let config = Config::of(vec![function]);
         let host = Host::start(config, logs).await.expect("the host starts");
-        Some(Scene { host, kind, log, _server: server, _directory: directory })
+        Some(Scene { host, kind, log, _beside: beside, _directory: directory })
     }
 
     /// Returns true if several environments share the store.
@@ -116,11 +130,27 @@ fn layer_files(directory: &Path) -> (PathBuf, PathBuf) {
     (extension, wrapper)
 }
 
+/// Starts the server of the project, which cargo has put beside the layer.
+fn start_shim() -> Shim {
+    let aft = Path::new(env!("CARGO_BIN_EXE_aft-layer")).with_file_name("aft");
+    assert!(aft.is_file(), "{} is missing: build it with `cargo build --locked -p aft`", aft.display());
+    let any = "127.0.0.1:0";
+    let arguments = ["serve", "--store", "memory:", "--listen", any, "--s3-listen", any, "--bucket", BUCKET];
+    let folder = std::env::temp_dir();
+    let mut program = Program::start(&aft, &arguments, &[], &folder).expect("the shim starts");
+    let mut url = |words: &str| {
+        let said = program.says(words, Duration::from_secs(30)).expect("the shim serves");
+        said.split_whitespace().next().expect("an address").to_owned()
+    };
+    let (url, s3_url) = (url("listening on "), url("listening for S3 on "));
+    Shim { url, s3_url, _program: program }
+}
+
 /// Makes a store on a server, as `aft store init` does, and returns its URL.
 async fn make_store(kind: StoreKind, server: &Server) -> String {
     let url = server.store_url();
     match kind {
-        StoreKind::Memory => unreachable!("it has no server"),
+        StoreKind::Memory | StoreKind::Shim => unreachable!("it has no server"),
         StoreKind::Minio => {
             let keys =
                 aft_store_s3::Keys { access: server.access_key().into(), secret: server.secret_key().into() };
@@ -152,11 +182,29 @@ async fn describe(store: Arc<dyn aft_store::Store>) {
     node.drain(Duration::ZERO).await;
 }
 
-/// Returns the variables with which SDKs sign. Those of the function's own have to be some.
-fn variables(server: Option<&Server>) -> BTreeMap<String, String> {
-    let (access, secret) = server.map_or(("any", "any"), |server| (server.access_key(), server.secret_key()));
-    let set = [("AWS_ACCESS_KEY_ID", access), ("AWS_SECRET_ACCESS_KEY", secret), ("AFT_LOG", "debug")];
-    set.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+/// Returns the variables of the function: the layer's, and those with which SDKs sign.
+async fn variables(kind: StoreKind, beside: &Beside) -> BTreeMap<String, String> {
+    let (mut access, mut secret) = ("any", "any");
+    let mut set = BTreeMap::from([("AFT_LOG".to_owned(), "debug".to_owned())]);
+    let mut add = |name: &str, value: &str| set.insert(name.to_owned(), value.to_owned());
+    match beside {
+        Beside::Nothing => {
+            add("AFT_STORE", "memory:");
+            add("AFT_S3_BUCKETS", BUCKET);
+        }
+        Beside::Server(server) => {
+            (access, secret) = (server.access_key(), server.secret_key());
+            add("AFT_STORE", &make_store(kind, server).await);
+            add("AFT_S3_BUCKETS", BUCKET);
+        }
+        Beside::Shim(shim) => {
+            add("AFT_URL", &shim.url);
+            add("AFT_S3_URL", &shim.s3_url);
+        }
+    }
+    add("AWS_ACCESS_KEY_ID", access);
+    add("AWS_SECRET_ACCESS_KEY", secret);
+    set
 }
 
 fn kept_logs() -> (Logs, Arc<Mutex<Vec<String>>>) {
