@@ -26,6 +26,8 @@ pub struct Layer {
     pub(crate) forward: Option<Forward>,
     pub(crate) attribution: Attribution,
     pub(crate) handed: AllHanded,
+    /// The address of the S3 endpoint.
+    s3: Option<SocketAddr>,
     /// The clocks when something happened last.
     last: Mutex<Instants>,
     /// The task that reads what it can beside the function's own start.
@@ -72,6 +74,7 @@ impl Layer {
             forward,
             attribution,
             handed: AllHanded::default(),
+            s3: s3.as_ref().map(|(_, address)| *address),
             last: Mutex::new(Instants::now()),
             warming: Mutex::default(),
         });
@@ -85,6 +88,11 @@ impl Layer {
         );
         layer.warm();
         Ok((layer, Endpoints { runtime_api, s3 }))
+    }
+
+    /// Returns the address of the S3 endpoint.
+    pub(crate) fn s3_address(&self) -> Option<SocketAddr> {
+        self.s3
     }
 
     /// Returns true if several invocations may run at once.

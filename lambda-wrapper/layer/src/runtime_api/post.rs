@@ -55,6 +55,13 @@ impl Layer {
             return accepted();
         };
         let reply = Reply::of(&head.headers, body);
+        if self.names_the_endpoint(&reply.body) {
+            warn!(
+                aws_request_id = id,
+                "aft: the response contains a presigned URL of the local S3 endpoint: it works only within this function; \
+                 make presigned URLs with a client for Amazon's own endpoint"
+            );
+        }
         let failed_within = trailers.as_ref().is_some_and(|trailers| trailers.contains_key(&ERROR_TYPE));
         let too_large = !reply.streaming && reply.body.len() > BUFFERED_BYTES_MAX;
         let is_5xx = handed.source.is_http()
@@ -71,6 +78,13 @@ impl Layer {
         }
         self.commit_and_post(handed, reply, head.headers).await;
         accepted()
+    }
+
+    /// Returns true if a response has the address of the local S3 endpoint in it, as presigned URLs
+    /// have.
+    fn names_the_endpoint(&self, body: &[u8]) -> bool {
+        let (Some(s3), Ok(text)) = (self.s3_address(), std::str::from_utf8(body)) else { return false };
+        text.contains(&format!("//{s3}/"))
     }
 
     /// Commits the transaction of an invocation, and posts the answer that follows from the

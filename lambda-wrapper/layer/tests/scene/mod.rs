@@ -47,7 +47,7 @@ pub(crate) struct Scene {
     kind: StoreKind,
     log: Arc<Mutex<Vec<String>>>,
     // These are dropped after the host.
-    _beside: Beside,
+    beside: Beside,
     _directory: TempDir,
 }
 
@@ -61,8 +61,18 @@ impl fmt::Debug for Scene {
 }
 
 impl Scene {
-    /// Starts a scene; `None` if a service that it needs is skipped.
+    /// Starts a scene with the runtime client for Python; `None` if a service that it needs is
+    /// skipped.
     pub(crate) async fn start(kind: StoreKind, handler: &str) -> Option<Scene> {
+        Scene::with(kind, handler, |_| {}).await
+    }
+
+    /// Starts a scene whose function `change` has changed.
+    pub(crate) async fn with(
+        kind: StoreKind,
+        handler: &str,
+        change: impl FnOnce(&mut Function),
+    ) -> Option<Scene> {
         if Service::LambdaRuntimes.skipped() {
             return None;
         }
@@ -80,16 +90,17 @@ impl Scene {
             Function::new("function", &[&python.display().to_string(), "-m", "awslambdaric", handler]);
         function.directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/handlers");
         function.handler = handler.to_owned();
-        function.timeout = Duration::from_secs(10);
+        function.timeout = Duration::from_secs(6);
         function.concurrency = 4;
         function.freeze = true;
         function.environment = variables(kind, &beside).await;
         function.extensions = vec![extension];
         function.wrapper = Some(wrapper);
+        change(&mut function);
         let (logs, log) = kept_logs();
         let config = Config::of(vec![function]);
         let host = Host::start(config, logs).await.expect("the host starts");
-        Some(Scene { host, kind, log, _beside: beside, _directory: directory })
+        Some(Scene { host, kind, log, beside: beside, _directory: directory })
     }
 
     /// Returns true if several environments share the store.
@@ -112,6 +123,24 @@ impl Scene {
     pub(crate) async fn ok(&self, event: Value) -> Value {
         let answer = self.answer(Invoke::new("function", event.to_string())).await;
         answer.unwrap_or_else(|why| panic!("{event}: {why}: {self:?}"))
+    }
+
+    /// Returns the local Lambda.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Returns the server beside the function.
+    pub(crate) fn server(&mut self) -> &mut Server {
+        match &mut self.beside {
+            Beside::Server(server) => server,
+            Beside::Nothing | Beside::Shim(_) => panic!("no server holds the store"),
+        }
+    }
+
+    /// Returns true if the function or the layer wrote a line that contains `words`.
+    pub(crate) fn has_logged(&self, words: &str) -> bool {
+        self.log.lock().expect("no test panics while it holds the log").iter().any(|line| line.contains(words))
     }
 
     pub(crate) async fn stop(self) {
