@@ -53,6 +53,13 @@ pub fn explain(identity: &Identity) -> String {
 /// Returns the repetitions over which the request ID stays the same, and those over which not.
 fn stability(identity: &Identity) -> (&'static str, &'static str) {
     let facts = facts(identity.source);
+    if !identity.records.is_empty() {
+        return (
+            "Deliveries of the same records in the same order.",
+            "A batch that is cut differently when its records come again. In the record mode each \
+             record keeps its ID.",
+        );
+    }
     match identity.basis {
         Basis::Expression | Basis::ClientContext | Basis::Attribute => (
             "Every delivery and every repetition that carries the same value.",

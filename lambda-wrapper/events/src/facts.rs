@@ -40,7 +40,7 @@ const STREAM_RETENTION: Duration = Duration::from_secs((24 + 1) * 3_600);
 
 const ASYNC: &str = "Events of Lambda's asynchronous queue live for at most 6 h, and the service \
                      before it retries for at most 24 h.";
-const HTTP_RETENTION: &str = "A day, as public APIs with such keys grant it: clients choose when to retry.";
+const HTTP_RETENTION: &str = "Public APIs with such keys grant a day: clients choose when to retry.";
 const HTTP_STABLE: &str =
     "Retries that send the same header, by the same caller, to the same method and path.";
 const HTTP_UNSTABLE: &str = "Requests without the header, which run each time. The request ID of \

@@ -83,7 +83,7 @@ pub(crate) fn content(source: Source, document: &Document<'_>) -> [u8; 32] {
             }
         }
         Source::ActiveMq => each(&mut parts, &members, "messages", |parts, message| {
-            pick(parts, message, &["data", "type", "properties", "correlationID"]);
+            pick(parts, message, &["data", "type", "properties", "correlationID", "correlationId"]);
         }),
         Source::RabbitMq => {
             for (queue, list) in inner(&members, "rmqMessagesByQueue") {

@@ -6,6 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// The longest JSON that is brought into its canonical form, in bytes. Each level of nesting is
+/// read once more, so a caller could make the largest event cost seconds. Retries of large bodies
+/// send the same bytes.
+const CANONICAL_BYTES_MAX: usize = 1 << 20;
+
 /// The members of an object, each as it was written. Of members with one name the last one counts,
 /// as in the JSON parsers of Python and JavaScript.
 pub(crate) type Fields<'a> = BTreeMap<String, &'a RawValue>;
@@ -67,8 +72,12 @@ pub(crate) fn arn_of(text: &str, service: &str) -> bool {
 }
 
 /// Writes JSON in its canonical form: members sorted by name, no spaces, strings escaped in one
-/// way, and numbers by their value (`1.0`, `1` and `10e-1` are one).
+/// way, and numbers by their value (`1.0`, `1` and `10e-1` are one). Longer JSON than
+/// [`CANONICAL_BYTES_MAX`] stays as it was written.
 pub(crate) fn canonical(raw: &RawValue) -> String {
+    if raw.get().len() > CANONICAL_BYTES_MAX {
+        return raw.get().to_owned();
+    }
     let mut out = String::with_capacity(raw.get().len());
     write(raw, &mut out);
     out
@@ -160,6 +169,13 @@ mod tests {
         ] {
             assert_eq!(of(one), of(other), "{one} and {other}");
         }
+    }
+
+    #[test]
+    fn long_json_counts_as_it_is_written() {
+        let long = |space: &str| format!("[\"{}\",{space}1]", "x".repeat(CANONICAL_BYTES_MAX));
+        assert_ne!(of(&long("")), of(&long(" ")));
+        assert_eq!(of(&long(" ")), long(" "));
     }
 
     #[test]

@@ -227,6 +227,9 @@ fn other_content_has_another_fingerprint() {
         ("step-functions", "/order_id"),
         ("custom-resource", "/ResourceProperties/Table"),
         ("websocket", "/body"),
+        ("rest-api", "/path"),
+        ("rest-api", "/httpMethod"),
+        ("http-api", "/rawPath"),
         ("rest-api", "/body"),
         ("rest-api", "/multiValueQueryStringParameters/expand/0"),
         ("http-api", "/body"),
@@ -302,6 +305,20 @@ fn fifo_deduplication_ids_are_taken_if_asked() {
     assert_ne!(name(&identity), name(&try_of(&rules, &other_group).unwrap()));
     rules.fifo_deduplication_id = false;
     assert_ne!(name(&try_of(&rules, &one).unwrap()), name(&try_of(&rules, &again).unwrap()));
+}
+
+#[test]
+fn two_keys_in_attributes_leave_the_message_its_own() {
+    let message = event("sqs-attribute");
+    let also = |key: &str| {
+        with(&message, |event| {
+            event["Records"][0]["messageAttributes"]["x_idempotency_key"] =
+                json!({ "stringValue": key, "dataType": "String" });
+        })
+    };
+    assert_eq!(of(&also("o-1045/pay")).request_id, of(&message).request_id);
+    assert_eq!(of(&also("o-1046/pay")).basis, Basis::Source);
+    assert_eq!(of(&also(" ")).request_id, of(&message).request_id, "an empty one is none");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Goal: an explanation says what was recognised, the key, what it is stable over, and how to
 //! change it, in 80 columns. Method: every sample, and the whole text of one.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
-
 mod common;
 
 use aft_lambda_events::{Path, Rules, explain};
@@ -88,6 +86,13 @@ fn an_expression_is_stable_over_repetitions() {
     let text = explain(&try_of(&rules, &event("direct")).unwrap());
     assert!(text.contains("stable over   Every delivery and every repetition"), "{text}");
     assert!(text.contains("AFT_REQUEST_ID (order_id) selects"), "{text}");
+}
+
+#[test]
+fn a_batch_is_stable_as_it_was_cut() {
+    let text = explain(&of(&event("sqs-batch")));
+    assert!(text.contains("stable over   Deliveries of the same records in the same order."), "{text}");
+    assert!(text.contains("but not over  A batch that is cut differently"), "{text}");
 }
 
 #[test]

@@ -2,8 +2,6 @@
 //! taken for it. Method: a table over the sample events, which are written from the services'
 //! documentation; then each of the fields by which a source is recognised is taken away.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in helpers too")]
-
 mod common;
 
 use std::time::Duration;

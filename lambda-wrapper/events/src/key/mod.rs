@@ -123,6 +123,15 @@ fn sentence(basis: Basis, source: Source) -> String {
              it after 5 minutes, AFT after the retention.",
             names::FIFO_DEDUPLICATION_ID
         ),
+        Basis::Source
+            if matches!(source, Source::Scheduler | Source::StepFunctions | Source::DurableFunction) =>
+        {
+            format!(
+                "The request ID is the one that {} gives, with a hash of the payload: a function may pass such an ID on with \
+             another task.",
+                facts(source).name
+            )
+        }
         Basis::Source => format!("The request ID is the one that {} gives.", facts(source).name),
         Basis::Invocation => {
             "The request ID is that of the invocation, which Lambda's own retries keep.".to_owned()
