@@ -281,6 +281,19 @@ fn a_redelivered_batch_is_cut_differently() {
 }
 
 #[test]
+fn items_of_a_map_are_apart() {
+    let of_item = |index: u64| {
+        let task = with(&event("step-functions"), |event| {
+            event["context"]["Map"] = json!({ "Item": { "Index": index, "Value": "the same" } });
+        });
+        of(&task).request_id
+    };
+    assert_ne!(of_item(0), of_item(1), "though their payloads are equal");
+    assert_eq!(of_item(1), of_item(1));
+    assert_ne!(of_item(0), of(&event("step-functions")).request_id);
+}
+
+#[test]
 fn replays_of_an_archive_run_again() {
     let first = event("eventbridge");
     let replay = |name: &str| of(&with(&first, |event| event["replay-name"] = json!(name))).request_id;
