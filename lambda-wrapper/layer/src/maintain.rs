@@ -28,7 +28,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Returns the reason why there is nothing to sweep, or why Lambda does not answer.
 pub async fn run(settings: Settings) -> Result<(), String> {
     let Place::Store { url } = &settings.place else {
-        return Err("AFT_URL is set: a shim sweeps its store by itself; set AFT_STORE to sweep a store from here".into());
+        return Err(
+            "AFT_URL is set: a shim sweeps its store by itself; set AFT_STORE to sweep a store from here"
+                .into(),
+        );
     };
     let upstream = Upstream::new(&settings.lambda.runtime_api)?;
     loop {

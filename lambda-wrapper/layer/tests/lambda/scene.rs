@@ -138,9 +138,26 @@ impl Scene {
         }
     }
 
+    /// Takes the server beside the function, to be given back.
+    pub(crate) fn take_server(&mut self) -> Server {
+        match std::mem::replace(&mut self.beside, Beside::Nothing) {
+            Beside::Server(server) => server,
+            Beside::Nothing | Beside::Shim(_) => panic!("no server holds the store"),
+        }
+    }
+
+    /// Gives the server back.
+    pub(crate) fn give_server(&mut self, server: Server) {
+        self.beside = Beside::Server(server);
+    }
+
     /// Returns true if the function or the layer wrote a line that contains `words`.
     pub(crate) fn has_logged(&self, words: &str) -> bool {
-        self.log.lock().expect("no test panics while it holds the log").iter().any(|line| line.contains(words))
+        self.log
+            .lock()
+            .expect("no test panics while it holds the log")
+            .iter()
+            .any(|line| line.contains(words))
     }
 
     pub(crate) async fn stop(self) {

@@ -1,17 +1,13 @@
 //! The layer's conformance cases: what Lambda, runtimes and handlers do seldom, each with what has
 //! to come of it.
-//!
-//! Run it alone with `cargo test -p aft-layer --test conformance`. It needs the services
-//! `lambda-runtimes` and `minio`.
-
-mod scene;
 
 use std::time::Duration;
 
 use aft_lambda_host::{Function, Invoke, OnTimeout};
+use aft_services::Server;
 use serde_json::{Value, json};
 
-use scene::{Scene, StoreKind};
+use crate::scene::{Scene, StoreKind};
 
 fn invoke(event: &Value) -> Invoke {
     Invoke::new("function", event.to_string())
@@ -33,7 +29,11 @@ async fn large_events_and_responses_come_through_and_are_kept() {
     let event = json!({"action": "echo", "key": "a", "bytes": 5 << 20, "padding": "y".repeat(5 << 20)});
     let first = scene.answer(invoke(&event).request_id("large")).await.expect("it fits");
     assert_eq!(first["padding"].as_str().map(str::len), Some(5 << 20));
-    assert_eq!(scene.answer(invoke(&event).request_id("large")).await, Ok(first), "the kept answer is the same");
+    assert_eq!(
+        scene.answer(invoke(&event).request_id("large")).await,
+        Ok(first),
+        "the kept answer is the same"
+    );
     // A response that Lambda does not take: nothing of its invocation takes effect.
     let event = json!({"action": "echo", "key": "b", "bytes": (6 << 20) + 200});
     let why = scene.answer(invoke(&event).request_id("too-large")).await.expect_err("it is too large");
@@ -71,7 +71,12 @@ async fn unknown_calls_and_headers_pass() {
     let ping = scene.ok(json!({"action": "ping"})).await;
     assert_eq!(ping[0], 200, "{ping}");
     let headers = scene.ok(json!({"action": "headers"})).await;
-    for name in ["lambda-runtime-deadline-ms", "lambda-runtime-invocation-id", "lambda-runtime-trace-id", "content-type"] {
+    for name in [
+        "lambda-runtime-deadline-ms",
+        "lambda-runtime-invocation-id",
+        "lambda-runtime-trace-id",
+        "content-type",
+    ] {
         assert!(headers[name].is_string(), "{name} is missing in {headers}");
     }
     scene.stop().await;
@@ -214,7 +219,8 @@ async fn a_function_that_is_frozen_beyond_its_deadline_leaves_nothing() {
     let frozen_one = async {
         signals.reached("frozen").await;
         let environments = scene.host().environments();
-        let environment = environments.iter().find(|one| one.request_id.is_some()).expect("it runs").id.clone();
+        let environment =
+            environments.iter().find(|one| one.request_id.is_some()).expect("it runs").id.clone();
         scene.host().freeze(&environment).expect("it is there");
         environment
     };
@@ -256,21 +262,30 @@ async fn a_commit_without_an_answer_is_found_by_the_retry() {
     let signals = Signals::new();
     let event = signals.event("doubt");
     scene.ok(json!({"action": "get", "key": "first"})).await;
-    let host = scene.host().clone();
-    let first = tokio::spawn(async move { host.invoke(invoke(&signals_event(&event)).request_id("r")).await });
-    signals.reached("doubt").await;
-    // From here on the store takes no request to its end.
-    scene.server().pause();
-    signals.go("doubt");
-    let answer = first.await.expect("the task ends").expect("it was invoked");
-    assert!(!answer.is_ok(), "{answer:?}");
-    scene.server().resume();
+    // The store is paused from a thread of its own, while the invocation waits for its answer.
+    let server = scene.take_server();
+    let paused = async {
+        signals.reached("doubt").await;
+        let server = pause(server).await;
+        signals.go("doubt");
+        server
+    };
+    let (answer, mut server) = tokio::join!(scene.answer(invoke(&event).request_id("r")), paused);
+    // From there on the store took no request to its end.
+    answer.expect_err("it times out");
+    server.resume();
+    scene.give_server(server);
     let again = scene.answer(invoke(&signals.event("doubt")).request_id("r")).await;
     assert_eq!(again, Ok(json!("doubt")), "{scene:?}");
     assert_eq!(both(&scene).await, ["doubt", "doubt"], "{scene:?}");
     scene.stop().await;
 }
 
-fn signals_event(event: &Value) -> Value {
-    event.clone()
+/// Stops a server at whatever it does.
+async fn pause(mut server: Server) -> Server {
+    let paused = tokio::task::spawn_blocking(move || {
+        server.pause();
+        server
+    });
+    paused.await.expect("a server can be paused")
 }

@@ -1,15 +1,10 @@
-//! The layer under a local Lambda, with the runtime client of AWS for Python and handlers that know
-//! nothing of it.
-//!
-//! Run it alone with `cargo test -p aft-layer --test python`. It needs the services
-//! `lambda-runtimes`, `minio` and `dynamodb`, and the server: `cargo build -p aft`.
-
-mod scene;
+//! Orders take effect once, and those that fail leave nothing: over each kind of store, and through
+//! a shim.
 
 use aft_lambda_host::Invoke;
 use serde_json::{Value, json};
 
-use scene::{Scene, StoreKind};
+use crate::scene::{Scene, StoreKind};
 
 async fn scenes(check: impl AsyncFn(&Scene)) {
     for kind in [StoreKind::Memory, StoreKind::Minio, StoreKind::DynamoDb, StoreKind::Shim] {
