@@ -7,3 +7,4 @@
 mod conformance;
 mod orders;
 mod scene;
+mod torture;

@@ -25,6 +25,8 @@ pub(crate) enum StoreKind {
     DynamoDb,
     /// A shim, over a store in its memory.
     Shim,
+    /// No layer at all: the function uses MinIO itself.
+    PlainMinio,
 }
 
 /// What a function uses, besides its code.
@@ -80,7 +82,7 @@ impl Scene {
             Service::LambdaRuntimes.program(&Home::from_environment()).unwrap_or_else(|why| panic!("{why}"));
         let beside = match kind {
             StoreKind::Memory => Beside::Nothing,
-            StoreKind::Minio => Beside::Server(Service::Minio.start_or_skip()?),
+            StoreKind::Minio | StoreKind::PlainMinio => Beside::Server(Service::Minio.start_or_skip()?),
             StoreKind::DynamoDb => Beside::Server(Service::DynamoDb.start_or_skip()?),
             StoreKind::Shim => Beside::Shim(start_shim()),
         };
@@ -94,8 +96,10 @@ impl Scene {
         function.concurrency = 4;
         function.freeze = true;
         function.environment = variables(kind, &beside).await;
-        function.extensions = vec![extension];
-        function.wrapper = Some(wrapper);
+        if kind != StoreKind::PlainMinio {
+            function.extensions = vec![extension];
+            function.wrapper = Some(wrapper);
+        }
         change(&mut function);
         let (logs, log) = kept_logs();
         let config = Config::of(vec![function]);
@@ -196,7 +200,7 @@ fn start_shim() -> Shim {
 async fn make_store(kind: StoreKind, server: &Server) -> String {
     let url = server.store_url();
     match kind {
-        StoreKind::Memory | StoreKind::Shim => unreachable!("it has no server"),
+        StoreKind::Memory | StoreKind::Shim | StoreKind::PlainMinio => unreachable!("it has no server"),
         StoreKind::Minio => {
             let keys =
                 aft_store_s3::Keys { access: server.access_key().into(), secret: server.secret_key().into() };
@@ -237,6 +241,13 @@ async fn variables(kind: StoreKind, beside: &Beside) -> BTreeMap<String, String>
         Beside::Nothing => {
             add("AFT_STORE", "memory:");
             add("AFT_S3_BUCKETS", BUCKET);
+        }
+        Beside::Server(server) if kind == StoreKind::PlainMinio => {
+            (access, secret) = (server.access_key(), server.secret_key());
+            add("AWS_ENDPOINT_URL_S3", &server.endpoint());
+            for bucket in [BUCKET, "bank"] {
+                server.create_bucket(bucket).expect("a new bucket");
+            }
         }
         Beside::Server(server) => {
             (access, secret) = (server.access_key(), server.secret_key());
