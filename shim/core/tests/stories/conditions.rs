@@ -327,17 +327,45 @@ fn a_condition_that_its_own_request_made_false_is_a_replay() {
 #[test]
 fn conditions_need_a_level_that_checks() {
     both(|shop, _| {
-        let begin = shop.begin(None);
-        let attempt = shop.open(0, begin);
         let batch = Batch { ops: put_if("k", "a", Condition::Absent), commit: None };
-        let why = invalid(shop.ask(0, Verb::Run(attempt, batch.clone())));
-        assert!(why.contains("isolation \"serializable\""), "{why}");
         let begin = Begin { isolation: Some(Isolation::ReadAtomic), batch, ..shop.begin(None) };
         let why = invalid(shop.ask(0, Verb::Begin(Box::new(begin))));
         assert!(why.contains("isolation \"serializable\""), "{why}");
     });
+    // Where one process holds the store, a transaction that names no level is not checked.
+    let mut shop = alone();
+    let begin = shop.begin(None);
+    let attempt = shop.open(0, begin);
+    let batch = Batch { ops: put_if("k", "a", Condition::Absent), commit: None };
+    let why = invalid(shop.ask(0, Verb::Run(attempt, batch)));
+    assert!(why.contains("isolation \"serializable\""), "{why}");
     let why = invalid(whole(&mut shared(), 0, None, put_if("plain", "a", Condition::Absent)));
     assert!(why.contains("--isolation"), "{why}");
+}
+
+#[test]
+fn a_condition_holds_in_a_transaction_that_writes_checked_keys_and_names_no_level() {
+    let mut shop = shared();
+    let begun: Vec<AttemptId> = (0..2)
+        .map(|node| {
+            let begin = shop.begin(None);
+            let attempt = shop.open(node, begin);
+            let batch = Batch { ops: put_if("k", "a", Condition::Absent), commit: None };
+            shop.ask(node, Verb::Run(attempt, batch)).expect("it is absent, and will be checked");
+            attempt
+        })
+        .collect();
+    let mut commit = |node: usize| shop.ask(node, Verb::Commit(begun[node], CommitArgs::default()));
+    commit(0).expect("it is still absent");
+    let outcome = commit(1);
+    assert!(matches!(outcome, Err(Refusal::Conflict(_) | Refusal::ConditionFailed(_))), "{outcome:?}");
+    // A condition on a key that is not checked, or in a batch that writes nothing, is rejected.
+    let begin = shop.begin(None);
+    let attempt = shop.open(0, begin);
+    for ops in [put_if("plain", "a", Condition::Absent), vec![Op::Check(key("m"), Condition::Absent)]] {
+        let why = invalid(shop.ask(0, Verb::Run(attempt, Batch { ops, commit: None })));
+        assert!(why.contains("isolation"), "{why}");
+    }
 }
 
 #[test]

@@ -329,21 +329,44 @@ fn a_level_that_the_keys_do_not_have_is_rejected_with_the_command_to_set_it() {
 }
 
 #[test]
-fn a_checked_transaction_cannot_list() {
+fn a_serializable_transaction_cannot_list() {
     let mut shop = stocked();
-    let list = || ListKeys { prefix: String::new(), after: None, limit: 10, delimiter: None };
     let attempt = open(&mut shop, 0);
-    let why = invalid(shop.ask(0, Verb::List(attempt, list())));
+    let why = invalid(shop.ask(0, Verb::List(attempt, all_keys())));
     assert!(why.contains("list"), "{why}");
-    // A transaction that has listed cannot write a checked key either.
-    let begin = shop.begin(None);
-    let attempt = shop.open(0, begin);
-    shop.ask(0, Verb::List(attempt, list())).expect("it is read atomic so far");
-    let batch = Batch { ops: vec![Op::Put(key("stock"), value("1"))], commit: None };
-    invalid(shop.ask(0, Verb::Run(attempt, batch)));
-    let batch = Batch { ops: vec![Op::Put(key("plain/1"), value("1"))], commit: None };
-    shop.ask(0, Verb::Run(attempt, batch)).expect("that is not checked");
+}
+
+fn all_keys() -> ListKeys {
+    ListKeys { prefix: String::new(), after: None, limit: 10, delimiter: None }
+}
+
+#[test]
+fn a_transaction_that_names_no_level_lists_and_is_checked_for_what_it_found() {
+    let mut shop = stocked();
+    let report = |shop: &mut Shop| {
+        let begin = shop.begin(None);
+        let attempt = shop.open(0, begin);
+        shop.ask(0, Verb::List(attempt, all_keys())).expect("a listing that is read atomic");
+        put(shop, 0, attempt, "report", "all of them");
+        shop.ask(0, Verb::List(attempt, all_keys())).expect("also after a write");
+        attempt
+    };
+    // A key that is added beside it goes unseen.
+    let attempt = report(&mut shop);
+    let other = open(&mut shop, 1);
+    put(&mut shop, 1, other, "added", "1");
+    txn(commit(&mut shop, 1, other));
     txn(commit(&mut shop, 0, attempt));
+    // A key that it found, and that another transaction has changed since, does not.
+    let attempt = report(&mut shop);
+    let other = open(&mut shop, 1);
+    put(&mut shop, 1, other, "stock", "1");
+    txn(commit(&mut shop, 1, other));
+    assert_eq!(conflict(commit(&mut shop, 0, attempt)).key, Some(key("stock")));
+    // Keys of two levels are still not written together.
+    let attempt = report(&mut shop);
+    let batch = Batch { ops: vec![Op::Put(key("plain/1"), value("1"))], commit: None };
+    invalid(shop.ask(0, Verb::Run(attempt, batch)));
 }
 
 #[test]

@@ -219,10 +219,6 @@ fn prepare(state: &mut State, attempt: AttemptId, result: Option<Bytes>, waiters
     let transaction = &state.transactions[&attempt];
     let writes_locks = level::writes_under_locks(state, transaction);
     let locks = writes_locks || (transaction.is_serializable() && !state.settings.exclusive);
-    if locks && !transaction.ranges.is_empty() {
-        // A listing was in flight when the write was accepted, so neither check found the other.
-        return end::reopen(state, attempt, &level::uncovered_listing());
-    }
     let transaction = state.transactions.get_mut(&attempt).expect("looked up above");
     transaction.locks = locks;
     // The usual path: the time is known, and no key needs a listing.

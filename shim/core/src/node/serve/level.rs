@@ -17,7 +17,8 @@ use super::super::base::transaction::Transaction;
 pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Batch) -> Result<(), Refusal> {
     let transaction = &state.transactions[&attempt];
     let wants = transaction.isolation;
-    if wants != Some(Isolation::Serializable) && batch.ops.iter().any(Op::is_conditional) {
+    let is_conditional = batch.ops.iter().any(Op::is_conditional);
+    if is_conditional && wants != Some(Isolation::Serializable) && !will_be_checked(state, attempt, batch) {
         return Err(unchecked_condition());
     }
     if state.settings.exclusive {
@@ -59,22 +60,28 @@ pub(in crate::node) fn check_batch(state: &State, attempt: AttemptId, batch: &Ba
                 .into(),
         ));
     }
-    // The locks do not cover keys that another node adds to a listed range.
-    if written.contains(&Isolation::Serializable) && !transaction.ranges.is_empty() {
-        return Err(uncovered_listing());
-    }
     Ok(())
 }
 
-/// Checks that a transaction may list keys.
-pub(in crate::node) fn check_listing(state: &State, attempt: AttemptId) -> Result<(), Refusal> {
+/// Returns true if a transaction that names no level is checked when it commits, because all keys
+/// of the batch are, and it writes some: then conditions hold in it.
+fn will_be_checked(state: &State, attempt: AttemptId, batch: &Batch) -> bool {
     let transaction = &state.transactions[&attempt];
-    let is_checked =
-        transaction.isolation == Some(Isolation::Serializable) || writes_under_locks(state, transaction);
-    if !state.settings.exclusive && is_checked {
-        return Err(uncovered_listing());
+    let writes = batch.ops.iter().any(|op| matches!(op, Op::Put(..) | Op::Delete(_) | Op::Add(..)));
+    transaction.isolation.is_none()
+        && !state.settings.exclusive
+        && (writes || writes_under_locks(state, transaction))
+        && batch.ops.iter().filter_map(Op::key).all(|key| state.settings.locks(key))
+}
+
+/// Checks that a transaction may list keys. The locks do not cover keys that another node adds to a
+/// listed range, so a transaction that asked to be serializable may not. One that names no level
+/// may: the keys that it lists are checked, and the range is read atomic.
+pub(in crate::node) fn check_listing(state: &State, attempt: AttemptId) -> Result<(), Refusal> {
+    match !state.settings.exclusive && state.transactions[&attempt].is_serializable() {
+        true => Err(uncovered_listing()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Returns true if a transaction has written keys whose entries are locks.
@@ -120,12 +127,12 @@ fn unknown_levels() -> Refusal {
     )
 }
 
-/// Returns the refusal of a listing in a transaction that is checked.
-pub(in crate::node) fn uncovered_listing() -> Refusal {
+/// Returns the refusal of a listing in a serializable transaction.
+fn uncovered_listing() -> Refusal {
     Refusal::Invalid(
         "a serializable transaction cannot list keys on a store that several processes share: a key that is \
-         added beside it would go unseen. Read the keys by name, or list in a transaction of its own that is \
-         read_atomic"
+         added beside it would go unseen. Read the keys by name, leave the isolation out, or list in a transaction \
+         of its own that is read_atomic"
             .into(),
     )
 }
