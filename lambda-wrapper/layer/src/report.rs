@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::attribution::Running;
+use crate::transactions::Spent;
 
 /// Writes the log of this process from here on. Further calls have no effect.
 pub fn start(level: Level) {
@@ -44,6 +45,8 @@ pub struct Summary<'a> {
     pub begin: Duration,
     /// The time that the commit took.
     pub commit: Duration,
+    /// The requests to the store in its time, and their price.
+    pub spent: Spent,
 }
 
 impl Summary<'_> {
@@ -59,6 +62,8 @@ impl Summary<'_> {
             writes,
             begin_us = micros(self.begin),
             commit_us = micros(self.commit),
+            store_requests = self.spent.requests,
+            store_dollars_per_million = (self.spent.dollars * 1e6 * 1e2).round() / 1e2,
             "aft invocation"
         );
     }

@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 use tokio::time::Instant;
 
 use crate::attribution::Running;
-use crate::transactions::Open;
+use crate::transactions::{Open, Spent};
 
 /// An invocation whose event was handed out.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Handed {
     pub deadline: Instant,
     /// The time that the begin took.
     pub begin: Duration,
+    /// What was spent on the store before it.
+    pub spent: Spent,
 }
 
 /// All invocations that were handed out.

@@ -21,7 +21,7 @@ use crate::runtime_api::handed::Handed;
 use crate::runtime_api::invocation::{Invocation, TRACE_ID};
 use crate::runtime_api::reply::Reply;
 use crate::runtime_api::{NEXT, passed_on};
-use crate::transactions::{Attempt, Begun, Failure, FailureKind};
+use crate::transactions::{Attempt, Begun, Failure, FailureKind, Spent};
 
 /// The pause before Lambda is asked again for an event, after it did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -88,6 +88,7 @@ impl Layer {
             Err(why) => return decision_of(rejected(&why)),
         };
         let left = invocation.time_left(SystemTime::now()).max(Duration::from_millis(1));
+        let spent = self.transactions.costs().await;
         let attempt = Attempt {
             request_id: identity.request_id.clone(),
             scope: Some(identity.scope.clone()),
@@ -117,10 +118,12 @@ impl Layer {
                     running,
                     deadline: tokio::time::Instant::now() + left,
                     begin,
+                    spent,
                 }))
             }
             Ok(Begun::Replayed(kept)) => {
-                self.summary(invocation, &identity, "replayed", begin);
+                let spent = self.transactions.costs().await.since(spent);
+                summary(invocation, &identity, "replayed", begin, spent);
                 kept_reply(identity.source, kept.as_ref())
             }
             Err(failure) => {
@@ -130,22 +133,11 @@ impl Layer {
                     why = failure.text,
                     "aft: the handler was not run, and nothing was committed"
                 );
-                self.summary(invocation, &identity, failure.kind.error_type(), begin);
+                let spent = self.transactions.costs().await.since(spent);
+                summary(invocation, &identity, failure.kind.error_type(), begin, spent);
                 failed(identity.source, &failure)
             }
         }
-    }
-
-    fn summary(&self, invocation: &Invocation, identity: &Identity, outcome: &str, begin: Duration) {
-        Summary {
-            aws_request_id: invocation.request_id(),
-            request_id: identity.request_id.as_deref(),
-            outcome,
-            running: None,
-            begin,
-            commit: Duration::ZERO,
-        }
-        .write();
     }
 
     /// Hands an event out: from here on, calls belong to its invocation.
@@ -171,6 +163,20 @@ impl Layer {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// Writes the summary of an invocation whose handler did not run.
+fn summary(invocation: &Invocation, identity: &Identity, outcome: &str, begin: Duration, spent: Spent) {
+    Summary {
+        aws_request_id: invocation.request_id(),
+        request_id: identity.request_id.as_deref(),
+        outcome,
+        running: None,
+        begin,
+        commit: Duration::ZERO,
+        spent,
+    }
+    .write();
 }
 
 /// Reads an event to its end.

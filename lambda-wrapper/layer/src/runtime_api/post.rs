@@ -70,7 +70,7 @@ impl Layer {
         if failed_within || too_large || is_5xx {
             // Nothing of a failed invocation takes effect. Lambda gets what the runtime sent.
             let outcome = if too_large { "response too large" } else { "failed" };
-            summary(&handed, outcome, Duration::ZERO);
+            summary(self, &handed, outcome, Duration::ZERO).await;
             let (id, nonce) = (handed.aws_request_id.clone(), handed.invocation_id.clone());
             handed.open.abort().await;
             self.post("response", &id, nonce.as_ref(), head.headers, stream(&reply.body, trailers)).await;
@@ -101,18 +101,18 @@ impl Layer {
         let (id, nonce) = (handed.aws_request_id.as_str(), handed.invocation_id.as_ref());
         match ended {
             Ended::Committed => {
-                summary(&handed, "committed", took);
+                summary(self, &handed, "committed", took).await;
                 self.post("response", id, nonce, headers, full(reply.body)).await;
             }
             Ended::Replayed(kept) => {
-                summary(&handed, "replayed: another attempt came first", took);
+                summary(self, &handed, "replayed: another attempt came first", took).await;
                 match kept_reply_or_gone(handed.source, kept.as_ref()) {
                     Ok(reply) => self.post_reply(id, nonce, reply).await,
                     Err(answer) => self.post_answer(id, nonce, answer).await,
                 }
             }
             Ended::Lost(failure) => {
-                summary(&handed, failure.kind.error_type(), took);
+                summary(self, &handed, failure.kind.error_type(), took).await;
                 warn!(
                     aws_request_id = id,
                     why = failure.text,
@@ -121,7 +121,7 @@ impl Layer {
                 self.post_answer(id, nonce, answer_of(handed.source, &failure)).await;
             }
             Ended::Unknown(why) => {
-                summary(&handed, "unknown", took);
+                summary(self, &handed, "unknown", took).await;
                 error!(
                     aws_request_id = id,
                     why,
@@ -144,7 +144,7 @@ impl Layer {
         let handed = self.take(id, head.headers.get(&INVOCATION_ID));
         let nonce = handed.as_ref().and_then(|handed| handed.invocation_id.clone());
         if let Some(handed) = handed {
-            summary(&handed, "aborted: the handler failed", Duration::ZERO);
+            summary(self, &handed, "aborted: the handler failed", Duration::ZERO).await;
             handed.open.abort().await;
         }
         self.post("error", id, nonce.as_ref(), head.headers, full(body)).await;
@@ -236,13 +236,13 @@ impl Layer {
     pub(crate) async fn abort_all(&self) {
         for handed in self.handed.take_all() {
             self.attribution.leave(handed.nonce);
-            summary(&handed, "aborted: the environment ends", Duration::ZERO);
+            summary(self, &handed, "aborted: the environment ends", Duration::ZERO).await;
             handed.open.abort().await;
         }
     }
 }
 
-fn summary(handed: &Handed, outcome: &str, commit: Duration) {
+async fn summary(layer: &Layer, handed: &Handed, outcome: &str, commit: Duration) {
     Summary {
         aws_request_id: &handed.aws_request_id,
         request_id: handed.request_id.as_deref(),
@@ -250,6 +250,7 @@ fn summary(handed: &Handed, outcome: &str, commit: Duration) {
         running: Some(&handed.running),
         begin: handed.begin,
         commit,
+        spent: layer.transactions.costs().await.since(handed.spent),
     }
     .write();
 }

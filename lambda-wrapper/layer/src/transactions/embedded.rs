@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use aft_access::Access;
 use aft_core::ids::{AttemptId, Key};
-use aft_core::message::{CommitArgs, Op, Refusal, Replayed};
+use aft_core::message::{CommitArgs, Isolation, Op, Refusal, Replayed};
 use aft_core::record::LargeResult;
 use aft_desk::large::{self, Arriving, Source, StoreError};
 use aft_desk::{Asked, Caller, Cause, Desk, Opening, Outcome, Plan, Reads, Refused};
@@ -33,7 +33,7 @@ use tracing::warn;
 
 use crate::transactions::{
     Attempt, Begun, Ended, Failure, FailureKind, Inner, Open as OpenTransaction, RESULT_INLINE_BYTES_MAX,
-    store,
+    Spent, store,
 };
 
 /// The bytes of values that a node keeps: a function has little memory, and its environment is
@@ -113,6 +113,13 @@ impl Embedded {
             Ok(Running { desk, .. }) => self.check_buckets(&desk).await,
             Err(failure) => warn!(why = failure.text, "the store cannot be used yet"),
         }
+    }
+
+    /// Returns the requests that the store's client has made, and their price.
+    pub async fn costs(&self) -> Spent {
+        let Some(costs) = self.store.read().await.costs() else { return Spent::default() };
+        let requests = costs.requests.iter().map(|class| class.count).sum();
+        Spent { requests, dollars: costs.dollars }
     }
 
     /// Replaces the store's client and the node.
@@ -250,7 +257,11 @@ impl Embedded {
             wait_ms: attempt.waits.then(|| millis(attempt.timeout)),
             retention_ms: attempt.retention.map(millis),
             fresh: true,
-            isolation: attempt.isolation,
+            // Where several processes share the store, the level of the keys decides. In memory the
+            // strictest one costs nothing.
+            isolation: attempt
+                .isolation
+                .or_else(|| caller.node().is_exclusive().then_some(Isolation::Serializable)),
             ..Opening::default()
         };
         let ready = opening.prepare(&caller, None).map_err(failure)?;

@@ -124,6 +124,25 @@ impl Failure {
     }
 }
 
+/// The requests to a store, and their price.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    /// The number of requests.
+    pub requests: u64,
+    /// Their price, in US dollars.
+    pub dollars: f64,
+}
+
+impl Spent {
+    /// Returns what was spent since `before`. After a pause the store counts from zero again.
+    pub fn since(self, before: Spent) -> Spent {
+        match self.requests.checked_sub(before.requests) {
+            Some(requests) => Spent { requests, dollars: (self.dollars - before.dollars).max(0.0) },
+            None => self,
+        }
+    }
+}
+
 /// The place where transactions run.
 #[derive(Debug)]
 pub enum Transactions {
@@ -165,6 +184,15 @@ impl Transactions {
         match self {
             Transactions::Embedded(embedded) => embedded.renew().await,
             Transactions::Shim(shim) => shim.renew(),
+        }
+    }
+
+    /// Returns the requests to the store so far, and their price in US dollars; nothing where a shim
+    /// makes them.
+    pub async fn costs(&self) -> Spent {
+        match self {
+            Transactions::Embedded(embedded) => embedded.costs().await,
+            Transactions::Shim(_) => Spent::default(),
         }
     }
 

@@ -1,12 +1,14 @@
 """Handlers that do what real ones do by mistake, or seldom."""
 
 import hashlib
+import io
 import json
 import os
 import threading
 import time
 
 import boto3
+import botocore.exceptions
 
 s3 = boto3.client("s3", region_name="us-east-1")
 BUCKET = "shop"
@@ -75,7 +77,44 @@ def presign(event):
     return s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "a"})
 
 
+def change(event):
+    """Reads a key, and writes it."""
+    put({"key": event["key"], "body": (get(event) or "") + "1"})
+
+
+def upload(event):
+    """Uploads in parts, as boto3 does from 8 MiB on."""
+    s3.upload_fileobj(io.BytesIO(b"p" * (9 << 20)), BUCKET, event["key"])
+    return s3.head_object(Bucket=BUCKET, Key=event["key"])["ContentLength"]
+
+
+def claim(event):
+    """Writes an object only if there is none, as locks do."""
+    try:
+        s3.put_object(Bucket=BUCKET, Key=event["key"], Body=event["id"].encode(), IfNoneMatch="*")
+    except botocore.exceptions.ClientError as why:
+        return why.response["Error"]["Code"]
+    return "claimed"
+
+
+def report(event):
+    """Lists objects, reads them, and writes what they come to: a report builder."""
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="in/").get("Contents", [])
+    parts = [get({"key": each["Key"]}) for each in listed]
+    put({"key": "report", "body": "+".join(parts)})
+    return parts
+
+
+def nothing(event):
+    return None
+
+
 ACTIONS = {
+    "change": change,
+    "nothing": nothing,
+    "upload": upload,
+    "claim": claim,
+    "report": report,
     "put": put,
     "get": get,
     "echo": echo,

@@ -4,7 +4,9 @@
 //! Run it alone with `cargo test -p aft-layer --test lambda`. It needs the services
 //! `lambda-runtimes`, `minio` and `dynamodb`, and the server: `cargo build -p aft`.
 
+mod calls;
 mod conformance;
 mod orders;
+mod requests;
 mod scene;
 mod torture;

@@ -129,6 +129,13 @@ impl Scene {
         answer.unwrap_or_else(|why| panic!("{event}: {why}: {self:?}"))
     }
 
+    /// Returns the last line with `words` that the function or the layer wrote.
+    pub(crate) fn last_logged(&self, words: &str) -> String {
+        let log = self.log.lock().expect("no test panics while it holds the log");
+        let line = log.iter().rev().find(|line| line.contains(words));
+        line.unwrap_or_else(|| panic!("{words:?} was not logged")).clone()
+    }
+
     /// Returns the local Lambda.
     pub(crate) fn host(&self) -> &Host {
         &self.host
@@ -256,6 +263,8 @@ async fn variables(kind: StoreKind, beside: &Beside) -> BTreeMap<String, String>
         }
         Beside::Shim(shim) => {
             add("AFT_URL", &shim.url);
+            // One process holds the store, so transactions choose their level.
+            add("AFT_ISOLATION", "serializable");
             add("AFT_S3_URL", &shim.s3_url);
         }
     }
