@@ -157,7 +157,7 @@ async fn a_killed_host_leaves_no_process() {
         .unwrap();
     let group: i32 = lines(&file.display().to_string(), 1).await[0].parse().unwrap();
     until(|| group_states(group).values().all(|&state| state == 'T').then_some(())).await;
-    assert!(group_states(group).len() >= 2, "the leader and the runtime");
+    assert!(group_states(group).len() >= 3, "the leader, the runtime and its child");
     host.kill().unwrap();
     host.wait().unwrap();
     group_is_gone(group).await;
@@ -170,6 +170,10 @@ async fn a_host_that_waits_to_be_killed() {
     let Some(file) = std::env::var_os(GROUP_FILE) else { return };
     let mut function = function();
     function.freeze = true;
+    // Neither the end of the connection nor the kernel's SIGHUP for a stopped group ends this one.
+    let runtime = function.command.join(" ");
+    function.command =
+        ["sh", "-c", &format!("trap '' HUP; sleep 1000 & exec {runtime}")].map(str::to_owned).into();
     let scene = start(function).await;
     assert!(scene.invoke(json!({})).await.is_ok());
     let frozen = within(scene.host.wait_for(|list| list.iter().all(|one| one.is_stopped))).await;
