@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   SDK, CLI ──► Invoke API ──┐
-//!                             ├─► pool of a function ──► environment ◄── Runtime API ── runtime
-//!   Host::invoke, Host::send ─┘   (concurrency)          (one process    Extensions API ── extensions
+//!                             ├─► pool of a function ──► environment ◄── Runtime API
+//!   Host::invoke, Host::send ─┘   (concurrency)          (one process        Extensions API
 //!                 (queue, retries)                        group)
 //! ```
 //!

@@ -40,8 +40,8 @@ pub struct Config {
     /// The time that an environment has to start. Lambda's is 10 s; it tries once more, within the
     /// function's timeout.
     pub init: Duration,
-    /// The time that external extensions have to end. The runtime has the first 30 % of it. Lambda's
-    /// is 2 s.
+    /// The time that external extensions have to end. The runtime has the first 30 % of it.
+    /// Lambda's is 2 s.
     pub shutdown: Duration,
     /// The divisor of the pauses before events are retried, for tests. Lambda's are 1 min and
     /// 2 min after errors, and 1 s to 5 min after throttling.

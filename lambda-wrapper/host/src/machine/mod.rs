@@ -251,7 +251,7 @@ impl Machine {
         self.conclude(Outcome::Failed(self.failure.clone().unwrap_or(Failure::Exited(Exit::KILLED))));
         self.stage = Stage::Ending;
         self.idle_since = None;
-        // Whoever shuts the processes down lets them run.
+        // The shutdown lets its processes run.
         (self.is_frozen, self.is_held) = (false, false);
         self.check_invariants();
         true

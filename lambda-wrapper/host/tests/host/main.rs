@@ -4,8 +4,8 @@
 //!
 //! * `invocations` – answers, errors, sizes, streams, concurrency. `ends` – timeouts, crashes,
 //!   failed starts. `life` – freezes, extensions, the ends of environments and hosts.
-//! * `events` – retries and duplicates. `http` – the Invoke API. `wire` – the APIs of processes, call
-//!   by call. `awslambdaric` – AWS's own runtime client for Python.
+//! * `events` – retries and duplicates. `http` – the Invoke API. `wire` – the APIs of processes,
+//!   call by call. `awslambdaric` – AWS's own runtime client for Python.
 
 mod awslambdaric;
 mod client;
