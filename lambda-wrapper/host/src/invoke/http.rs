@@ -47,6 +47,7 @@ async fn invoke(
         request_id: given(REQUEST_ID),
         client_context,
         trace_id: given(TRACE_ID),
+        timeout: None,
     };
     match given("x-amz-invocation-type").as_deref() {
         None | Some("RequestResponse") => {

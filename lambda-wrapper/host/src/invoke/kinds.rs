@@ -1,5 +1,7 @@
 //! Requests, answers and rejections of invocations.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::environment::EnvironmentId;
@@ -29,6 +31,8 @@ pub struct Invoke {
     pub client_context: Option<String>,
     /// The trace header; a new one if there is none.
     pub trace_id: Option<String>,
+    /// The time that it has, for tests; the function's timeout if there is none.
+    pub timeout: Option<Duration>,
 }
 
 impl Invoke {
@@ -40,6 +44,7 @@ impl Invoke {
             request_id: None,
             client_context: None,
             trace_id: None,
+            timeout: None,
         }
     }
 
@@ -47,6 +52,13 @@ impl Invoke {
     #[must_use]
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
+        self
+    }
+
+    /// Returns the invocation with a time of its own.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
         self
     }
 

@@ -1,7 +1,7 @@
 //! The way of one invocation.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Invoke, InvokeError, Invoked};
 use crate::config::OnTimeout;
@@ -35,10 +35,15 @@ impl<'a> Run<'a> {
         Self { pool, invoke, request_id }
     }
 
+    /// Returns the time that the invocation has.
+    fn timeout(&self) -> Duration {
+        self.invoke.timeout.unwrap_or(self.pool.shared.function.timeout)
+    }
+
     /// Returns the invocation as the runtime gets it, if it begins `now`, and its deadline.
     fn begin(&self, now: Instant) -> (Arc<Invocation>, Instant) {
         let shared = &self.pool.shared;
-        let deadline = now + shared.function.timeout;
+        let deadline = now + self.timeout();
         let left = deadline.saturating_duration_since(Instant::now());
         let invocation = Invocation {
             request_id: self.request_id.to_owned(),
@@ -61,7 +66,7 @@ impl<'a> Run<'a> {
         }
         let second = self.pool.another().map_err(refused)?;
         let begun = Instant::now();
-        match second.start(self.pool.shared.function.timeout).await {
+        match second.start(self.timeout()).await {
             Ok(()) => Ok(self.on_new(second, begun).await),
             Err(failure) => {
                 self.start_failed(&second, &failure).await;
@@ -127,12 +132,11 @@ impl<'a> Run<'a> {
     }
 
     fn answer(&self, environment: &Environment, outcome: Outcome) -> Invoked {
-        let function = &self.pool.shared.function;
         let id = self.request_id;
         let (payload, content_type, function_error) = match outcome {
             Outcome::Returned { body, content_type } => (body, content_type, None),
             Outcome::Failed(failure) => {
-                let document = failure.document(id, function.timeout);
+                let document = failure.document(id, self.timeout());
                 (document, Some("application/json".to_owned()), Some("Unhandled"))
             }
         };

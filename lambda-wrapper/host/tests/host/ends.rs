@@ -8,17 +8,16 @@ use serde_json::json;
 
 use crate::support::{check_failed, function, group_is_gone, json, lines, program, start, within};
 
-/// The timeout of functions that time out. Those that do not have it take far less.
+/// The time of invocations that time out: enough for a look at them meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(4);
 const TIMED_OUT: &str = " Error: Task timed out after 4.00 seconds";
 
 #[tokio::test]
 async fn a_timeout_kills_the_environment() {
-    let mut function = function();
-    function.timeout = TIMEOUT;
-    let scene = start(function).await;
+    let scene = start(function()).await;
     let event = json!({ "wait": scene.file("never") });
-    let invoked = scene.host.invoke(Invoke::new("f", event.to_string()).request_id("r-1"));
+    let invoke = Invoke::new("f", event.to_string()).request_id("r-1").timeout(TIMEOUT);
+    let invoked = scene.host.invoke(invoke);
     let look = async { scene.stages(vec![Stage::Busy]).await[0].group };
     let (failed, group) = within(async { tokio::join!(invoked, look) }).await;
     let failed = failed.unwrap();
@@ -33,10 +32,11 @@ async fn a_timeout_kills_the_environment() {
 #[tokio::test]
 async fn a_zombie_runs_on_beside_the_next_environment() {
     let mut function = function();
-    (function.timeout, function.on_timeout, function.concurrency) = (TIMEOUT, OnTimeout::Continue, 1);
+    (function.on_timeout, function.concurrency) = (OnTimeout::Continue, 1);
     let scene = start(function).await;
     let (go, status) = (scene.file("go"), scene.file("status"));
-    let failed = scene.invoke(json!({ "wait": go, "status": status })).await;
+    let event = json!({ "wait": go, "status": status }).to_string();
+    let failed = within(scene.host.invoke(Invoke::new("f", event).timeout(TIMEOUT))).await.unwrap();
     check_failed(&failed, "Sandbox.Timedout", TIMED_OUT);
     // At a concurrency of 1: its invocation is over.
     let beside = scene.invoke(json!({})).await;
@@ -50,7 +50,7 @@ async fn a_zombie_runs_on_beside_the_next_environment() {
 #[tokio::test]
 async fn a_frozen_invocation_times_out_and_its_zombie_wakes_later() {
     let mut function = function();
-    (function.timeout, function.on_timeout) = (TIMEOUT, OnTimeout::Continue);
+    function.on_timeout = OnTimeout::Continue;
     let scene = start(function).await;
     let (go, status) = (scene.file("go"), scene.file("status"));
     let event = json!({ "wait": go, "status": status }).to_string();
@@ -61,7 +61,8 @@ async fn a_frozen_invocation_times_out_and_its_zombie_wakes_later() {
         busy[0].id.clone()
     };
     let (failed, id) =
-        within(async { tokio::join!(scene.host.invoke(Invoke::new("f", event)), freeze) }).await;
+        within(async { tokio::join!(scene.host.invoke(Invoke::new("f", event).timeout(TIMEOUT)), freeze) })
+            .await;
     check_failed(&failed.unwrap(), "Sandbox.Timedout", TIMED_OUT);
     let beside = scene.invoke(json!({})).await;
     assert_ne!(beside.environment, id, "a frozen one gets no invocation");

@@ -96,12 +96,12 @@ async fn a_timeout_tells_the_extension() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log").display().to_string();
     let mut function = function();
-    function.timeout = Duration::from_millis(500);
     function.extensions = vec![program("extension.py")];
     function.environment.insert("EXTENSION_LOG".into(), log.clone());
     let scene = start(function).await;
     let never = scene.file("never");
-    let failed = scene.host.invoke(Invoke::new("f", json!({ "wait": never }).to_string()).request_id("r-1"));
+    let invoke = Invoke::new("f", json!({ "wait": never }).to_string()).request_id("r-1");
+    let failed = scene.host.invoke(invoke.timeout(Duration::from_secs(2)));
     assert!(!within(failed).await.unwrap().is_ok());
     assert_eq!(lines(&log, 3).await, ["register 200 f", "INVOKE r-1", "SHUTDOWN timeout"]);
 }
