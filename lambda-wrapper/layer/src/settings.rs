@@ -284,6 +284,22 @@ mod tests {
     }
 
     #[test]
+    fn the_page_has_every_variable() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lambda.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let rows: Vec<String> = VARIABLES
+            .iter()
+            .map(|(name, values, about)| format!("| `{name}` | {values} | {about} |"))
+            .collect();
+        let found: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `AFT_") && line.matches('|').count() == 4)
+            .collect();
+        let found: Vec<&str> = found.into_iter().skip_while(|line| !line.contains("Runs the node")).collect();
+        assert_eq!(found, rows, "write the rows of settings::VARIABLES into docs/lambda.md");
+    }
+
+    #[test]
     fn misspelt_variables_are_found() {
         let names = ["AFT_STORE", "AFT_BUCKETS", "PATH", "AFT_REQUEST_ID", "AFT_ISOLATON"];
         assert_eq!(Settings::unknown(names.map(String::from).into_iter()), ["AFT_BUCKETS", "AFT_ISOLATON"]);

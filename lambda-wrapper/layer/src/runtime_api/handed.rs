@@ -32,7 +32,7 @@ pub struct Handed {
     pub deadline: Instant,
     /// The time that the begin took.
     pub begin: Duration,
-    /// What was spent on the store before it.
+    /// The requests to the store before it.
     pub spent: Spent,
 }
 

@@ -187,8 +187,8 @@ impl Transactions {
         }
     }
 
-    /// Returns the requests to the store so far, and their price in US dollars; nothing where a shim
-    /// makes them.
+    /// Returns the requests to the store so far, and their price in US dollars; nothing where a
+    /// shim makes them.
     pub async fn costs(&self) -> Spent {
         match self {
             Transactions::Embedded(embedded) => embedded.costs().await,

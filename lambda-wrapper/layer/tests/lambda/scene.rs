@@ -23,13 +23,16 @@ pub(crate) enum StoreKind {
     Memory,
     Minio,
     DynamoDb,
+    /// The same, with keys that are read atomic.
+    MinioReadAtomic,
+    DynamoDbReadAtomic,
     /// A shim, over a store in its memory.
     Shim,
     /// No layer at all: the function uses MinIO itself.
     PlainMinio,
 }
 
-/// What a function uses, besides its code.
+/// The programs that a function uses, besides its code.
 enum Beside {
     Nothing,
     Server(Server),
@@ -82,8 +85,12 @@ impl Scene {
             Service::LambdaRuntimes.program(&Home::from_environment()).unwrap_or_else(|why| panic!("{why}"));
         let beside = match kind {
             StoreKind::Memory => Beside::Nothing,
-            StoreKind::Minio | StoreKind::PlainMinio => Beside::Server(Service::Minio.start_or_skip()?),
-            StoreKind::DynamoDb => Beside::Server(Service::DynamoDb.start_or_skip()?),
+            StoreKind::Minio | StoreKind::MinioReadAtomic | StoreKind::PlainMinio => {
+                Beside::Server(Service::Minio.start_or_skip()?)
+            }
+            StoreKind::DynamoDb | StoreKind::DynamoDbReadAtomic => {
+                Beside::Server(Service::DynamoDb.start_or_skip()?)
+            }
             StoreKind::Shim => Beside::Shim(start_shim()),
         };
         let directory = tempfile::tempdir().expect("a directory for the layer");
@@ -206,17 +213,21 @@ fn start_shim() -> Shim {
 /// Makes a store on a server, as `aft store init` does, and returns its URL.
 async fn make_store(kind: StoreKind, server: &Server) -> String {
     let url = server.store_url();
+    let level = match kind {
+        StoreKind::MinioReadAtomic | StoreKind::DynamoDbReadAtomic => Isolation::ReadAtomic,
+        _ => Isolation::Serializable,
+    };
     match kind {
         StoreKind::Memory | StoreKind::Shim | StoreKind::PlainMinio => unreachable!("it has no server"),
-        StoreKind::Minio => {
+        StoreKind::Minio | StoreKind::MinioReadAtomic => {
             let keys =
                 aft_store_s3::Keys { access: server.access_key().into(), secret: server.secret_key().into() };
             let mut options = aft_store_s3::Options::default();
             options.keys = Some(keys);
             let (store, _) = aft_store_s3::S3Store::init(&url, &options, false).await.expect("a new store");
-            describe(Arc::new(store)).await;
+            describe(Arc::new(store), level).await;
         }
-        StoreKind::DynamoDb => {
+        StoreKind::DynamoDb | StoreKind::DynamoDbReadAtomic => {
             let keys = aft_store_dynamodb::Keys {
                 access: server.access_key().into(),
                 secret: server.secret_key().into(),
@@ -225,16 +236,16 @@ async fn make_store(kind: StoreKind, server: &Server) -> String {
             options.keys = Some(keys);
             let (store, _) =
                 aft_store_dynamodb::DynamoDbStore::init(&url, &options).await.expect("a new store");
-            describe(Arc::new(store)).await;
+            describe(Arc::new(store), level).await;
         }
     }
     url
 }
 
 /// Writes the description of a new store.
-async fn describe(store: Arc<dyn aft_store::Store>) {
+async fn describe(store: Arc<dyn aft_store::Store>, level: Isolation) {
     let mut settings = aft_node::NodeSettings::new(&store.capabilities());
-    settings.core.levels = Levels::everywhere(Isolation::Serializable);
+    settings.core.levels = Levels::everywhere(level);
     let node = aft_node::start(store, settings).await.expect("a node on a new store");
     node.drain(Duration::ZERO).await;
 }
