@@ -120,9 +120,11 @@ impl Layer {
     /// Makes ready after the process was restored from a snapshot: every copy of it has the same
     /// memory.
     pub(crate) async fn restored(self: &Arc<Self>) {
-        assert!(self.handed.is_empty(), "a snapshot is taken before the first event");
         freeze::reseed();
-        self.renew().await;
+        // A snapshot is taken before the first event; any other call of the runtime is its mistake.
+        if self.handed.is_empty() {
+            self.renew().await;
+        }
         self.touch();
         self.warm();
     }

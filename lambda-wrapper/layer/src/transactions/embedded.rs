@@ -23,7 +23,7 @@ use aft_desk::{Asked, Caller, Cause, Desk, Opening, Outcome, Plan, Reads, Refuse
 use aft_door_s3::check_own_buckets;
 use aft_door_s3::origin::Origins;
 use aft_format::fingerprint;
-use aft_node::{NodeHandle, NodeSettings, Opened, read_description, start, start_described};
+use aft_node::{NodeHandle, NodeSettings, Opened, State, read_description, start, start_described};
 use aft_store::Store;
 use axum::Router;
 use bytes::{Bytes, BytesMut};
@@ -81,6 +81,12 @@ pub struct Running {
     pub desk: Arc<Desk>,
     /// The S3 endpoint.
     pub s3: Router,
+}
+
+impl Running {
+    fn works(&self) -> bool {
+        self.desk.node().ready() != State::Stopped
+    }
 }
 
 /// An open transaction.
@@ -141,13 +147,16 @@ impl Embedded {
     /// # Errors
     /// Returns the reason why the store cannot be used; the text names the remedy.
     pub async fn running(&self) -> Result<Running, Failure> {
-        if let Some(running) = &*self.running.read().await {
+        if let Some(running) = self.running.read().await.as_ref().filter(|running| running.works()) {
             return Ok(running.clone());
         }
         let mut running = self.running.write().await;
-        // Another task may have been faster.
-        if let Some(running) = &*running {
-            return Ok(running.clone());
+        match &*running {
+            // Another task was faster.
+            Some(running) if running.works() => return Ok(running.clone()),
+            // A node stops if the store's description has changed, for instance its levels.
+            Some(_) => *self.opened.lock().await = None,
+            None => {}
         }
         let node = self.start().await?;
         let started = self.doors(node);

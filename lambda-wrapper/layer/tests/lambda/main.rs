@@ -6,6 +6,7 @@
 
 mod calls;
 mod conformance;
+mod levels;
 mod orders;
 mod requests;
 mod scene;

@@ -111,7 +111,7 @@ impl Scene {
         let (logs, log) = kept_logs();
         let config = Config::of(vec![function]);
         let host = Host::start(config, logs).await.expect("the host starts");
-        Some(Scene { host, kind, log, beside: beside, _directory: directory })
+        Some(Scene { host, kind, log, beside, _directory: directory })
     }
 
     /// Returns true if several environments share the store.
@@ -154,6 +154,21 @@ impl Scene {
             Beside::Server(server) => server,
             Beside::Nothing | Beside::Shim(_) => panic!("no server holds the store"),
         }
+    }
+
+    /// Gives a level to a prefix of the store, as `aft store init --isolation` does.
+    pub(crate) async fn change_level(&mut self, prefix: &str, level: Isolation) {
+        let server = self.server();
+        let mut options = aft_store_s3::Options::default();
+        options.keys = Some(aft_store_s3::Keys {
+            access: server.access_key().into(),
+            secret: server.secret_key().into(),
+        });
+        let store =
+            aft_store_s3::S3Store::open(&server.store_url(), &options).await.expect("the store is there");
+        let changes = [(prefix.to_owned(), level)];
+        let limit = Duration::from_secs(5);
+        aft_node::change_levels(&store, &changes, limit).await.expect("a prefix without keys");
     }
 
     /// Takes the server beside the function, to be given back.
