@@ -11,6 +11,7 @@ use crate::freeze::{self, Instants};
 use crate::http::{bind, serve};
 use crate::runtime_api::RuntimeApi;
 use crate::runtime_api::handed::AllHanded;
+use crate::runtime_api::records::Batches;
 use crate::runtime_api::upstream::Upstream;
 use crate::settings::{Place, Settings};
 use crate::storage::S3;
@@ -26,6 +27,7 @@ pub struct Layer {
     pub(crate) forward: Option<Forward>,
     pub(crate) attribution: Attribution,
     pub(crate) handed: AllHanded,
+    pub(crate) batches: Batches,
     /// The address of the S3 endpoint.
     s3: Option<SocketAddr>,
     /// The clocks when something happened last.
@@ -74,6 +76,7 @@ impl Layer {
             forward,
             attribution,
             handed: AllHanded::default(),
+            batches: Batches::default(),
             s3: s3.as_ref().map(|(_, address)| *address),
             last: Mutex::new(Instants::now()),
             warming: Mutex::default(),

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::attribution::Running;
+use crate::runtime_api::records::Counts;
 use crate::transactions::Spent;
 
 /// Writes the log of this process from here on. Further calls have no effect.
@@ -65,6 +66,31 @@ impl Summary<'_> {
             store_requests = self.spent.requests,
             store_dollars_per_million = (self.spent.dollars * 1e6 * 1e2).round() / 1e2,
             "aft invocation"
+        );
+    }
+}
+
+/// The summary of a batch whose records ran one by one.
+#[derive(Debug)]
+pub struct BatchSummary<'a> {
+    /// Lambda's ID of the invocation.
+    pub aws_request_id: &'a str,
+    /// The records by their outcome.
+    pub counts: Counts,
+}
+
+impl BatchSummary<'_> {
+    /// Writes the summary.
+    pub fn write(&self) {
+        let Counts { committed, already_committed, failed, not_run } = self.counts;
+        tracing::info!(
+            aws_request_id = self.aws_request_id,
+            records = self.counts.all(),
+            committed,
+            already_committed,
+            failed,
+            not_run,
+            "aft batch"
         );
     }
 }

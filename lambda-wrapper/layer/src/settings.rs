@@ -17,6 +17,7 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     (ISOLATION, "read_atomic, serializable", "The level of transactions; by default that of the keys they write."),
     (DUPLICATES, "run, wait", "Runs beside another attempt of the same request (default), or waits for it."),
     (ON_5XX, "abort, commit", "Takes an HTTP response of 500 and above for a failure (default), or for a result."),
+    (RECORDS, "each, batch", "Runs the records of queues and streams one by one, each in a transaction of its own (default), or a batch in one."),
     (LOG, "error, warn, info, debug", "The least severe lines of the layer's log; info by default."),
     (NEXT_WRAPPER, "file", "Another exec wrapper that runs behind this one."),
     (names::REQUEST_ID, "JMESPath", "Selects the request ID in events."),
@@ -38,6 +39,7 @@ const S3_BUCKETS: &str = "AFT_S3_BUCKETS";
 const ISOLATION: &str = "AFT_ISOLATION";
 const DUPLICATES: &str = "AFT_DUPLICATES";
 const ON_5XX: &str = "AFT_ON_5XX";
+const RECORDS: &str = "AFT_RECORDS";
 const LOG: &str = "AFT_LOG";
 /// The variable that names another exec wrapper.
 pub const NEXT_WRAPPER: &str = "AFT_NEXT_WRAPPER";
@@ -59,6 +61,8 @@ pub struct Settings {
     pub waits: bool,
     /// True to commit if the handler returned an HTTP response of 500 and above.
     pub commits_5xx: bool,
+    /// True to run the records of queues and streams one by one.
+    pub by_record: bool,
     /// The rules by which events are identified.
     pub rules: Rules,
     /// The least severe lines of the log.
@@ -164,7 +168,8 @@ impl Settings {
         let buckets = get(S3_BUCKETS).map_or_else(Vec::new, |names| list(&names));
         let waits = chosen(&get, DUPLICATES, "run", "wait")?;
         let commits_5xx = chosen(&get, ON_5XX, "abort", "commit")?;
-        Ok(Settings { place, buckets, isolation, waits, commits_5xx, rules, log, lambda })
+        let by_record = !chosen(&get, RECORDS, "each", "batch")?;
+        Ok(Settings { place, buckets, isolation, waits, commits_5xx, by_record, rules, log, lambda })
     }
 
     /// Reads the rules by which events are identified.
@@ -256,7 +261,11 @@ mod tests {
         assert_eq!(settings.place, Place::Store { url: "dynamodb://aft".into() });
         assert_eq!(settings.buckets, ["a", "b"]);
         assert_eq!((settings.waits, settings.commits_5xx, settings.lambda.concurrency), (false, false, 1));
-        let settings = read(&[("AFT_URL", "http://h:1"), ("AFT_S3_URL", "http://h:2")]).unwrap();
+        assert!(settings.by_record);
+        let settings =
+            read(&[("AFT_URL", "http://h:1"), ("AFT_S3_URL", "http://h:2"), ("AFT_RECORDS", "batch")]);
+        let settings = settings.unwrap();
+        assert!(!settings.by_record);
         let Place::Shim(shim) = settings.place else { panic!("a shim is named") };
         assert_eq!((shim.url.as_str(), shim.s3_url.as_deref()), ("http://h:1", Some("http://h:2")));
     }

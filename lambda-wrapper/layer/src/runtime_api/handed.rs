@@ -71,6 +71,13 @@ impl AllHanded {
         Some(all.remove(at))
     }
 
+    /// Takes the invocation with the layer's own name `nonce`.
+    pub fn take_nonce(&self, nonce: u64) -> Option<Handed> {
+        let mut all = self.all();
+        let at = all.iter().position(|handed| handed.nonce == nonce)?;
+        Some(all.remove(at))
+    }
+
     /// Takes all invocations.
     pub fn take_all(&self) -> Vec<Handed> {
         std::mem::take(&mut *self.all())

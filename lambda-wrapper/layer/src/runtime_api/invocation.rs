@@ -60,19 +60,38 @@ impl Invocation {
         deadline.map_or(TIME_MAX, |deadline| deadline.saturating_sub(now).min(TIME_MAX))
     }
 
+    /// Returns an invocation for one record of the event: the same, but for its event and for the
+    /// nonce, by which the responses to two records are not mistaken for each other.
+    pub fn of_record(&self, event: Bytes) -> Invocation {
+        let mut headers = self.headers.clone();
+        if let Some(nonce) = headers.get_mut(INVOCATION_ID) {
+            let fresh = HeaderValue::from_str(&format!("{:032x}", rand::random::<u128>()));
+            *nonce = fresh.expect("digits are a header's value");
+        }
+        Invocation { headers, event }
+    }
+
     /// Identifies the request that the invocation belongs to.
     ///
     /// # Errors
     /// Returns the reason why the rules reject the event.
     pub fn identify(&self, rules: &events::Rules) -> Result<events::Identity, events::Rejected> {
-        let invocation = events::Invocation {
+        events::identify(rules, &self.parts())
+    }
+
+    /// Splits the event into its records; `None` if they do not run one by one.
+    pub fn split(&self, rules: &events::Rules) -> Option<events::Batch> {
+        events::Batch::split(rules, &self.parts())
+    }
+
+    fn parts(&self) -> events::Invocation<'_> {
+        events::Invocation {
             event: &self.event,
             aws_request_id: self.request_id(),
             function_arn: self.text(&FUNCTION_ARN).unwrap_or_default(),
             tenant_id: self.text(&TENANT_ID),
             client_context: self.text(&CLIENT_CONTEXT),
-        };
-        events::identify(rules, &invocation)
+        }
     }
 }
 

@@ -8,6 +8,15 @@
 //!   anything else   passed on, both ways
 //! ```
 //!
+//! A batch of records from a queue or a stream takes another way ([`records`]), since it is cut
+//! differently each time that it comes. The runtime gets its records one after the other, as events
+//! of one record with the deadline and the request ID of the batch. Each has a transaction of its
+//! own, and the request ID of the record. A record that has committed before is skipped, whichever
+//! batch it comes in. When all have ended, or the rest may not run because an earlier one failed or
+//! time is short, Lambda gets one answer for the batch, which names the records that must come
+//! again. If the runtime ends within a record, Lambda delivers the whole batch again, and those that
+//! have committed are skipped then. `AFT_RECORDS=batch` makes one transaction of a batch instead.
+//!
 //! The runtime is never answered with an error that it would die of: what Lambda says about a
 //! response goes to the log.
 
@@ -15,6 +24,7 @@ pub mod handed;
 pub mod invocation;
 pub mod next;
 pub mod post;
+pub mod records;
 pub mod reply;
 pub mod upstream;
 

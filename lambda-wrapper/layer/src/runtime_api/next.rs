@@ -26,7 +26,15 @@ use crate::transactions::{Attempt, Begun, Failure, FailureKind, Spent};
 /// The pause before Lambda is asked again for an event, after it did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The end of an invocation's time that is kept for reporting a begin that failed.
-const REPORT_TIME: Duration = Duration::from_millis(200);
+pub(super) const REPORT_TIME: Duration = Duration::from_millis(200);
+
+/// The outcome of a begin.
+pub(super) enum Began {
+    /// The transaction is open.
+    Run(Box<Handed>),
+    /// The request has committed before. This is its kept result, if it is kept.
+    Replayed(Option<Bytes>),
+}
 
 /// The decision about an event.
 enum Decision {
@@ -42,6 +50,9 @@ impl Layer {
     /// Waits for the next event that a handler has to see.
     pub(crate) async fn next(self: &Arc<Self>, headers: &HeaderMap) -> Response<Body> {
         loop {
+            if let Some(answer) = self.next_record().await {
+                return answer;
+            }
             let invocation = match self.event(headers).await {
                 Ok(invocation) => invocation,
                 // It is Lambda's word, for instance that the runtime must not ask now.
@@ -49,6 +60,9 @@ impl Layer {
             };
             // Nothing of before a freeze may be used from here on.
             self.wake().await;
+            if self.opens_batch(&invocation) {
+                continue;
+            }
             let since = Instant::now();
             match self.decide(&invocation, since).await {
                 Decision::Run(handed) => return self.hand_out(invocation, *handed).await,
@@ -87,6 +101,21 @@ impl Layer {
             Ok(identity) => identity,
             Err(why) => return decision_of(rejected(&why)),
         };
+        let source = identity.source;
+        match self.begin(invocation, identity, since).await {
+            Ok(Began::Run(handed)) => Decision::Run(handed),
+            Ok(Began::Replayed(kept)) => kept_reply(source, kept.as_ref()),
+            Err(failure) => failed(source, &failure),
+        }
+    }
+
+    /// Begins the transaction of an event with this identity.
+    pub(super) async fn begin(
+        &self,
+        invocation: &Invocation,
+        identity: Identity,
+        since: Instant,
+    ) -> Result<Began, Failure> {
         let left = invocation.time_left(SystemTime::now()).max(Duration::from_millis(1));
         let spent = self.transactions.costs().await;
         let attempt = Attempt {
@@ -108,7 +137,7 @@ impl Layer {
         match begun {
             Ok(Begun::Open(open)) => {
                 let running = Arc::new(Running::new(&open.token));
-                Decision::Run(Box::new(Handed {
+                Ok(Began::Run(Box::new(Handed {
                     nonce: rand::random(),
                     aws_request_id: invocation.request_id().to_owned(),
                     invocation_id: invocation.invocation_id().cloned(),
@@ -119,12 +148,12 @@ impl Layer {
                     deadline: tokio::time::Instant::now() + left,
                     begin,
                     spent,
-                }))
+                })))
             }
             Ok(Begun::Replayed(kept)) => {
                 let spent = self.transactions.costs().await.since(spent);
                 summary(invocation, &identity, "replayed", begin, spent);
-                kept_reply(identity.source, kept.as_ref())
+                Ok(Began::Replayed(kept))
             }
             Err(failure) => {
                 warn!(
@@ -135,13 +164,13 @@ impl Layer {
                 );
                 let spent = self.transactions.costs().await.since(spent);
                 summary(invocation, &identity, failure.kind.error_type(), begin, spent);
-                failed(identity.source, &failure)
+                Err(failure)
             }
         }
     }
 
     /// Hands an event out: from here on, calls belong to its invocation.
-    async fn hand_out(&self, invocation: Invocation, handed: Handed) -> Response<Body> {
+    pub(super) async fn hand_out(&self, invocation: Invocation, handed: Handed) -> Response<Body> {
         let mut headers = invocation.headers;
         strip_hop_by_hop(&mut headers);
         headers.insert(CONTENT_LENGTH, HeaderValue::from(invocation.event.len()));

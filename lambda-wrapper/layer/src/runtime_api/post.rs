@@ -16,6 +16,7 @@ use crate::report::Summary;
 use crate::runtime_api::handed::Handed;
 use crate::runtime_api::invocation::INVOCATION_ID;
 use crate::runtime_api::next::{answer_of, kept_reply_or_gone};
+use crate::runtime_api::records::message_of;
 use crate::runtime_api::reply::{RESPONSE_MODE, Reply};
 use crate::runtime_api::{VERSION, accepted};
 use crate::transactions::Ended;
@@ -42,7 +43,7 @@ impl Layer {
             Err(why) => {
                 warn!(aws_request_id = id, why = %why, "aft: the response broke off; the transaction is aborted");
                 if let Some(handed) = self.take(id, head.headers.get(&INVOCATION_ID)) {
-                    handed.open.abort().await;
+                    self.give_up(handed, "its response broke off").await;
                 }
                 return accepted();
             }
@@ -50,6 +51,9 @@ impl Layer {
         let trailers = collected.trailers().cloned();
         let body = collected.to_bytes();
         let Some(handed) = self.take(id, head.headers.get(&INVOCATION_ID)) else {
+            if self.is_stray(id) {
+                return accepted();
+            }
             // For instance of an invocation that has timed out: Lambda says what it thinks of it.
             self.post("response", id, None, head.headers, full(body)).await;
             return accepted();
@@ -63,6 +67,10 @@ impl Layer {
             );
         }
         let failed_within = trailers.as_ref().is_some_and(|trailers| trailers.contains_key(&ERROR_TYPE));
+        if self.batches.has(handed.nonce) {
+            self.end_record(handed, &reply.body, failed_within).await;
+            return accepted();
+        }
         let too_large = !reply.streaming && reply.body.len() > BUFFERED_BYTES_MAX;
         let is_5xx = handed.source.is_http()
             && !self.settings.commits_5xx
@@ -90,14 +98,9 @@ impl Layer {
     /// Commits the transaction of an invocation, and posts the answer that follows from the
     /// outcome.
     async fn commit_and_post(&self, handed: Handed, reply: Reply, headers: HeaderMap) {
-        let since = Instant::now();
         // Without a request ID nobody can ask for the result.
         let result = handed.request_id.is_some().then(|| reply.encode());
-        let ended = tokio::time::timeout_at(handed.deadline, handed.open.commit(result)).await;
-        let ended = ended.unwrap_or_else(|_| {
-            Ended::Unknown("the store did not answer within the invocation's time".into())
-        });
-        let took = since.elapsed();
+        let (ended, took) = self.commit(&handed, result, handed.deadline).await;
         let (id, nonce) = (handed.aws_request_id.as_str(), handed.invocation_id.as_ref());
         match ended {
             Ended::Committed => {
@@ -134,6 +137,22 @@ impl Layer {
         }
     }
 
+    /// Commits the transaction of an invocation, and returns the outcome that is known at `by`, with
+    /// the time that it took.
+    pub(super) async fn commit(
+        &self,
+        handed: &Handed,
+        result: Option<Bytes>,
+        by: tokio::time::Instant,
+    ) -> (Ended, Duration) {
+        let since = Instant::now();
+        let ended = tokio::time::timeout_at(by, handed.open.commit(result)).await;
+        let ended = ended.unwrap_or_else(|_| {
+            Ended::Unknown("the store did not answer within the invocation's time".into())
+        });
+        (ended, since.elapsed())
+    }
+
     /// Takes an error: aborts, and posts it untouched.
     pub(crate) async fn fail(&self, id: &str, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
@@ -145,7 +164,11 @@ impl Layer {
         let nonce = handed.as_ref().and_then(|handed| handed.invocation_id.clone());
         if let Some(handed) = handed {
             summary(self, &handed, "aborted: the handler failed", Duration::ZERO).await;
-            handed.open.abort().await;
+            if self.give_up(handed, &message_of(&body)).await {
+                return accepted();
+            }
+        } else if self.is_stray(id) {
+            return accepted();
         }
         self.post("error", id, nonce.as_ref(), head.headers, full(body)).await;
         accepted()
@@ -242,7 +265,7 @@ impl Layer {
     }
 }
 
-async fn summary(layer: &Layer, handed: &Handed, outcome: &str, commit: Duration) {
+pub(super) async fn summary(layer: &Layer, handed: &Handed, outcome: &str, commit: Duration) {
     Summary {
         aws_request_id: &handed.aws_request_id,
         request_id: handed.request_id.as_deref(),

@@ -51,10 +51,19 @@ AT_START = s3("PUT", "at-start", b"x")
 while True:
     answer, body = call("GET", VERSION + "next")
     event = json.loads(body)
+    if "Records" in event:
+        (record,) = event["Records"]
+        event = json.loads(record["body"])
     path = VERSION + answer.getheader("Lambda-Runtime-Aws-Request-Id")
     status = None
     if event["action"] == "headers":
         result = {name.lower(): value for name, value in answer.getheaders()}
+    elif event["action"] == "show":
+        result = None
+        print("headers", json.dumps({name.lower(): value for name, value in answer.getheaders()}), flush=True)
+    elif event["action"] == "silent":
+        s3("PUT", "silent", b"x")
+        continue
     elif event["action"] == "start":
         result = AT_START
     elif event["action"] == "ping":

@@ -8,6 +8,7 @@ mod calls;
 mod conformance;
 mod levels;
 mod orders;
+mod records;
 mod requests;
 mod scene;
 mod torture;

@@ -143,6 +143,17 @@ impl Scene {
         line.unwrap_or_else(|| panic!("{words:?} was not logged")).clone()
     }
 
+    /// Returns the lines with `words` that the function or the layer wrote.
+    pub(crate) fn lines(&self, words: &str) -> Vec<String> {
+        let log = self.log.lock().expect("no test panics while it holds the log");
+        log.iter().filter(|line| line.contains(words)).cloned().collect()
+    }
+
+    /// Returns the number of lines that are these words.
+    pub(crate) fn logged(&self, words: &str) -> usize {
+        self.lines(words).iter().filter(|line| line.trim_end() == words).count()
+    }
+
     /// Returns the local Lambda.
     pub(crate) fn host(&self) -> &Host {
         &self.host

@@ -1,0 +1,119 @@
+//! Batches without enough time, without a runtime, without a store, and beside each other.
+
+use serde_json::{Value, json};
+
+use super::events::sqs;
+use super::{Poison, SHARED, assert_done, assert_runs, deliver, failures, task, worker};
+use crate::scene::StoreKind;
+
+#[tokio::test]
+async fn records_that_do_not_fit_into_the_time_come_again() {
+    for kind in [StoreKind::Memory, StoreKind::DynamoDb] {
+        let Some(scene) = worker(kind).await else { continue };
+        let ids = ["a", "b", "c", "d", "e"];
+        let slow = |id: &&str| json!({ "id": id, "seconds": 1.5 });
+        let mut left: Vec<String> = ids.map(String::from).to_vec();
+        let mut deliveries = 0;
+        while !left.is_empty() {
+            let tasks: Vec<Value> =
+                ids.iter().filter(|id| left.iter().any(|of| of == *id)).map(slow).collect();
+            let failed = failures(&scene, &sqs(&tasks)).await;
+            assert!(failed.len() < left.len(), "each delivery leads on: {failed:?}: {scene:?}");
+            left = failed;
+            deliveries += 1;
+        }
+        assert!(deliveries > 1, "five tasks of 1.5 seconds do not fit into 6: {scene:?}");
+        assert_done(&scene, &ids).await;
+        assert_runs(&scene, &ids.map(|id| (id, 1)));
+        scene.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_exits_costs_a_delivery() {
+    for kind in SHARED {
+        let Some(scene) = worker(kind).await else { continue };
+        let poison = Poison::new();
+        let batch = sqs(&[task("a"), poison.task("b", "exit"), task("c")]);
+        let why = deliver(&scene, &batch).await.expect_err("the runtime ended");
+        assert!(why.to_string().contains("Runtime.ExitError"), "{why}");
+        assert_done(&scene, &["a"]).await;
+        poison.heal();
+        assert!(failures(&scene, &batch).await.is_empty(), "{scene:?}");
+        assert_done(&scene, &["a", "b", "c"]).await;
+        assert_runs(&scene, &[("a", 1), ("b", 2), ("c", 1)]);
+        scene.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_whose_commit_comes_too_late_comes_again() {
+    for kind in SHARED {
+        let Some(scene) = worker(kind).await else { continue };
+        let pause = Poison::new();
+        let batch = sqs(&[task("a"), pause.pausing("b"), task("c")]);
+        // Another environment writes what the second record has read.
+        let other = async {
+            pause.reached().await;
+            assert!(failures(&scene, &sqs(&[task("x")])).await.is_empty(), "{scene:?}");
+            pause.go();
+        };
+        let (failed, ()) = tokio::join!(failures(&scene, &batch), other);
+        assert_eq!(failed, ["b"], "{scene:?}");
+        assert!(failures(&scene, &batch).await.is_empty(), "{scene:?}");
+        assert_done(&scene, &["a", "x", "c", "b"]).await;
+        assert_runs(&scene, &[("a", 1), ("b", 2), ("c", 1), ("x", 1)]);
+        scene.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_whose_commit_has_no_answer_is_found_by_its_redelivery() {
+    let Some(mut scene) = worker(StoreKind::Minio).await else { return };
+    let pause = Poison::new();
+    let batch = sqs(&[task("a"), pause.pausing("b"), task("c")]);
+    let server = scene.take_server();
+    let paused = async {
+        pause.reached().await;
+        let paused = tokio::task::spawn_blocking(move || {
+            let mut server = server;
+            server.pause();
+            server
+        });
+        let server = paused.await.expect("a server can be paused");
+        pause.go();
+        server
+    };
+    // The batch is answered within its time all the same.
+    let (failed, mut server) = tokio::join!(failures(&scene, &batch), paused);
+    assert_eq!(failed, ["b", "c"], "{scene:?}");
+    server.resume();
+    scene.give_server(server);
+    assert!(failures(&scene, &batch).await.is_empty(), "{scene:?}");
+    assert_done(&scene, &["a", "b", "c"]).await;
+    assert_runs(&scene, &[("a", 1), ("c", 1)]);
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_delivered_twice_at_once_takes_effect_once() {
+    for kind in SHARED {
+        let Some(scene) = worker(kind).await else { continue };
+        let batch = sqs(&[task("a"), task("b"), task("c")]);
+        let other = sqs(&[task("c"), task("b"), task("a")]);
+        let (mut one, mut two) = tokio::join!(failures(&scene, &batch), failures(&scene, &other));
+        for _ in 0..10 {
+            if one.is_empty() && two.is_empty() {
+                break;
+            }
+            (one, two) = (failures(&scene, &batch).await, failures(&scene, &other).await);
+        }
+        assert!(one.is_empty() && two.is_empty(), "{one:?} {two:?}: {scene:?}");
+        let seen = scene.ok(json!({})).await;
+        let mut done: Vec<&str> =
+            seen[1].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+        done.sort_unstable();
+        assert!(done == ["a", "b", "c"] && seen[0] == seen[1], "{seen}: {scene:?}");
+        scene.stop().await;
+    }
+}
