@@ -91,8 +91,8 @@ impl Progress {
     pub(super) fn pass_over(&mut self, left: Duration) {
         assert!(!self.is_running(), "it is not known yet what a running record allows");
         // A batch always tries one record, so that deliveries lead on however short the time is.
-        let has_time = self.longest.is_none_or(|longest| left >= longest + MARGIN);
-        while !self.is_over() && !(has_time && self.batch.may_run_next(&self.outcomes)) {
+        let is_late = self.longest.is_some_and(|longest| left < longest + MARGIN);
+        while !self.is_over() && (is_late || !self.batch.may_run_next(&self.outcomes)) {
             self.outcomes.push(Outcome::NotRun);
         }
     }
