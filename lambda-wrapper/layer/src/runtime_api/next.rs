@@ -26,7 +26,7 @@ use crate::transactions::{Attempt, Begun, Failure, FailureKind, Spent};
 /// The pause before Lambda is asked again for an event, after it did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The end of an invocation's time that is kept for reporting a begin that failed.
-pub(super) const REPORT_TIME: Duration = Duration::from_millis(200);
+const REPORT_TIME: Duration = Duration::from_millis(200);
 
 /// The outcome of a begin.
 pub(super) enum Began {

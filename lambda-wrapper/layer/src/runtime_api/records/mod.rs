@@ -26,13 +26,13 @@ use tracing::warn;
 
 pub use self::batches::Batches;
 pub use self::progress::Counts;
-use self::progress::{Next, Progress};
+use self::progress::{MARGIN, Next, Progress};
 use crate::http::Body;
 use crate::layer::Layer;
 use crate::report::BatchSummary;
 use crate::runtime_api::handed::Handed;
 use crate::runtime_api::invocation::Invocation;
-use crate::runtime_api::next::{Began, REPORT_TIME};
+use crate::runtime_api::next::Began;
 use crate::runtime_api::post::summary;
 use crate::runtime_api::reply::Reply;
 use crate::transactions::{Ended, Failure, FailureKind};
@@ -114,7 +114,7 @@ impl Layer {
         // Without a request ID nobody can ask for the result.
         let result = handed.request_id.is_some().then(|| Reply::json(SUCCESS).encode());
         // The batch's answer has to be posted after a commit that takes too long.
-        let by = handed.deadline.checked_sub(REPORT_TIME).unwrap_or(handed.deadline);
+        let by = handed.deadline.checked_sub(MARGIN).unwrap_or(handed.deadline);
         let (ended, took) = self.commit(&handed, result, by).await;
         let outcome = match ended {
             Ended::Committed => {

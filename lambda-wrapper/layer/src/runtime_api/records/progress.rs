@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use crate::runtime_api::invocation::Invocation;
 
-/// The time that is left for the answer to a batch, besides that of a record as long as the longest
-/// one so far: a batch without an answer fails whole, however many of its records have committed.
-const MARGIN: Duration = Duration::from_millis(500);
+/// The end of an invocation's time that is kept for the answer to a batch: without one it fails
+/// whole, however many of its records have committed.
+pub(super) const MARGIN: Duration = Duration::from_millis(500);
 
 /// A record that is to run.
 #[derive(Debug)]
@@ -90,7 +90,8 @@ impl Progress {
     /// Passes over the records that may not run, since an earlier one failed or no time is left.
     pub(super) fn pass_over(&mut self, left: Duration) {
         assert!(!self.is_running(), "it is not known yet what a running record allows");
-        // A batch always tries one record, so that deliveries lead on however short the time is.
+        // The next record may take as long as the longest one so far. The first one is always tried,
+        // so that deliveries lead on however short the time is.
         let is_late = self.longest.is_some_and(|longest| left < longest + MARGIN);
         while !self.is_over() && (is_late || !self.batch.may_run_next(&self.outcomes)) {
             self.outcomes.push(Outcome::NotRun);

@@ -88,6 +88,15 @@ async fn assert_done(scene: &Scene, tasks: &[&str]) {
     assert_eq!(scene.ok(json!({})).await, json!([tasks, tasks]), "{scene:?}");
 }
 
+/// Checks that these tasks have taken effect, each once and whole, in any order.
+async fn assert_done_in_any_order(scene: &Scene, tasks: &[&str]) {
+    let seen = scene.ok(json!({})).await;
+    let done = seen[1].as_array().unwrap_or_else(|| panic!("{seen}: {scene:?}"));
+    let mut done: Vec<&str> = done.iter().filter_map(Value::as_str).collect();
+    done.sort_unstable();
+    assert!(done == tasks && seen[0] == seen[1], "{seen}: {scene:?}");
+}
+
 /// Checks how many times the handler ran for each task.
 fn assert_runs(scene: &Scene, runs: &[(&str, usize)]) {
     for (id, times) in runs {

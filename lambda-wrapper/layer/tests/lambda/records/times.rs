@@ -3,15 +3,21 @@
 use serde_json::{Value, json};
 
 use super::events::sqs;
-use super::{Poison, SHARED, assert_done, assert_runs, deliver, failures, task, worker};
+use super::{
+    Poison, SHARED, assert_done, assert_done_in_any_order, assert_runs, deliver, failures, task, worker,
+};
 use crate::scene::StoreKind;
+
+/// The most deliveries of a batch: a service that gives up would hide a fault.
+const DELIVERIES_MAX: usize = 10;
 
 #[tokio::test]
 async fn records_that_do_not_fit_into_the_time_come_again() {
     for kind in [StoreKind::Memory, StoreKind::DynamoDb] {
         let Some(scene) = worker(kind).await else { continue };
         let ids = ["a", "b", "c", "d", "e"];
-        let slow = |id: &&str| json!({ "id": id, "seconds": 1.5 });
+        // The first one is the longest, so the others surely end in the time that is left for each.
+        let slow = |id: &&str| json!({ "id": id, "seconds": if *id == "a" { 2.0 } else { 1.0 } });
         let mut left: Vec<String> = ids.map(String::from).to_vec();
         let mut deliveries = 0;
         while !left.is_empty() {
@@ -22,7 +28,7 @@ async fn records_that_do_not_fit_into_the_time_come_again() {
             left = failed;
             deliveries += 1;
         }
-        assert!(deliveries > 1, "five tasks of 1.5 seconds do not fit into 6: {scene:?}");
+        assert!(deliveries > 1, "they do not fit into six seconds: {scene:?}");
         assert_done(&scene, &ids).await;
         assert_runs(&scene, &ids.map(|id| (id, 1)));
         scene.stop().await;
@@ -89,8 +95,14 @@ async fn a_record_whose_commit_has_no_answer_is_found_by_its_redelivery() {
     assert_eq!(failed, ["b", "c"], "{scene:?}");
     server.resume();
     scene.give_server(server);
-    assert!(failures(&scene, &batch).await.is_empty(), "{scene:?}");
-    assert_done(&scene, &["a", "b", "c"]).await;
+    // The store may take the commit in doubt only now, and so before that of the redelivery: the
+    // delivery after that finds it.
+    let mut deliveries = 0;
+    while !failures(&scene, &batch).await.is_empty() {
+        deliveries += 1;
+        assert!(deliveries < DELIVERIES_MAX, "{scene:?}");
+    }
+    assert_done_in_any_order(&scene, &["a", "b", "c"]).await;
     assert_runs(&scene, &[("a", 1), ("c", 1)]);
     scene.stop().await;
 }
@@ -102,18 +114,14 @@ async fn a_batch_that_is_delivered_twice_at_once_takes_effect_once() {
         let batch = sqs(&[task("a"), task("b"), task("c")]);
         let other = sqs(&[task("c"), task("b"), task("a")]);
         let (mut one, mut two) = tokio::join!(failures(&scene, &batch), failures(&scene, &other));
-        for _ in 0..10 {
+        for _ in 0..DELIVERIES_MAX {
             if one.is_empty() && two.is_empty() {
                 break;
             }
             (one, two) = (failures(&scene, &batch).await, failures(&scene, &other).await);
         }
         assert!(one.is_empty() && two.is_empty(), "{one:?} {two:?}: {scene:?}");
-        let seen = scene.ok(json!({})).await;
-        let mut done: Vec<&str> =
-            seen[1].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
-        done.sort_unstable();
-        assert!(done == ["a", "b", "c"] && seen[0] == seen[1], "{seen}: {scene:?}");
+        assert_done_in_any_order(&scene, &["a", "b", "c"]).await;
         scene.stop().await;
     }
 }
