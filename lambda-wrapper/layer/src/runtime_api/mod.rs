@@ -14,8 +14,9 @@
 //! own, and the request ID of the record. A record that has committed before is skipped, whichever
 //! batch it comes in. When all have ended, or the rest may not run because an earlier one failed or
 //! time is short, Lambda gets one answer for the batch, which names the records that must come
-//! again. If the runtime ends within a record, Lambda delivers the whole batch again, and those that
-//! have committed are skipped then. `AFT_RECORDS=batch` makes one transaction of a batch instead.
+//! again. If the runtime ends within a record, Lambda delivers the whole batch again, and those
+//! that have committed are skipped then. `AFT_RECORDS=batch` makes one transaction of a batch
+//! instead.
 //!
 //! The runtime is never answered with an error that it would die of: what Lambda says about a
 //! response goes to the log.

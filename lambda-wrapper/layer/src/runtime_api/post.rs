@@ -137,8 +137,8 @@ impl Layer {
         }
     }
 
-    /// Commits the transaction of an invocation, and returns the outcome that is known at `by`, with
-    /// the time that it took.
+    /// Commits the transaction of an invocation, and returns the outcome that is known at `by`,
+    /// with the time that it took.
     pub(super) async fn commit(
         &self,
         handed: &Handed,

@@ -90,8 +90,8 @@ impl Progress {
     /// Passes over the records that may not run, since an earlier one failed or no time is left.
     pub(super) fn pass_over(&mut self, left: Duration) {
         assert!(!self.is_running(), "it is not known yet what a running record allows");
-        // The next record may take as long as the longest one so far. The first one is always tried,
-        // so that deliveries lead on however short the time is.
+        // The next record may take as long as the longest one so far. The first one is always
+        // tried, so that deliveries lead on however short the time is.
         let is_late = self.longest.is_some_and(|longest| left < longest + MARGIN);
         while !self.is_over() && (is_late || !self.batch.may_run_next(&self.outcomes)) {
             self.outcomes.push(Outcome::NotRun);

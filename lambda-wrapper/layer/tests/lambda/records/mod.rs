@@ -1,7 +1,7 @@
 //! Goal: each record of a batch takes effect once, whatever fails beside it and however the batches
 //! of later deliveries are cut. Method: the events of queues and streams, delivered as their
-//! services do, to a worker that appends the name of each task to two objects: one at its beginning,
-//! one at its end.
+//! services do, to a worker that appends the name of each task to two objects: one at its
+//! beginning, one at its end.
 
 mod events;
 mod failures;

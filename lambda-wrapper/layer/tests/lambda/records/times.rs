@@ -1,12 +1,16 @@
 //! Batches without enough time, without a runtime, without a store, and beside each other.
 
+use std::time::Duration;
+
+use aft_lambda_host::Function;
 use serde_json::{Value, json};
 
 use super::events::sqs;
 use super::{
-    Poison, SHARED, assert_done, assert_done_in_any_order, assert_runs, deliver, failures, task, worker,
+    Poison, SHARED, assert_done, assert_done_in_any_order, assert_runs, deliver, failures, reporting, task,
+    worker,
 };
-use crate::scene::StoreKind;
+use crate::scene::{Scene, StoreKind};
 
 /// The most deliveries of a batch: a service that gives up would hide a fault.
 const DELIVERIES_MAX: usize = 10;
@@ -54,8 +58,13 @@ async fn a_handler_that_exits_costs_a_delivery() {
 
 #[tokio::test]
 async fn a_record_whose_commit_comes_too_late_comes_again() {
+    // Another environment has to start meanwhile.
+    let patient = |function: &mut Function| {
+        reporting(function);
+        function.timeout = Duration::from_secs(30);
+    };
     for kind in SHARED {
-        let Some(scene) = worker(kind).await else { continue };
+        let Some(scene) = Scene::with(kind, "worker.handler", patient).await else { continue };
         let pause = Poison::new();
         let batch = sqs(&[task("a"), pause.pausing("b"), task("c")]);
         // Another environment writes what the second record has read.
@@ -103,7 +112,7 @@ async fn a_record_whose_commit_has_no_answer_is_found_by_its_redelivery() {
         assert!(deliveries < DELIVERIES_MAX, "{scene:?}");
     }
     assert_done_in_any_order(&scene, &["a", "b", "c"]).await;
-    assert_runs(&scene, &[("a", 1), ("c", 1)]);
+    assert_runs(&scene, &[("a", 1)]);
     scene.stop().await;
 }
 
