@@ -1,7 +1,8 @@
 //! The runtime clients of AWS Lambda, with the SDKs that handlers use. They are not a server: the
 //! program is the Python.
 //!
-//! In a virtual environment: the runtime interface client for Python, and boto3 (Apache-2.0).
+//! In a virtual environment: the runtime interface client for Python, boto3 (Apache-2.0), and
+//! cfn-lint (MIT-0), which checks the template of `infra/sam`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,8 +10,9 @@ use std::process::Command;
 use crate::service::Recipe;
 use crate::{Error, Service, tool};
 
-const VERSION: &str = "awslambdaric 4.2.2, boto3 1.44.8";
-const PYTHON: [&str; 4] = ["--only-binary=:all:", "awslambdaric==4.2.2", "boto3==1.44.8", "botocore==1.44.8"];
+const VERSION: &str = "awslambdaric 4.2.2, boto3 1.44.8, cfn-lint 1.51.0";
+const PYTHON: [&str; 5] =
+    ["--only-binary=:all:", "awslambdaric==4.2.2", "boto3==1.44.8", "botocore==1.44.8", "cfn-lint==1.51.0"];
 const WHY: &str = "the Lambda layer is tested with the runtime clients of AWS";
 const INSTALL: &str = "install python3 (3.10 or newer) and python3-venv";
 
