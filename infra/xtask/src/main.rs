@@ -4,6 +4,7 @@
 //! * [`ci`] – format, lints and [`test`].
 //! * [`services`] – fetches the real servers that tests run against, and runs them by hand.
 //! * [`figures`] – measures and draws the paper's evaluation.
+//! * [`layer`] – builds the Lambda layer for Amazon Linux, as zips ([`zip`]).
 //! * [`simulate`] – the simulator in release mode: one seed, many seeds, or a number of minutes.
 //! * [`torture`] – the end-to-end `kill -9` loop, for a number of minutes.
 //!
@@ -13,6 +14,7 @@
 
 mod ci;
 mod figures;
+mod layer;
 mod programs;
 mod services;
 mod simulate;
@@ -20,6 +22,7 @@ mod step;
 mod test;
 mod torture;
 mod totals;
+mod zip;
 
 use std::process::ExitCode;
 
@@ -42,6 +45,8 @@ enum Task {
     Services(services::Arguments),
     /// Measure the paper's figures against real servers and write docs/figures/ (about 40 minutes).
     Figures(figures::Arguments),
+    /// Build the Lambda layer for Amazon Linux, as zips (about ten minutes an architecture).
+    Layer(layer::Arguments),
     /// Run the simulator, built in release mode.
     Simulate(simulate::Arguments),
     /// Kill a loaded server with SIGKILL again and again, and check that it keeps its promises.
@@ -54,6 +59,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Services(arguments) => services::run(&arguments),
         Task::Figures(arguments) => figures::run(&arguments),
+        Task::Layer(arguments) => layer::run(&arguments),
         Task::Simulate(arguments) => simulate::run(&arguments),
         Task::Torture(arguments) => torture::run(&arguments),
     }
