@@ -46,7 +46,7 @@ pub enum Service {
     /// packages of npm.
     S3Clients,
     /// The runtime clients of AWS Lambda: not a server, but a Python that has the one for Python,
-    /// and boto3.
+    /// boto3, and cfn-lint.
     LambdaRuntimes,
 }
 
