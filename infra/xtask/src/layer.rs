@@ -188,5 +188,5 @@ fn pack(architecture: Architecture, binary: &Path, out: &Path) -> Result<Vec<Str
 fn shown(file: &Path) -> Result<String, String> {
     let about = fs::metadata(file).map_err(|why| format!("cannot read {}: {why}", file.display()))?;
     let path = file.strip_prefix(step::root()).unwrap_or(file);
-    Ok(format!("{:>8.2} MB  {}", about.len() as f64 / 1e6, path.display()))
+    Ok(format!("{:>8.2} MiB  {}", about.len() as f64 / f64::from(1 << 20), path.display()))
 }

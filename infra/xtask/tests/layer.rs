@@ -17,8 +17,9 @@ use crate::zip::{Content, zip};
 
 /// The glibc of Amazon Linux 2, on which the older runtimes are.
 const GLIBC: [u32; 2] = [2, 26];
-const BINARY_BYTES_MAX: usize = 12_000_000;
-const ZIP_BYTES_MAX: usize = 6_000_000;
+/// Each environment reads them when it starts.
+const BINARY_BYTES_MAX: usize = 12 << 20;
+const ZIP_BYTES_MAX: usize = 6 << 20;
 /// The libraries that every Amazon Linux has: the parts of glibc, and the compiler's own.
 const LIBRARIES: &[&str] = &[
     "libc.so.6",
@@ -193,7 +194,7 @@ fn planted_mistakes_in_zips_are_found() {
     check(&with("aft-exec", script), name, &["aft-exec is no link to", "no program"]);
     check(&with("extensions/aft-layer", link), name, &["has the mode 120777", "no program"]);
     let large = vec![0; BINARY_BYTES_MAX + 1];
-    check(&with("extensions/aft-layer", Content::Program(&large)), name, &["12000001 bytes", "no program"]);
+    check(&with("extensions/aft-layer", Content::Program(&large)), name, &["12582913 bytes", "no program"]);
     check(&zip(&layer), "aft-maintain-arm64.zip", &["the names are"]);
     check(&zip(&BTreeMap::from([("bootstrap", script)])), "aft-maintain-arm64.zip", &["no program"]);
     let mut noise = 1_u64;
@@ -206,7 +207,7 @@ fn planted_mistakes_in_zips_are_found() {
     check(
         &with("extensions/aft-layer", Content::Program(&noise)),
         name,
-        &["of at most 6000000", "no program"],
+        &["of at most 6291456", "no program"],
     );
 }
 
