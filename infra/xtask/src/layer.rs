@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// The architecture of the functions.
     #[arg(long, value_enum, default_value_t = Choice::X86_64)]
     arch: Choice,
-    /// The folder for the zips [default: lambda, in cargo's target folder]
+    /// The folder for the zips [default: zips, in cargo's target folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Choice::Arm64 => &[Architecture::Arm64],
         Choice::Both => &[Architecture::X86_64, Architecture::Arm64],
     };
-    let out = arguments.out.clone().unwrap_or_else(|| step::target().join("lambda"));
+    let out = arguments.out.clone().unwrap_or_else(|| step::target().join("zips"));
     match build(architectures, &out) {
         Ok(lines) => {
             println!("\n=== Built for glibc {GLIBC} and newer");

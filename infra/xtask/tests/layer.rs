@@ -157,7 +157,7 @@ fn check(zip: &[u8], name: &str, expect: &[&str]) {
 fn built() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.ancestors().nth(2).expect("infra/xtask lies two folders below the root");
-    root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into())).join("lambda")
+    root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into())).join("zips")
 }
 
 #[test]
