@@ -118,6 +118,11 @@ impl Attribution {
         if !self.concurrent {
             return given.map(str::to_owned);
         }
+        // A function that was invoked from another one's handler may have that one's field.
+        let given = given.map(|given| {
+            let fields = given.split(';').filter(|field| !field.trim().starts_with(TRACE_FIELD));
+            fields.collect::<Vec<_>>().join(";")
+        });
         Some(match given {
             Some(given) => format!("{given};{TRACE_FIELD}{token}"),
             // SDKs send none if the runtime has none. The sampling is not ours to decide.
@@ -168,9 +173,11 @@ mod tests {
         assert_eq!(within(attribution.of(None)), "a", "it is the only one");
         attribution.enter(2, Arc::new(Running::new("b")));
         assert_eq!(within(attribution.of(None)), "Several");
-        for (given, token) in [(Some("Root=1-2-3;Lineage=1:2:0"), "b"), (None, "a")] {
+        let inherited = Some("Root=1-2-3;Txn=of-the-caller;Lineage=1:2:0");
+        for (given, token) in [(Some("Root=1-2-3;Lineage=1:2:0"), "b"), (inherited, "b"), (None, "a")] {
             let trace = attribution.trace_id(given, token).unwrap();
-            assert!(trace.starts_with(given.unwrap_or("Root=1-00000000-")), "{trace}");
+            let start = given.map_or("Root=1-00000000-", |_| "Root=1-2-3;Lineage=1:2:0;");
+            assert!(trace.starts_with(start), "{trace}");
             assert_eq!(within(attribution.of(Some(&trace))), token);
         }
         attribution.leave(2);

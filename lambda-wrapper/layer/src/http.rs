@@ -95,6 +95,7 @@ pub async fn serve(listener: TcpListener, service: impl Answers) {
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(None)
+                .half_close(true)
                 .serve_connection(TokioIo::new(stream), answer)
                 .await;
             if let Err(why) = served {

@@ -114,8 +114,8 @@ impl Layer {
         let now = Instants::now();
         let last =
             std::mem::replace(&mut *self.last.lock().expect("nothing panics while it holds the clocks"), now);
-        // An environment with an open invocation is not frozen.
-        if now.may_have_been_frozen_since(&last) && self.handed.is_empty() {
+        // Where several invocations run at once nothing is frozen, and another may be beginning.
+        if now.may_have_been_frozen_since(&last) && !self.is_concurrent() {
             self.renew().await;
         }
     }
@@ -123,16 +123,17 @@ impl Layer {
     /// Makes ready after the process was restored from a snapshot: every copy of it has the same
     /// memory.
     pub(crate) async fn restored(self: &Arc<Self>) {
-        freeze::reseed();
         // A snapshot is taken before the first event; any other call of the runtime is its mistake.
         if self.handed.is_empty() {
             self.renew().await;
+            self.transactions.forget().await;
         }
         self.touch();
         self.warm();
     }
 
     async fn renew(&self) {
+        freeze::reseed();
         // It may wait for a connection that is dead.
         if let Some(task) = self.warming.lock().expect("nothing panics while it holds the task").take() {
             task.abort();

@@ -115,6 +115,8 @@ pub struct Lambda {
     pub runtime_api: String,
     /// The number of invocations that one environment handles at once; 1 but on managed instances.
     pub concurrency: usize,
+    /// The function's memory, in bytes.
+    pub memory_bytes: usize,
 }
 
 impl Settings {
@@ -164,6 +166,10 @@ impl Settings {
         let lambda = Lambda {
             runtime_api: get("AWS_LAMBDA_RUNTIME_API").ok_or_else(|| missing("AWS_LAMBDA_RUNTIME_API"))?,
             concurrency,
+            memory_bytes: get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(128_usize)
+                << 20,
         };
         let buckets = get(S3_BUCKETS).map_or_else(Vec::new, |names| list(&names));
         let waits = chosen(&get, DUPLICATES, "run", "wait")?;

@@ -50,13 +50,20 @@ impl AllHanded {
         self.all().is_empty()
     }
 
-    /// Adds an invocation. Where one runs at a time, returns those that never got a response: their
-    /// transactions are to be aborted.
-    pub fn add(&self, handed: Handed, alone: bool) -> Vec<Handed> {
+    /// Adds an invocation.
+    pub fn add(&self, handed: Handed) {
+        self.all().push(handed);
+    }
+
+    /// Takes all invocations that a response without a nonce may be for, if there are several: one
+    /// has timed out and still runs, and others are its retries.
+    pub fn take_ambiguous(&self, aws_request_id: &str) -> Vec<Handed> {
         let mut all = self.all();
-        let left = if alone { std::mem::take(&mut *all) } else { Vec::new() };
-        all.push(handed);
-        left
+        let fits = |handed: &Handed| handed.aws_request_id == aws_request_id;
+        match all.iter().filter(|handed| fits(handed)).count() {
+            0 | 1 => Vec::new(),
+            _ => all.extract_if(.., |handed| fits(handed)).collect(),
+        }
     }
 
     /// Takes the invocation that a response is for. Newer runtime clients say which of those with

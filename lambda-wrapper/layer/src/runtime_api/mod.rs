@@ -78,8 +78,16 @@ impl Answers for RuntimeApi {
         let path = request.uri().path().to_owned();
         match Call::of(request.method(), &path) {
             Call::Next => layer.next(request.headers()).await,
-            Call::Response(id) => layer.respond(id, request).await,
-            Call::Error(id) => layer.fail(id, request).await,
+            // A runtime that closes its connection, or ends, must not end this half-way: between a
+            // commit and its response.
+            Call::Response(id) => {
+                let (layer, id) = (layer.clone(), id.to_owned());
+                finished(tokio::spawn(async move { layer.respond(&id, request).await }).await)
+            }
+            Call::Error(id) => {
+                let (layer, id) = (layer.clone(), id.to_owned());
+                finished(tokio::spawn(async move { layer.fail(&id, request).await }).await)
+            }
             Call::Restore => {
                 let answer = forward(layer, request).await;
                 layer.restored().await;
@@ -87,6 +95,18 @@ impl Answers for RuntimeApi {
             }
             Call::Other => forward(layer, request).await,
         }
+    }
+}
+
+/// Returns the answer of a task, and passes a panic of it on.
+fn finished(answer: Result<Response<Body>, tokio::task::JoinError>) -> Response<Body> {
+    match answer {
+        Ok(answer) => answer,
+        Err(why) => match why.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime of the layer shuts down.
+            Err(_) => accepted(),
+        },
     }
 }
 

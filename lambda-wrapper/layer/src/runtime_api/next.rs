@@ -53,6 +53,7 @@ impl Layer {
             if let Some(answer) = self.next_record().await {
                 return answer;
             }
+            self.abort_left().await;
             let invocation = match self.event(headers).await {
                 Ok(invocation) => invocation,
                 // It is Lambda's word, for instance that the runtime must not ask now.
@@ -73,6 +74,22 @@ impl Layer {
                     self.post_error(invocation.request_id(), invocation.invocation_id(), document).await;
                 }
             }
+        }
+    }
+
+    /// Aborts invocations that never got a response, where one runs at a time: a runtime that asks
+    /// for an event has ended its handler, or was started again.
+    async fn abort_left(&self) {
+        if self.is_concurrent() {
+            return;
+        }
+        for left in self.handed.take_all() {
+            self.attribution.leave(left.nonce);
+            warn!(
+                aws_request_id = left.aws_request_id,
+                "aft: the runtime asked for the next event without a response: the transaction is aborted"
+            );
+            left.open.abort().await;
         }
     }
 
@@ -181,13 +198,7 @@ impl Layer {
             headers.insert(TRACE_ID, value);
         }
         self.attribution.enter(handed.nonce, handed.running.clone());
-        for left in self.handed.add(handed, !self.is_concurrent()) {
-            warn!(
-                aws_request_id = left.aws_request_id,
-                "aft: the runtime asked for the next event without a response: the transaction is aborted"
-            );
-            left.open.abort().await;
-        }
+        self.handed.add(handed);
         let mut response = Response::new(full(invocation.event));
         *response.headers_mut() = headers;
         response

@@ -15,7 +15,7 @@ use crate::layer::Layer;
 use crate::report::Summary;
 use crate::runtime_api::handed::Handed;
 use crate::runtime_api::invocation::INVOCATION_ID;
-use crate::runtime_api::next::{answer_of, kept_reply_or_gone};
+use crate::runtime_api::next::{answer_of, error_document, kept_reply_or_gone};
 use crate::runtime_api::records::message_of;
 use crate::runtime_api::reply::{RESPONSE_MODE, Reply};
 use crate::runtime_api::{VERSION, accepted};
@@ -50,6 +50,9 @@ impl Layer {
         };
         let trailers = collected.trailers().cloned();
         let body = collected.to_bytes();
+        if self.is_ambiguous(id, &head.headers).await {
+            return accepted();
+        }
         let Some(handed) = self.take(id, head.headers.get(&INVOCATION_ID)) else {
             if self.is_stray(id) {
                 return accepted();
@@ -74,7 +77,7 @@ impl Layer {
         let too_large = !reply.streaming && reply.body.len() > BUFFERED_BYTES_MAX;
         let is_5xx = handed.source.is_http()
             && !self.settings.commits_5xx
-            && status_of(handed.source, &reply.body).is_some_and(|status| status >= 500);
+            && status_of(handed.source, prelude(&reply)).is_some_and(|status| status >= 500);
         if failed_within || too_large || is_5xx {
             // Nothing of a failed invocation takes effect. Lambda gets what the runtime sent.
             let outcome = if too_large { "response too large" } else { "failed" };
@@ -86,6 +89,27 @@ impl Layer {
         }
         self.commit_and_post(handed, reply, head.headers).await;
         accepted()
+    }
+
+    /// Aborts the invocations that a response may be for, and fails them, if there are several:
+    /// none may commit by the response of another.
+    async fn is_ambiguous(&self, id: &str, headers: &HeaderMap) -> bool {
+        if headers.contains_key(&INVOCATION_ID) {
+            return false;
+        }
+        let ambiguous = self.handed.take_ambiguous(id);
+        let is_ambiguous = !ambiguous.is_empty();
+        for handed in ambiguous {
+            self.attribution.leave(handed.nonce);
+            summary(self, &handed, "aborted: a response of this invocation or of its retry", Duration::ZERO)
+                .await;
+            let nonce = handed.invocation_id.clone();
+            handed.open.abort().await;
+            let why = "two invocations with this ID run, and the runtime client does not say whose response came: use \
+                       a newer version of it";
+            self.post_error(id, nonce.as_ref(), error_document("Aft.Ambiguous", why).into()).await;
+        }
+        is_ambiguous
     }
 
     /// Returns true if a response has the address of the local S3 endpoint in it, as presigned URLs
@@ -199,7 +223,7 @@ impl Layer {
     pub(crate) async fn post_error(&self, id: &str, nonce: Option<&HeaderValue>, document: Bytes) {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ERROR_TYPE, HeaderValue::from_static("Function.AftNotCommitted"));
+        headers.insert(ERROR_TYPE, error_type_of(&document));
         self.post("error", id, nonce, headers, full(document)).await;
     }
 
@@ -276,6 +300,20 @@ pub(super) async fn summary(layer: &Layer, handed: &Handed, outcome: &str, commi
         spent: layer.transactions.costs().await.since(handed.spent),
     }
     .write();
+}
+
+/// Returns the part of a response with the status: what is before the body, in a stream.
+fn prelude(reply: &Reply) -> &[u8] {
+    let end = reply.body.iter().position(|byte| *byte == 0).filter(|_| reply.streaming);
+    &reply.body[..end.unwrap_or(reply.body.len())]
+}
+
+/// Returns the type of an error document in the form that Lambda accepts: letters alone.
+fn error_type_of(document: &[u8]) -> HeaderValue {
+    let document: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
+    let letters = document["errorType"].as_str().unwrap_or("Aft").chars().filter(char::is_ascii_alphabetic);
+    let text = format!("Function.{}", letters.collect::<String>());
+    HeaderValue::from_str(&text).expect("letters are a header's value")
 }
 
 /// Returns a body without a length, with fields behind it if there are any: Lambda takes a stream

@@ -39,8 +39,10 @@ use crate::transactions::{
 /// The bytes of values that a node keeps: a function has little memory, and its environment is
 /// paid by it.
 const VALUE_CACHE_BYTES_MAX: u64 = 8 << 20;
-/// The bytes of large bodies in flight.
-const BODIES_BYTES_MAX: usize = 256 << 20;
+/// The share of a function's memory for large bodies in flight, and the least of it: four parts of
+/// an upload.
+const BODIES_SHARE: usize = 4;
+const BODIES_BYTES_MIN: usize = 32 << 20;
 /// The age of a store's mark from which nobody seems to sweep it: a day, and the hours by which a
 /// mark stays behind.
 const UNSWEPT_MAX: Duration = Duration::from_secs(28 * 3_600);
@@ -52,26 +54,17 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub struct Embedded {
     url: String,
     buckets: Vec<String>,
+    bodies_bytes_max: usize,
     /// The store's client; another one after each pause.
-    store: RwLock<Arc<dyn Store>>,
+    store: RwLock<Option<Arc<dyn Store>>>,
     /// The store's description, once it was read.
     opened: Mutex<Option<Opened>>,
     /// The node; `None` until the description is known, and after a pause.
     running: RwLock<Option<Running>>,
-    checked: Mutex<Buckets>,
+    /// True once the buckets that the settings name were looked at.
+    checked: Mutex<bool>,
     /// True once a warning was written that nobody sweeps the store.
     warned: AtomicBool,
-}
-
-/// The state of the buckets that the settings name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Buckets {
-    /// Nobody has looked at them yet. They are taken for what they should be.
-    Unchecked,
-    /// They exist and have no origin.
-    Fit,
-    /// One of them cannot be used, for this reason.
-    Unfit(String),
 }
 
 /// A running node, with its doors.
@@ -101,29 +94,34 @@ impl Embedded {
     ///
     /// # Errors
     /// Returns the reason why the URL or the credentials cannot be used.
-    pub async fn new(url: &str, buckets: &[String]) -> Result<Embedded, String> {
+    pub async fn new(url: &str, buckets: &[String], memory_bytes: usize) -> Result<Embedded, String> {
         Ok(Embedded {
+            bodies_bytes_max: (memory_bytes / BODIES_SHARE).max(BODIES_BYTES_MIN),
             url: url.to_owned(),
             buckets: buckets.to_vec(),
-            store: RwLock::new(store::attach(url).await?),
+            store: RwLock::new(Some(store::attach(url).await?)),
             opened: Mutex::new(None),
             running: RwLock::new(None),
-            checked: Mutex::new(Buckets::Unchecked),
+            checked: Mutex::new(false),
             warned: AtomicBool::new(false),
         })
     }
 
     /// Starts the node, if the store answers.
     pub async fn warm(&self) {
-        match self.running().await {
-            Ok(Running { desk, .. }) => self.check_buckets(&desk).await,
-            Err(failure) => warn!(why = failure.text, "the store cannot be used yet"),
+        let ready = async {
+            let Running { desk, .. } = self.running().await?;
+            self.check_buckets(&desk).await
+        };
+        if let Err(failure) = ready.await {
+            warn!(why = failure.text, "aft: the store cannot be used yet");
         }
     }
 
     /// Returns the requests that the store's client has made, and their price.
     pub async fn costs(&self) -> Spent {
-        let Some(costs) = self.store.read().await.costs() else { return Spent::default() };
+        let costs = self.store.read().await.as_ref().and_then(|store| store.costs());
+        let Some(costs) = costs else { return Spent::default() };
         let requests = costs.requests.iter().map(|class| class.count).sum();
         Spent { requests, dollars: costs.dollars }
     }
@@ -131,15 +129,24 @@ impl Embedded {
     /// Replaces the store's client and the node.
     ///
     /// # Errors
-    /// Returns the reason why there is no client, for instance that there are no credentials.
+    /// Returns the reason why there is no client, for instance that there are no credentials. The
+    /// next begin tries again.
     pub async fn renew(&self) -> Result<(), String> {
         // A store in memory lives in its client.
         if self.url == "memory:" {
             return Ok(());
         }
         *self.running.write().await = None;
-        *self.store.write().await = store::attach(&self.url).await?;
+        let mut store = self.store.write().await;
+        *store = None;
+        *store = Some(store::attach(&self.url).await?);
         Ok(())
+    }
+
+    /// Forgets what was read from the store: it may have been long ago.
+    pub async fn forget(&self) {
+        *self.opened.lock().await = None;
+        *self.checked.lock().await = false;
     }
 
     /// Returns the running node; starts it first if there is none.
@@ -164,8 +171,19 @@ impl Embedded {
         Ok(started)
     }
 
+    /// Returns the store's client; makes it first if there is none.
+    async fn client(&self) -> Result<Arc<dyn Store>, Failure> {
+        let mut store = self.store.write().await;
+        if let Some(store) = &*store {
+            return Ok(store.clone());
+        }
+        let attached = store::attach(&self.url).await;
+        let attached = attached.map_err(|why| Failure::new(FailureKind::Unavailable, why))?;
+        Ok(store.insert(attached).clone())
+    }
+
     async fn start(&self) -> Result<NodeHandle, Failure> {
-        let store = self.store.read().await.clone();
+        let store = self.client().await?;
         let mut settings = NodeSettings::new(&store.capabilities());
         settings.core.guest = true;
         settings.value_cache_bytes_max = VALUE_CACHE_BYTES_MAX;
@@ -222,8 +240,8 @@ impl Embedded {
     }
 
     fn doors(&self, node: NodeHandle) -> Running {
-        let bounds =
-            aft_desk::Settings { bodies_bytes_max: BODIES_BYTES_MAX, ..aft_desk::Settings::default() };
+        let bodies_bytes_max = self.bodies_bytes_max;
+        let bounds = aft_desk::Settings { bodies_bytes_max, ..aft_desk::Settings::default() };
         let desk = Desk::new(node, Arc::new(Access::open()), bounds);
         let (net, settings) = (aft_net::Settings::default(), aft_door_s3::Settings::default());
         let origins = Origins::none(&desk, &self.buckets);
@@ -231,19 +249,17 @@ impl Embedded {
         Running { desk, s3: aft_door_s3::router(door) }
     }
 
-    /// Finds out whether the buckets that the settings name exist, once in a process.
-    async fn check_buckets(&self, desk: &Arc<Desk>) {
-        let mut buckets = self.checked.lock().await;
-        if *buckets != Buckets::Unchecked || self.buckets.is_empty() {
-            return;
+    /// Finds out, once in a process, whether the buckets that the settings name can be taken for
+    /// granted: no write goes to one that has an origin, or does not exist.
+    async fn check_buckets(&self, desk: &Arc<Desk>) -> Result<(), Failure> {
+        let mut checked = self.checked.lock().await;
+        if *checked || self.buckets.is_empty() {
+            return Ok(());
         }
-        match check_own_buckets(desk, &self.buckets).await {
-            Ok(()) => *buckets = Buckets::Fit,
-            Err(why) => {
-                warn!(why, "a bucket of AFT_S3_BUCKETS cannot be used");
-                *buckets = Buckets::Unfit(why);
-            }
-        }
+        let found = check_own_buckets(desk, &self.buckets).await;
+        found.map_err(|why| Failure::new(FailureKind::Unavailable, format!("AFT_S3_BUCKETS: {why}")))?;
+        *checked = true;
+        Ok(())
     }
 
     /// Begins an attempt.
@@ -252,10 +268,8 @@ impl Embedded {
     /// Returns the reason why there is no transaction.
     pub async fn begin(&self, attempt: &Attempt) -> Result<Begun, Failure> {
         let Running { desk, .. } = self.running().await?;
-        // The check runs in the background; nobody waits for it.
-        if let Ok(Buckets::Unfit(why)) = self.checked.try_lock().as_deref() {
-            return Err(Failure::new(FailureKind::Invalid, format!("AFT_S3_BUCKETS: {why}")));
-        }
+        // Most often that was done beside the function's start.
+        self.check_buckets(&desk).await?;
         let caller = desk.server();
         let opening = Opening {
             request_id: attempt.request_id.clone(),
@@ -296,23 +310,35 @@ impl Open {
         {
             return Ended::Lost(failure);
         }
+        // Once the commit may have been sent, only its own outcome ends the doubt.
+        let mut in_doubt = false;
         loop {
             let args = CommitArgs { result: result.clone(), request: None };
             let outcome = self.caller.commit(self.attempt, args, Reads::default(), &Asked::Within).await;
             match outcome {
                 Ok(Outcome::Committed { .. }) => return Ended::Committed,
                 Ok(Outcome::Replayed(replayed)) => {
-                    // The winner's result may not be readable now: its commit stays one all the
-                    // same.
-                    let result = result_of(&self.caller, replayed).await;
-                    return Ended::Replayed(result.unwrap_or_default());
+                    return match result_of(&self.caller, replayed).await {
+                        Ok(result) => Ended::Replayed(result),
+                        // The request has committed, and its result cannot be read now.
+                        Err(failure) => Ended::Unknown(failure.text),
+                    };
                 }
                 Ok(outcome) => panic!("a commit was answered {outcome:?}"),
                 Err(Refused::Doubt(doubt)) => match doubt.cause {
-                    Cause::NoAnswer(_) => tokio::time::sleep(ASK_AGAIN).await,
+                    Cause::NoAnswer(_) => {
+                        in_doubt = true;
+                        tokio::time::sleep(ASK_AGAIN).await;
+                    }
                     Cause::Damaged(what) => return Ended::Unknown(what),
                     Cause::NodeElsewhere => unreachable!("the node of the transaction is this one"),
                 },
+                Err(refused) if in_doubt && !is_outcome(&refused) => {
+                    if matches!(refused, Refused::Node(Refusal::NotServing)) {
+                        return Ended::Unknown(describe(&refused));
+                    }
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
                 Err(refused) => return Ended::Lost(failure(refused)),
             }
         }
@@ -334,6 +360,16 @@ impl Open {
         let plan = Plan::of(Op::Result(LargeResult { blob: stored.blob, size: stored.size }));
         self.caller.run(self.attempt, plan, None, &Asked::Within).await.map(drop).map_err(failure)
     }
+}
+
+/// Returns true if a refusal says that a commit certainly did not take effect, and not only that it
+/// cannot be asked for now.
+fn is_outcome(refused: &Refused) -> bool {
+    matches!(
+        refused,
+        Refused::Aborted
+            | Refused::Node(Refusal::Conflict(_) | Refusal::Lost | Refusal::KeyReused | Refusal::ResultGone)
+    )
 }
 
 /// Returns the result of a request that has committed; `None` if it is no longer kept.

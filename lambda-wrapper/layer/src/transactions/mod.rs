@@ -46,7 +46,7 @@ pub enum Begun {
     Replayed(Option<Bytes>),
 }
 
-/// An open transaction. If it is dropped before its commit, it is aborted.
+/// An open transaction. If it is dropped before its commit, it ends at its deadline at the latest.
 #[derive(Debug)]
 pub struct Open {
     /// The token with which calls of the S3 endpoint join the transaction.
@@ -57,7 +57,7 @@ pub struct Open {
 #[derive(Debug)]
 enum Inner {
     Embedded(embedded::Open),
-    Shim(aft_client::Transaction),
+    Shim(shim::Open),
 }
 
 /// The outcome of a commit.
@@ -159,9 +159,9 @@ impl Transactions {
     /// Returns the reason why the settings cannot be used; the text names the remedy.
     pub async fn new(settings: &Settings) -> Result<Transactions, String> {
         Ok(match &settings.place {
-            Place::Store { url } => {
-                Transactions::Embedded(Box::new(embedded::Embedded::new(url, &settings.buckets).await?))
-            }
+            Place::Store { url } => Transactions::Embedded(Box::new(
+                embedded::Embedded::new(url, &settings.buckets, settings.lambda.memory_bytes).await?,
+            )),
             Place::Shim(shim) => Transactions::Shim(shim::Shim::new(shim)?),
         })
     }
@@ -196,6 +196,14 @@ impl Transactions {
         }
     }
 
+    /// Forgets what was read from the store.
+    pub async fn forget(&self) {
+        match self {
+            Transactions::Embedded(embedded) => embedded.forget().await,
+            Transactions::Shim(_) => {}
+        }
+    }
+
     /// Begins an attempt.
     ///
     /// # Errors
@@ -214,7 +222,7 @@ impl Open {
     pub async fn commit(&self, result: Option<Bytes>) -> Ended {
         match &self.inner {
             Inner::Embedded(open) => open.commit(result).await,
-            Inner::Shim(transaction) => shim::commit(transaction, result).await,
+            Inner::Shim(open) => open.commit(result).await,
         }
     }
 
@@ -222,9 +230,7 @@ impl Open {
     pub async fn abort(self) {
         match self.inner {
             Inner::Embedded(open) => open.abort().await,
-            Inner::Shim(transaction) => {
-                let _ = transaction.abort().await;
-            }
+            Inner::Shim(open) => open.abort().await,
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::settings::ShimPlace;
 use crate::transactions::{
-    Attempt, Begun, Ended, Failure, FailureKind, Inner, Open, RESULT_INLINE_BYTES_MAX,
+    Attempt, Begun, Ended, Failure, FailureKind, Inner, Open as OpenTransaction, RESULT_INLINE_BYTES_MAX,
 };
 
 /// A shim.
@@ -75,7 +75,8 @@ impl Shim {
         match client.begin(request.clone()).await {
             Ok(aft_client::Begun::Open(transaction)) => {
                 let token = transaction.token().to_owned();
-                Ok(Begun::Open(Open { token, inner: Inner::Shim(transaction) }))
+                let inner = Inner::Shim(Open { transaction, client, request });
+                Ok(Begun::Open(OpenTransaction { token, inner }))
             }
             Ok(aft_client::Begun::Replayed(ran)) => {
                 Ok(Begun::Replayed(result_of(&client, &request, ran).await?))
@@ -106,19 +107,39 @@ async fn result_of(client: &Client, request: &Request, ran: Ran) -> Result<Optio
     }
 }
 
-/// Commits a transaction of a shim.
-pub(super) async fn commit(transaction: &Transaction, result: Option<Bytes>) -> Ended {
-    let mut result = result.unwrap_or_default();
-    if result.len() > RESULT_INLINE_BYTES_MAX
-        && let Err(error) = transaction.put_result(std::mem::take(&mut result)).await
-    {
-        return Ended::Lost(failure(&error));
+/// An open transaction of a shim.
+#[derive(Debug)]
+pub struct Open {
+    transaction: Transaction,
+    client: Arc<Client>,
+    request: Request,
+}
+
+impl Open {
+    /// Commits.
+    pub(super) async fn commit(&self, result: Option<Bytes>) -> Ended {
+        let mut result = result.unwrap_or_default();
+        if result.len() > RESULT_INLINE_BYTES_MAX
+            && let Err(error) = self.transaction.put_result(std::mem::take(&mut result)).await
+        {
+            return Ended::Lost(failure(&error));
+        }
+        match self.transaction.commit(result).await {
+            Ok(ran) if ran.replayed => match result_of(&self.client, &self.request, ran).await {
+                Ok(result) => Ended::Replayed(result),
+                // The request has committed, and its result cannot be read now.
+                Err(failure) => Ended::Unknown(failure.text),
+            },
+            Ok(_) => Ended::Committed,
+            Err(Error::Unknown(details)) => Ended::Unknown(details.to_string()),
+            Err(error) => Ended::Lost(failure(&error)),
+        }
     }
-    match transaction.commit(result).await {
-        Ok(ran) if ran.replayed => Ended::Replayed(ran.result_size.is_none().then_some(ran.result)),
-        Ok(_) => Ended::Committed,
-        Err(Error::Unknown(details)) => Ended::Unknown(details.to_string()),
-        Err(error) => Ended::Lost(failure(&error)),
+
+    /// Aborts.
+    pub(super) async fn abort(self) {
+        // Without an answer it ends at its deadline.
+        let _ = self.transaction.abort().await;
     }
 }
 

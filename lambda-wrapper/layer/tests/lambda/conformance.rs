@@ -257,7 +257,7 @@ async fn an_idle_function_works_after_its_connections_have_died() {
 }
 
 #[tokio::test]
-async fn a_commit_without_an_answer_is_found_by_the_retry() {
+async fn a_store_that_stops_within_an_invocation_leaves_nothing_behind() {
     let Some(mut scene) = Scene::start(StoreKind::Minio, "odd.handler").await else { return };
     let signals = Signals::new();
     let event = signals.event("doubt");

@@ -225,6 +225,10 @@ async fn run(scene: &Scene) -> Damage {
     let wrong_accounts =
         expected.iter().filter(|(account, balance)| found.get(*account) != Some(balance)).count();
     println!("{requests} requests in {:.0?}: {counts:?}, {wrong_accounts} wrong accounts", since.elapsed());
+    // A run in which nothing happened shows nothing.
+    for happened in [&counts.failed, &counts.audits, &counts.kills, &counts.freezes] {
+        assert!(happened.load(Ordering::Relaxed) > 0, "{counts:?}");
+    }
     Damage { wrong_accounts, halves: counts.halves.into_inner() }
 }
 

@@ -101,10 +101,12 @@ pub(in crate::node) fn choose(
     }
     if let Some(mark) = transaction.listed_as_absent(key) {
         if state.settings.locks(key) {
-            // A later write of the key must follow this absence, so it enters the read set.
+            // A later write of the key must follow this absence, so it enters the read set; and the
+            // client has been told of it, so the write cannot follow another version instead.
             let transaction = state.transactions.get_mut(&operation.attempt).expect("looked up above");
             let basis = Basis { mark, newest: state.settings.exclusive };
             transaction.add_read(key.clone(), None, basis, Vec::new());
+            transaction.reads.get_mut(key).expect("added above").delivered = true;
         }
         return Choice::Absent;
     }

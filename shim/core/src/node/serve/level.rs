@@ -112,7 +112,8 @@ fn wrong_level(state: &State, key: &Key, wanted: Isolation) -> Refusal {
 fn unchecked_condition() -> Refusal {
     Refusal::Invalid(
         "a condition (if_absent, if_version, if_value) or an add needs a serializable transaction: open it with \
-         isolation \"serializable\", or send the operation in the call that opens it and leave the isolation out"
+         isolation \"serializable\", or send the operation in the call that opens it and leave the isolation out, or, \
+         where several processes share the store, write a checked key in the same batch"
             .into(),
     )
 }
