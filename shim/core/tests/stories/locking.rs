@@ -364,13 +364,15 @@ fn a_transaction_that_names_no_level_lists_and_is_checked_for_what_it_found() {
     txn(commit(&mut shop, 1, other));
     assert_eq!(conflict(commit(&mut shop, 0, attempt)).key, Some(key("stock")));
     // A key that the listing did not show is written only if it is still absent.
-    let attempts: Vec<AttemptId> = [0, 1].map(|node| {
-        let begin = shop.begin(None);
-        let attempt = shop.open(node, begin);
-        shop.ask(node, Verb::List(attempt, all_keys())).expect("a listing that is read atomic");
-        put(&mut shop, node, attempt, "next", "mine");
-        attempt
-    }).into();
+    let attempts: Vec<AttemptId> = [0, 1]
+        .map(|node| {
+            let begin = shop.begin(None);
+            let attempt = shop.open(node, begin);
+            shop.ask(node, Verb::List(attempt, all_keys())).expect("a listing that is read atomic");
+            put(&mut shop, node, attempt, "next", "mine");
+            attempt
+        })
+        .into();
     txn(commit(&mut shop, 1, attempts[1]));
     assert_eq!(conflict(commit(&mut shop, 0, attempts[0])).key, Some(key("next")));
     // Keys of two levels are still not written together.
