@@ -3,9 +3,9 @@
     python3 lambda-wrapper/layer/bench/overhead.py [INVOCATIONS]
 
 It runs the same function with the layer and without it, in turns, under the local Lambda: nothing
-to do, and one PUT of 4 KiB. AFT (default target/release/aft) and AFT_LAYER (default
-target/layer/aft-layer) name the binaries, AFT_MINIO a MinIO, and PYTHON an interpreter that has
-awslambdaric and boto3. Without AFT_MINIO the PUTs are left out.
+to do, and one PUT of 4 KiB. AFT (default target/release/aft) and LAYER (default
+target/layer/aft-layer) name the binaries, MINIO a MinIO, and PYTHON an interpreter that has
+awslambdaric and boto3. Without MINIO the PUTs are left out.
 
 Prints medians and 99th percentiles of the time from the call of the Invoke API to its answer, the
 time from the start of the layer to the start of the function's runtime, and the layer's memory.
@@ -25,13 +25,13 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 AFT = os.environ.get("AFT", str(ROOT / "target/release/aft"))
-LAYER = os.environ.get("AFT_LAYER", str(ROOT / "target/layer/aft-layer"))
+LAYER = os.environ.get("LAYER", str(ROOT / "target/layer/aft-layer"))
 PYTHON = os.environ.get("PYTHON", sys.executable)
-MINIO = os.environ.get("AFT_MINIO")
+MINIO = os.environ.get("MINIO")
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 WARM_UP = 50
-KEYS = {"AWS_ACCESS_KEY_ID": os.environ.get("AFT_MINIO_ACCESS", "any"),
-        "AWS_SECRET_ACCESS_KEY": os.environ.get("AFT_MINIO_SECRET", "anysecret")}
+KEYS = {"AWS_ACCESS_KEY_ID": os.environ.get("MINIO_ACCESS_KEY", "any"),
+        "AWS_SECRET_ACCESS_KEY": os.environ.get("MINIO_SECRET_KEY", "anysecret")}
 
 
 class Program:
