@@ -73,7 +73,10 @@ pub(super) async fn response(
         Some(_) => return Err(Rejected::response_mode()),
     };
     let content_type = text(&headers, "content-type").map(str::to_owned);
-    let invocation = begin(&environment, &request_id, &headers)?;
+    let invocation = match begin(&environment, &request_id, &headers) {
+        Ok(invocation) => invocation,
+        Err(rejected) => return Err(after(body, rejected).await),
+    };
     let (outcome, rejected) = match read(body, max).await {
         Read::Whole { bytes, trailers } => match error_of(&trailers) {
             // The stream broke off in the function, which says so behind it.
@@ -95,7 +98,10 @@ pub(super) async fn error(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Rejected> {
-    let invocation = begin(&environment, &request_id, &headers)?;
+    let invocation = match begin(&environment, &request_id, &headers) {
+        Ok(invocation) => invocation,
+        Err(rejected) => return Err(after(body, rejected).await),
+    };
     let (failure, rejected) = match read(body, BUFFERED_MAX).await {
         Read::Whole { bytes, .. } => (Failure::Reported(bytes), None),
         Read::TooLarge(bytes) => {
@@ -118,6 +124,13 @@ pub(super) async fn init_error(
     };
     environment.change(|machine| machine.init_error(failure))?;
     Ok(accepted())
+}
+
+/// Reads a body that nobody wants, and returns the rejection of its call: with an unread body the
+/// connection would be closed under a runtime that sends its next call there.
+async fn after(body: Body, rejected: Rejected) -> Rejected {
+    let _ = read(body, 0).await;
+    rejected
 }
 
 /// Begins a response, and returns the nonce of its invocation.
