@@ -74,7 +74,7 @@ impl Batch {
     }
 
     /// Returns true if the next record may run, after the records before it ended with `outcomes`.
-    /// Where order counts, it may not after a failure: its outcome is [`Outcome::NotRun`].
+    /// After a failure it may not, if order counts: its outcome is [`Outcome::NotRun`].
     ///
     /// # Panics
     /// Panics if all records have an outcome.

@@ -2,8 +2,8 @@
 //!
 //! An ordinary environment handles one invocation at a time: whatever calls between the event
 //! handed out and the response taken belongs to it, and no header is needed, whichever SDK calls.
-//! Where several invocations run at once, a field that the layer has added to the trace ID tells
-//! them apart: SDKs send the trace ID with every call. A call that cannot be attributed may read,
+//! If several invocations run at once, a field that the layer has added to the trace ID tells them
+//! apart: SDKs send the trace ID with every call. A call that cannot be attributed may read,
 //! and must not write.
 
 use std::collections::BTreeMap;

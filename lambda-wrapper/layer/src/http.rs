@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -13,7 +15,9 @@ use hyper::header::{
 };
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tracing::debug;
 
@@ -21,6 +25,9 @@ use tracing::debug;
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// The body of a request or an answer of the local endpoints.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The time after which an idle connection is not used again.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// The headers that belong to one connection, and are not passed on.
 const HOP_BY_HOP: [HeaderName; 5] =
@@ -51,6 +58,36 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// The kept connections to one server.
+#[derive(Debug)]
+pub struct Connections(Mutex<Client<HttpConnector, Body>>);
+
+impl Default for Connections {
+    fn default() -> Connections {
+        Connections(Mutex::new(client()))
+    }
+}
+
+impl Connections {
+    /// Returns a client that uses them.
+    pub fn get(&self) -> Client<HttpConnector, Body> {
+        self.0.lock().expect("nothing panics while it holds the client").clone()
+    }
+
+    /// Drops those that are idle: one of before a freeze may be dead without knowing it.
+    pub fn renew(&self) {
+        *self.0.lock().expect("nothing panics while it holds the client") = client();
+    }
+}
+
+fn client() -> Client<HttpConnector, Body> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(IDLE_MAX).pool_timer(TokioTimer::new());
+    builder.build(connector)
+}
+
 /// A service that answers every call.
 pub trait Answers: Clone + Send + Sync + 'static {
     /// Answers a call.
@@ -78,7 +115,7 @@ pub async fn serve(listener: TcpListener, service: impl Answers) {
             Err(why) => {
                 // For instance because the process has no descriptors left: some will be closed.
                 debug!(%why, "cannot accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
         };

@@ -1,27 +1,18 @@
 //! Calls to Lambda's own Runtime API, and to its Extensions API.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::http::{Body, BoxError, full, strip_hop_by_hop};
-
-/// The time after which an idle connection is not used again.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+use crate::http::{Body, BoxError, Connections, full, strip_hop_by_hop};
 
 /// Lambda's API, at the address that the environment names.
 #[derive(Debug)]
 pub struct Upstream {
     authority: String,
     host: HeaderValue,
-    client: Mutex<Arc<Client<HttpConnector, Body>>>,
+    connections: Connections,
 }
 
 impl Upstream {
@@ -33,12 +24,12 @@ impl Upstream {
         let wrong = || format!("AWS_LAMBDA_RUNTIME_API is {authority:?}, which is not HOST:PORT");
         let parsed: hyper::http::uri::Authority = authority.parse().map_err(|_| wrong())?;
         let host = HeaderValue::from_str(parsed.as_str()).map_err(|_| wrong())?;
-        Ok(Upstream { authority: parsed.to_string(), host, client: Mutex::new(client()) })
+        Ok(Upstream { authority: parsed.to_string(), host, connections: Connections::default() })
     }
 
     /// Drops all idle connections: those of before a freeze may be dead without knowing it.
     pub fn renew(&self) {
-        *self.client.lock().expect("nothing panics while it holds the client") = client();
+        self.connections.renew();
     }
 
     /// Sends a call, and returns the head of the answer. There is no timeout: an event may come
@@ -60,8 +51,7 @@ impl Upstream {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        let client = self.client.lock().expect("nothing panics while it holds the client").clone();
-        Ok(client.request(request).await?)
+        Ok(self.connections.get().request(request).await?)
     }
 
     /// Sends a call without a body.
@@ -71,12 +61,4 @@ impl Upstream {
     pub async fn get(&self, path: &str, headers: HeaderMap) -> Result<Response<Incoming>, BoxError> {
         self.send(Method::GET, path, headers, full(Bytes::new())).await
     }
-}
-
-fn client() -> Arc<Client<HttpConnector, Body>> {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_idle_timeout(IDLE_MAX).pool_timer(TokioTimer::new());
-    Arc::new(builder.build(connector))
 }

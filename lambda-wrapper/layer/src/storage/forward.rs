@@ -2,29 +2,20 @@
 //! signature, which the shim could not verify. The shim decodes the framing of a body whose
 //! signature was taken off, so this does not.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::http::{Body, BoxError, arriving, strip_hop_by_hop};
-
-/// The time after which an idle connection is not used again.
-const IDLE_MAX: Duration = Duration::from_secs(30);
+use crate::http::{Body, BoxError, Connections, arriving, strip_hop_by_hop};
 
 /// The S3 endpoint of a shim.
 #[derive(Debug)]
 pub struct Forward {
     authority: Authority,
     authorization: Option<HeaderValue>,
-    client: Mutex<Arc<Client<HttpConnector, Body>>>,
+    connections: Connections,
 }
 
 impl Forward {
@@ -51,12 +42,12 @@ impl Forward {
                 Some(value)
             }
         };
-        Ok(Forward { authority, authorization, client: Mutex::new(client()) })
+        Ok(Forward { authority, authorization, connections: Connections::default() })
     }
 
     /// Drops all idle connections.
     pub fn renew(&self) {
-        *self.client.lock().expect("nothing panics while it holds the client") = client();
+        self.connections.renew();
     }
 
     /// Sends a call on, and returns its answer. Both bodies are passed on as they arrive.
@@ -76,20 +67,11 @@ impl Forward {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         head.uri = format!("http://{}{path}", self.authority).parse()?;
         head.version = hyper::Version::HTTP_11;
-        let client = self.client.lock().expect("nothing panics while it holds the client").clone();
-        let answer = client.request(Request::from_parts(head, arriving(body))).await?;
+        let answer = self.connections.get().request(Request::from_parts(head, arriving(body))).await?;
         let (mut head, body) = answer.into_parts();
         strip_hop_by_hop(&mut head.headers);
         Ok(Response::from_parts(head, body.map_err(BoxError::from).boxed_unsync()))
     }
-}
-
-fn client() -> Arc<Client<HttpConnector, Body>> {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_idle_timeout(IDLE_MAX).pool_timer(TokioTimer::new());
-    Arc::new(builder.build(connector))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! After a pause the node is replaced, not woken: its calls in flight, its clocks and its
-//! connections are of another time. That costs no request, because a guest's reads are fresh
-//! anyway, and the store's description is remembered.
+//! connections are of another time. That costs one request, a read of the mark: a guest's reads are
+//! fresh anyway, and the store's description is remembered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

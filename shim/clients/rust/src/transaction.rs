@@ -277,8 +277,8 @@ impl Transaction {
     ///
     /// A condition ([`Op::if_absent`] and the others) is checked against the committed version, not
     /// against the transaction's own writes, and needs a serializable transaction, as
-    /// [`Client::run`] opens it. If it does not hold, the batch is rejected
-    /// ([`Error::is_condition_failed`]).
+    /// [`Client::run`] opens it, or on a shared store one that names no level and writes a checked
+    /// key. If it does not hold, the batch is rejected ([`Error::is_condition_failed`]).
     ///
     /// # Errors
     /// Returns the errors of [`Transaction::get`] and [`Transaction::put`], and [`Error::Invalid`]

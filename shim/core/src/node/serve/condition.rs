@@ -1,9 +1,10 @@
 //! The conditions and sums of a batch. They are evaluated on the batch's reads, at the instant at
 //! which it takes effect.
 //!
-//! The keys are not locked meanwhile. The transaction is serializable, so it commits only if its
-//! reads are still the newest versions: if two transactions found the same version, one commits,
-//! and the other gets a conflict. The next attempt of that one finds the winner's version.
+//! The keys are not locked meanwhile. The transaction is serializable, or writes checked keys, so
+//! it commits only if its reads are still the newest versions: if two transactions found the same
+//! version, one commits, and the other gets a conflict. The next attempt of that one finds the
+//! winner's version.
 
 use std::collections::BTreeMap;
 
