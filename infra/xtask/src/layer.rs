@@ -1,9 +1,10 @@
 //! `cargo xtask layer`: builds the Lambda layer for Amazon Linux, as zips.
 //!
 //! ```text
-//!   aft-layer-ARCH.zip      extensions/aft-layer   the binary: the extension
-//!                           aft-exec               a link to it: the exec wrapper
-//!   aft-maintain-ARCH.zip   bootstrap              the binary: the function that sweeps
+//!   aft-layer-ARCH.zip         extensions/aft-layer   the binary: the extension
+//!                              aft-exec               a link to it: the exec wrapper
+//!   aft-maintain-ARCH.zip      bootstrap              the binary: the function that sweeps
+//!   aft-layer-proxy-ARCH.zip   as the first           the binary without the node, its stores and TLS
 //! ```
 //!
 //! Runtimes on Amazon Linux 2 have glibc 2.26, older than any linker on this machine links against.
@@ -26,6 +27,15 @@ const GLIBC: &str = "2.26";
 /// The binary, and its package and the profile that it is built with.
 const BINARY: &str = "aft-layer";
 const PROFILE: &str = "layer";
+
+/// One of the two builds of the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    /// With the node, the stores and TLS.
+    Whole,
+    /// For a shim at `http://` alone.
+    Proxy,
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -100,8 +110,10 @@ fn build(architectures: &[Architecture], out: &Path) -> Result<Vec<String>, Stri
     let tools = tools()?;
     let mut lines = Vec::new();
     for architecture in architectures {
-        let binary = compile(*architecture, &tools)?;
-        lines.extend(pack(*architecture, &binary, out)?);
+        for build in [Build::Whole, Build::Proxy] {
+            let binary = compile(*architecture, build, &tools)?;
+            lines.extend(pack(*architecture, build, &binary, out)?);
+        }
     }
     Ok(lines)
 }
@@ -146,10 +158,13 @@ fn tools() -> Result<PathBuf, String> {
 }
 
 /// Builds the binary, and returns its path.
-fn compile(architecture: Architecture, tools: &Path) -> Result<PathBuf, String> {
+fn compile(architecture: Architecture, build: Build, tools: &Path) -> Result<PathBuf, String> {
     let target = architecture.target();
     let mut command = step::cargo(["zigbuild", "--locked", "--package", BINARY, "--bin", BINARY]);
     command.args(["--profile", PROFILE, "--target", &format!("{target}.{GLIBC}")]);
+    if build == Build::Proxy {
+        command.arg("--no-default-features");
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(tools.to_owned()).chain(std::env::split_paths(&path)));
     command.env("PATH", path.map_err(|why| format!("the target folder cannot be in PATH: {why}"))?);
@@ -158,14 +173,18 @@ fn compile(architecture: Architecture, tools: &Path) -> Result<PathBuf, String> 
     for variable in ["CARGO_ZIGBUILD_CACHE_DIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"] {
         command.env(variable, &caches);
     }
-    if !step::run(&format!("Build the layer for {architecture}"), command).ok {
+    let title = match build {
+        Build::Whole => format!("Build the layer for {architecture}"),
+        Build::Proxy => format!("Build the layer without the node for {architecture}"),
+    };
+    if !step::run(&title, command).ok {
         return Err(format!("the build for {architecture} has failed, for the reason above"));
     }
     Ok(step::target().join(target).join(PROFILE).join(BINARY))
 }
 
 /// Writes the zips of a binary, and returns a line for each.
-fn pack(architecture: Architecture, binary: &Path, out: &Path) -> Result<Vec<String>, String> {
+fn pack(architecture: Architecture, build: Build, binary: &Path, out: &Path) -> Result<Vec<String>, String> {
     let program = fs::read(binary).map_err(|why| format!("cannot read {}: {why}", binary.display()))?;
     let program = Content::Program(&program);
     let layer = BTreeMap::from([
@@ -173,7 +192,12 @@ fn pack(architecture: Architecture, binary: &Path, out: &Path) -> Result<Vec<Str
         // The link holds the binary once. Lambda unpacks the zip into /opt, and keeps links.
         ("aft-exec", Content::Link("extensions/aft-layer")),
     ]);
-    let zips = [("aft-layer", layer), ("aft-maintain", BTreeMap::from([("bootstrap", program)]))];
+    let zips = match build {
+        Build::Whole => {
+            vec![("aft-layer", layer), ("aft-maintain", BTreeMap::from([("bootstrap", program)]))]
+        }
+        Build::Proxy => vec![("aft-layer-proxy", layer)],
+    };
     fs::create_dir_all(out).map_err(|why| format!("cannot make {}: {why}", out.display()))?;
     let mut lines = vec![shown(binary)?];
     for (name, contents) in zips {

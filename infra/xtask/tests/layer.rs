@@ -20,6 +20,9 @@ const GLIBC: [u32; 2] = [2, 26];
 /// Each environment reads them when it starts.
 const BINARY_BYTES_MAX: usize = 12 << 20;
 const ZIP_BYTES_MAX: usize = 6 << 20;
+/// The build without the node.
+const PROXY: &str = "aft-layer-proxy";
+const PROXY_BYTES_MAX: usize = 2 << 20;
 /// The libraries that every Amazon Linux has: the parts of glibc, and the compiler's own.
 const LIBRARIES: &[&str] = &[
     "libc.so.6",
@@ -117,6 +120,7 @@ fn of_zip(bytes: &[u8], name: &str) -> Vec<String> {
     if bytes.len() > ZIP_BYTES_MAX {
         found.push(format!("{} bytes, of at most {ZIP_BYTES_MAX}", bytes.len()));
     }
+    let binary_bytes_max = if name.starts_with(PROXY) { PROXY_BYTES_MAX } else { BINARY_BYTES_MAX };
     let machine = if name.contains("arm64") { elf::EM_AARCH64 } else { elf::EM_X86_64 };
     let (program, link): (_, &[_]) = match name.starts_with("aft-maintain") {
         true => ("bootstrap", &[]),
@@ -137,8 +141,8 @@ fn of_zip(bytes: &[u8], name: &str) -> Vec<String> {
             if *mode != 0o100_755 {
                 found.push(format!("{name} has the mode {mode:o}"));
             }
-            if content.len() > BINARY_BYTES_MAX {
-                found.push(format!("{name} has {} bytes, of at most {BINARY_BYTES_MAX}", content.len()));
+            if content.len() > binary_bytes_max {
+                found.push(format!("{name} has {} bytes, of at most {binary_bytes_max}", content.len()));
             }
             found.extend(of_program(content, machine, GLIBC));
         }
@@ -195,6 +199,10 @@ fn planted_mistakes_in_zips_are_found() {
     check(&with("extensions/aft-layer", link), name, &["has the mode 120777", "no program"]);
     let large = vec![0; BINARY_BYTES_MAX + 1];
     check(&with("extensions/aft-layer", Content::Program(&large)), name, &["12582913 bytes", "no program"]);
+    let large = vec![0; PROXY_BYTES_MAX + 1];
+    let of_proxy = with("extensions/aft-layer", Content::Program(&large));
+    check(&of_proxy, "aft-layer-proxy-arm64.zip", &["2097153 bytes", "no program"]);
+    check(&of_proxy, name, &["no program"]);
     check(&zip(&layer), "aft-maintain-arm64.zip", &["the names are"]);
     check(&zip(&BTreeMap::from([("bootstrap", script)])), "aft-maintain-arm64.zip", &["no program"]);
     let mut noise = 1_u64;

@@ -35,6 +35,7 @@ pub mod extension;
 pub mod freeze;
 pub mod http;
 pub mod layer;
+#[cfg(feature = "embedded")]
 pub mod maintain;
 pub mod report;
 pub mod role;

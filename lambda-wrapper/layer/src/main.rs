@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use aft_layer::role::Role;
 use aft_layer::settings::{Settings, VARIABLES};
-use aft_layer::{environment, explain, extension, maintain, report, run, wrapper};
+use aft_layer::{environment, explain, extension, report, run, wrapper};
 
 const HELP: &str = "\
 The AFT layer for AWS Lambda: unmodified handlers become atomic and exactly once.
@@ -39,9 +39,16 @@ fn act(role: Role) -> Result<ExitCode, String> {
             let settings = settings()?;
             block_on(run::run(settings, command)).map(ExitCode::from)
         }
+        #[cfg(feature = "embedded")]
         Role::Maintain => {
             let settings = settings()?;
-            block_on(maintain::run(settings)).map(|()| ExitCode::SUCCESS)
+            block_on(aft_layer::maintain::run(settings)).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(not(feature = "embedded"))]
+        Role::Maintain => {
+            Err("this layer was built without the node, so it sweeps no store: a shim does, or the \
+             function of the other layer"
+                .into())
         }
         Role::ExplainKey(file) => {
             print!("{}", explain::run(&file, &Settings::read_rules(get)?, get)?);

@@ -272,7 +272,8 @@ async fn a_server_that_ignores_the_condition_of_a_create_is_rejected() {
 /// status 2, since one of the probe's calls had no answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_good_store_on_a_bad_network_is_served() {
-    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    // MinIO: in moto two of several racing creates may win, and the server rejects such a store.
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let calls = std::sync::atomic::AtomicUsize::new(0);
     let front = Front::start(&bucket.server.endpoint(), move |_| {
         let nth = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -8,13 +8,11 @@ pub mod forward;
 
 use std::sync::Arc;
 
-use axum::body::Body as AxumBody;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tower::ServiceExt as _;
 use tracing::warn;
 
 use crate::attribution::{Outside, Place};
@@ -57,14 +55,10 @@ impl Answers for S3 {
             Place::Outside(_) => {}
         }
         match &layer.transactions {
-            Transactions::Embedded(embedded) => match embedded.running().await {
-                Ok(running) => {
-                    let answer = running.s3.oneshot(request.map(AxumBody::new)).await;
-                    let answer = answer.unwrap_or_else(|never| match never {});
-                    answer.map(|body| body.map_err(Into::into).boxed_unsync())
-                }
-                Err(failure) => unavailable(&failure.text),
-            },
+            Transactions::Embedded(embedded) => {
+                let answer = embedded.answer_s3(request).await;
+                answer.unwrap_or_else(|failure| unavailable(&failure.text))
+            }
             Transactions::Shim(_) => match &layer.forward {
                 Some(forward) => match forward.send(request).await {
                     Ok(answer) => answer,

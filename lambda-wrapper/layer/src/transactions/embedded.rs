@@ -28,9 +28,14 @@ use aft_store::Store;
 use axum::Router;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use tokio::sync::{Mutex, RwLock};
+use tower::ServiceExt as _;
 use tracing::warn;
 
+use crate::http::Body;
 use crate::transactions::{
     Attempt, Begun, Ended, Failure, FailureKind, Inner, Open as OpenTransaction, RESULT_INLINE_BYTES_MAX,
     Spent, store,
@@ -169,6 +174,17 @@ impl Embedded {
         let started = self.doors(node);
         *running = Some(started.clone());
         Ok(started)
+    }
+
+    /// Answers a call of S3.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Embedded::running`].
+    pub async fn answer_s3(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        let running = self.running().await?;
+        let answer = running.s3.oneshot(request.map(axum::body::Body::new)).await;
+        let answer = answer.unwrap_or_else(|never| match never {});
+        Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 
     /// Returns the store's client; makes it first if there is none.

@@ -1,9 +1,15 @@
 //! Transactions of invocations: on a node in this process ([`embedded`]), or on a shim ([`shim`]).
 //!
 //! Both have the same outcomes, so the proxy of the Runtime API does not know which one it uses.
+//! A build without the feature `embedded` has the shim alone.
 
+#[cfg(feature = "embedded")]
+pub mod embedded;
+#[cfg(not(feature = "embedded"))]
+#[path = "no_node.rs"]
 pub mod embedded;
 pub mod shim;
+#[cfg(feature = "embedded")]
 pub mod store;
 
 use std::time::Duration;
@@ -56,6 +62,7 @@ pub struct Open {
 
 #[derive(Debug)]
 enum Inner {
+    #[cfg_attr(not(feature = "embedded"), expect(dead_code, reason = "there is no node to open one"))]
     Embedded(embedded::Open),
     Shim(shim::Open),
 }

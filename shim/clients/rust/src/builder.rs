@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::origin::Origin;
 use crate::settings::{Settings, WRITE_BUFFER_BYTES_LIMIT};
-use crate::tls::TlsFiles;
+use crate::tls::{Tls, TlsFiles};
 use crate::transport::Transport;
 
 /// The settings of a client before it is made; each has a default.
@@ -124,11 +124,7 @@ impl Builder {
     /// the message names its option.
     pub fn build(self) -> Result<Client, Error> {
         let origin = Origin::parse(&self.url)?;
-        // The files are checked in any case; without https there is nothing to use them for.
-        let tls = match origin.secure || self.tls != TlsFiles::default() {
-            true => Some(self.tls.client_config()?).filter(|_| origin.secure),
-            false => None,
-        };
+        let tls = Tls::new(&self.tls, &origin)?;
         let authorization = match self.token {
             None => None,
             Some(token) => {
@@ -139,7 +135,7 @@ impl Builder {
                 Some(value)
             }
         };
-        let transport = Transport::new(origin, tls, authorization, &self.settings)?;
+        let transport = Transport::new(origin, tls, authorization, &self.settings);
         Ok(Client::from_parts(transport, self.settings))
     }
 }

@@ -7,16 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio_rustls::TlsConnector;
 use tower::Service as _;
 
-use crate::error::Error;
 use crate::origin::Origin;
 use crate::outgoing::Outgoing;
 use crate::settings::{IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX, READY_TIME_MAX};
-use crate::tls;
+use crate::tls::{self, Tls};
 use crate::transport::{NoAnswer, describe};
 use crate::watch::{Line, Timed, Top, Watch};
 
@@ -40,7 +36,7 @@ struct Idle {
 pub(crate) struct Pool {
     origin: Origin,
     connector: HttpConnector,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     /// The idle connections, the one that was used last at the end.
     idle: Mutex<VecDeque<Idle>>,
 }
@@ -55,26 +51,11 @@ const POISONED: &str = "no code panics while it holds the idle connections";
 
 impl Pool {
     /// Makes a pool without connections. `tls` is present if and only if the scheme is https.
-    ///
-    /// # Errors
-    /// Returns [`Error::Invalid`] if the host is not a name that a certificate can have.
-    pub(crate) fn new(origin: Origin, tls: Option<Arc<ClientConfig>>) -> Result<Pool, Error> {
+    pub(crate) fn new(origin: Origin, tls: Option<Tls>) -> Pool {
         assert_eq!(origin.secure, tls.is_some(), "TLS is configured for https, and for nothing else");
-        let tls = match tls {
-            None => None,
-            Some(config) => {
-                let name = ServerName::try_from(origin.host.clone()).map_err(|_| {
-                    Error::invalid(format!(
-                        "the host {:?} is not a name that a certificate can have",
-                        origin.host
-                    ))
-                })?;
-                Some((TlsConnector::from(config), name))
-            }
-        };
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Ok(Pool { origin, connector, tls, idle: Mutex::default() })
+        Pool { origin, connector, tls, idle: Mutex::default() }
     }
 
     pub(crate) fn authority(&self) -> &str {
@@ -138,8 +119,8 @@ impl Pool {
         let timed = Timed::new(tcp, watch.clone());
         let line = match &self.tls {
             None => Line::Plain(timed),
-            Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), timed).await;
+            Some(tls) => {
+                let stream = tls.connect(timed).await;
                 let stream = stream.map_err(|why| match tls::disagreement(&why) {
                     Some(why) => NoAnswer::Refused(format!("cannot connect to {}: {why}", self.authority())),
                     None => failed(&why),

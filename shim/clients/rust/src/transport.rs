@@ -19,11 +19,11 @@ use hyper::header::{
 };
 use hyper::{Method, Request, StatusCode};
 
-use crate::error::Error;
 use crate::origin::Origin;
 use crate::outgoing::{Content, Outgoing};
 use crate::pool::{Connection, Pool};
 use crate::settings::{ANSWER_BYTES_MAX, CALL_TIME_MIN, Settings};
+use crate::tls::Tls;
 
 /// The connections to one server, and what every call to it carries.
 #[derive(Debug, Clone)]
@@ -118,19 +118,19 @@ impl Transport {
     /// Panics if the authority cannot be sent in a header; its parser accepts no such one.
     pub(crate) fn new(
         origin: Origin,
-        tls: Option<Arc<rustls::ClientConfig>>,
+        tls: Option<Tls>,
         authorization: Option<HeaderValue>,
         settings: &Settings,
-    ) -> Result<Transport, Error> {
+    ) -> Transport {
         let host = HeaderValue::from_str(&origin.authority).expect("an authority is visible ASCII");
-        Ok(Transport {
-            pool: Arc::new(Pool::new(origin, tls)?),
+        Transport {
+            pool: Arc::new(Pool::new(origin, tls)),
             host,
             authorization,
             connect_timeout: settings.connect_timeout,
             silence_max: settings.call_timeout,
             process: std::process::id(),
-        })
+        }
     }
 
     /// Sends a call and waits for the whole answer. Dropping the future closes the connection.
@@ -367,7 +367,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_of_another_process_sends_nothing() {
         let origin = Origin::parse("http://127.0.0.1:1").unwrap();
-        let transport = Transport::new(origin, None, None, &Settings::default()).unwrap();
+        let transport = Transport::new(origin, None, None, &Settings::default());
         let call = || Call::new(Method::GET, "/".to_owned());
         assert!(matches!(transport.send(call()).await, Err(NoAnswer::NotSent(_))), "nobody listens there");
         let forked = Transport { process: transport.process + 1, ..transport };

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use crate::tls;
 
@@ -161,7 +160,7 @@ pub(crate) struct Top {
 #[derive(Debug)]
 pub(crate) enum Line {
     Plain(Timed),
-    Secure(Box<TlsStream<Timed>>),
+    Secure(Box<tls::Stream>),
 }
 
 impl Top {

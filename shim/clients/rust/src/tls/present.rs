@@ -1,7 +1,8 @@
-//! TLS of the client: the authorities that it trusts, its own certificate, and the reasons why the
-//! two sides do not agree.
+//! TLS: the authorities that the client trusts, its own certificate, and the reasons why the two
+//! sides do not agree.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,18 +12,52 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::error::Error;
+use crate::origin::Origin;
+use crate::tls::TlsFiles;
+use crate::watch::Timed;
 
-/// The files with which a client speaks TLS, each in PEM.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The authorities to trust, instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// The client's certificate, followed by the intermediate certificates up to a root.
-    pub certificate: Option<PathBuf>,
-    /// The private key of the client's certificate.
-    pub key: Option<PathBuf>,
+/// A line that speaks TLS.
+pub(crate) type Stream = TlsStream<Timed>;
+
+/// The TLS of connections to one server.
+pub(crate) struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// Makes the TLS of connections to a server; `None` if its scheme is http. The files are
+    /// checked in any case.
+    ///
+    /// # Errors
+    /// Returns the errors of [`TlsFiles::client_config`], and [`Error::Invalid`] if the host is not
+    /// a name that a certificate can have.
+    pub(crate) fn new(files: &TlsFiles, origin: &Origin) -> Result<Option<Tls>, Error> {
+        if !origin.secure && *files == TlsFiles::default() {
+            return Ok(None);
+        }
+        let config = files.client_config()?;
+        if !origin.secure {
+            return Ok(None);
+        }
+        let name = ServerName::try_from(origin.host.clone());
+        let name = name.map_err(|_| {
+            Error::invalid(format!("the host {:?} is not a name that a certificate can have", origin.host))
+        })?;
+        Ok(Some(Tls { connector: TlsConnector::from(config), name }))
+    }
+
+    /// Agrees on TLS with the server at the other end of a line.
+    ///
+    /// # Errors
+    /// Returns the failure of the handshake; [`disagreement`] tells its reasons.
+    pub(crate) async fn connect(&self, line: Timed) -> io::Result<Stream> {
+        self.connector.connect(self.name.clone(), line).await
+    }
 }
 
 impl TlsFiles {
@@ -177,7 +212,7 @@ impl ServerCertVerifier for Verifier {
 
 /// Returns the reason why the two sides did not agree on TLS, with the remedy; `None` if `why` is
 /// another failure, such as a connection that broke.
-pub(crate) fn disagreement(why: &std::io::Error) -> Option<String> {
+pub(crate) fn disagreement(why: &io::Error) -> Option<String> {
     let why = why.get_ref()?.downcast_ref::<rustls::Error>()?;
     let remedy = match why {
         rustls::Error::InvalidMessage(_) => "the port may not speak TLS: check the port, or write http://",
