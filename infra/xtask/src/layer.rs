@@ -4,7 +4,7 @@
 //!   aft-layer-ARCH.zip         extensions/aft-layer   the binary: the extension
 //!                              aft-exec               a link to it: the exec wrapper
 //!   aft-maintain-ARCH.zip      bootstrap              the binary: the function that sweeps
-//!   aft-layer-proxy-ARCH.zip   as the first           the binary without the node, its stores and TLS
+//!   aft-layer-proxy-ARCH.zip   as the first           without the node, its stores and TLS
 //! ```
 //!
 //! Runtimes on Amazon Linux 2 have glibc 2.26, older than any linker on this machine links against.

@@ -5,21 +5,34 @@
 //                                                           {"ok":true}
 //     {"do":"get","key"}                                    {"ok":text|null}
 //     {"do":"put","key","value"|"size"}                     {"ok":true}
-//     {"do":"run","id":text|null,"key","value","sleep_ms"?} {"ok":"done","replayed","attempts"}
-//     {"do":"read","key","sleep_ms"?}                       {"ok":text|null}
+//     {"do":"run","id":text|null,"key","value","sleep_ms"?,"waits"?}
+//                                                           {"ok":"done","replayed","attempts"}
+//     {"do":"read","key","sleep_ms"?,"waits"?}              {"ok":text|null}
 //     {"do":"execute","id","key","value"}                   {"ok":true,"replayed"}
 //     {"do":"request","id"}                                 {"ok":version|null}
 //     {"do":"count","key","times","tasks"}                  {"ok":times}
 //     {"do":"fork"}                                         {"skipped":"no fork"}
 //
+// A function that waits makes the file `reached` in the folder of that name, and goes on when the
+// file `open` is there.
+//
 // Every answer has "ms", the time that it took. A failure is {"error","retryable","detail","code"}.
 
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
 import { Client, Op, Retry } from '../index.mjs'
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 const text = value => value === null ? null : value.bytes.toString()
+
+/** Waits until the gate opens, if there is one. */
+async function waitAt (gate) {
+  if (gate === undefined) return
+  writeFileSync(join(gate, 'reached'), '')
+  while (!existsSync(join(gate, 'open'))) await sleep(5)
+}
 
 let client = null
 
@@ -51,20 +64,22 @@ const verbs = {
     await client.put(key, size === undefined ? value : Buffer.alloc(size, 'x'))
     return { ok: true }
   },
-  async run ({ id, key, value, sleep_ms: ms = 0 }) {
+  async run ({ id, key, value, sleep_ms: ms = 0, waits }) {
     const { result, replayed, attempts } = await client.run(id, async t => {
       await t.get(key)
       await sleep(ms)
+      await waitAt(waits)
       await t.put(key, value)
       return 'done'
     })
     return { ok: result.toString(), replayed, attempts }
   },
-  async read ({ key, sleep_ms: ms = 0 }) {
+  async read ({ key, sleep_ms: ms = 0, waits }) {
     let read
     await client.run(null, async t => {
       read = text(await t.get(key))
       await sleep(ms)
+      await waitAt(waits)
     })
     return { ok: read }
   },

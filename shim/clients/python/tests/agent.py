@@ -8,13 +8,17 @@ took.
     {"do":"client","url":…,"token"?,"ca"?,"certificate"?,"key"?,"silence_ms"?,"run_ms"?}   true
     {"do":"get","key"}                                      the value's text, or null
     {"do":"put","key","value" or "size"}                    true
-    {"do":"run","id","key","value","sleep_ms"?}             "done", with `replayed` and `attempts`
-    {"do":"read","key","sleep_ms"?}                         the value's text, read in a run, or null
+    {"do":"run","id","key","value","sleep_ms"?,"waits"?}    "done", with `replayed` and `attempts`
+    {"do":"read","key","sleep_ms"?,"waits"?}                the value's text, read in a run, or null
     {"do":"execute","id","key","value"}                     true, with `replayed`
     {"do":"request","id"}                                   the version, or null
     {"do":"count","key","times","tasks"}                    the number of runs, each of which takes
-    one away {"do":"fork","key","times"}                             the number of wrong answers in
-    four forked processes
+                                                            one away
+    {"do":"fork","key","times"}                             the number of wrong answers in four
+                                                            forked processes
+
+A function that waits makes the file `reached` in the folder of that name, and goes on when the file
+`open` is there.
 """
 
 import json
@@ -60,24 +64,35 @@ def put(key, value=None, size=None):
     return {"ok": True}
 
 
-def run(id, key, value, sleep_ms=0):
+def wait_at(gate):
+    """Waits until the gate opens, if there is one."""
+    if gate is None:
+        return
+    (pathlib.Path(gate) / "reached").touch()
+    while not (pathlib.Path(gate) / "open").exists():
+        time.sleep(0.005)
+
+
+def run(id, key, value, sleep_ms=0, waits=None):
     """Reads and writes a key in a run."""
     def function(t):
         t.get(key)
         time.sleep(sleep_ms / 1000)
+        wait_at(waits)
         t.put(key, value)
         return "done"
     ran = CLIENT.run(id, function)
     return {"ok": ran.result.decode(), "replayed": ran.replayed, "attempts": ran.attempts}
 
 
-def read(key, sleep_ms=0):
+def read(key, sleep_ms=0, waits=None):
     """Reads a key in a run that writes nothing."""
     found = []
 
     def function(t):
         found[:] = [text_of(t.get(key))]
         time.sleep(sleep_ms / 1000)
+        wait_at(waits)
     CLIENT.run(None, function)
     return {"ok": found[0]}
 

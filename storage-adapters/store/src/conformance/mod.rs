@@ -27,6 +27,7 @@ mod scratch;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::Store;
 use scratch::Scratch;
@@ -125,8 +126,9 @@ where
     for (name, check) in checks {
         let scratch = Scratch::fresh(make().await, RACE_WRITERS, RACE_ROUNDS);
         report.url = scratch.url();
+        let since = Instant::now();
         let outcome = check(&scratch).await;
-        report.add(name, outcome, &scratch);
+        report.add(name, outcome, &scratch, since);
     }
     report
 }
@@ -151,12 +153,14 @@ pub async fn race_probe(store: Arc<dyn Store>, writers: usize, rounds: usize) ->
 async fn on_one(scratch: &Scratch, checks: impl Iterator<Item = (&'static str, CheckFn)>) -> Report {
     let mut report = Report { url: scratch.url(), ..Report::default() };
     for (name, check) in checks {
+        let since = Instant::now();
         let outcome = check(scratch).await;
-        report.add(name, outcome, scratch);
+        report.add(name, outcome, scratch, since);
         // After each check, so that a probe that is stopped leaves little behind.
+        let since = Instant::now();
         let cleaned = scratch.clean_up().await;
         if cleaned.is_err() {
-            report.add("names_of_the_probe_are_removed", cleaned, scratch);
+            report.add("names_of_the_probe_are_removed", cleaned, scratch, since);
         }
     }
     report

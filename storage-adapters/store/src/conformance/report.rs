@@ -1,6 +1,7 @@
 //! The report of a run: the checks and their verdicts.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use super::{Outcome, Scratch};
 
@@ -22,6 +23,8 @@ pub struct Check {
     pub name: &'static str,
     /// The verdict on the statement.
     pub verdict: Verdict,
+    /// The time that the check took.
+    pub took: Duration,
 }
 
 /// The verdicts of all checks, in the order in which they ran.
@@ -52,21 +55,25 @@ impl Report {
         assert!(self.passed(), "{self}");
     }
 
-    pub(super) fn add(&mut self, name: &'static str, outcome: Outcome, scratch: &Scratch) {
+    /// Adds the outcome of a check that began at `since` and has just ended.
+    pub(super) fn add(&mut self, name: &'static str, outcome: Outcome, scratch: &Scratch, since: Instant) {
         let verdict = match (outcome, scratch.take_skipped()) {
             (Err(reason), _) => Verdict::Failed(reason),
             (Ok(()), Some(why)) => Verdict::Skipped(why),
             (Ok(()), None) => Verdict::Passed,
         };
-        self.checks.push(Check { name, verdict });
+        self.checks.push(Check { name, verdict, took: since.elapsed() });
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "store {}", self.url)?;
-        for Check { name, verdict } in &self.checks {
-            let statement = name.replace('_', " ");
+        for Check { name, verdict, took } in &self.checks {
+            let statement = match took.as_secs() {
+                0 => name.replace('_', " "),
+                seconds => format!("{} ({seconds} s)", name.replace('_', " ")),
+            };
             match verdict {
                 Verdict::Passed => writeln!(f, "  passed   {statement}")?,
                 Verdict::Skipped(why) => writeln!(f, "  skipped  {statement}: {why}")?,

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// The longest time that a command may take.
-const COMMAND_TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const COMMAND_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A client under test.
 pub(crate) enum Agent {
@@ -109,6 +109,7 @@ fn text(value: Option<aft_client::Value>) -> Value {
 async fn rust(client: &mut Option<Client>, command: &Value) -> Result<Value, Error> {
     let of = |name: &str| command[name].as_str().unwrap_or_default().to_owned();
     let sleep = Duration::from_millis(command["sleep_ms"].as_u64().unwrap_or(0));
+    let gate = command["waits"].as_str().map(PathBuf::from);
     if command["do"] == "client" {
         *client = Some(make(command)?);
         return Ok(json!({"ok": true}));
@@ -126,10 +127,11 @@ async fn rust(client: &mut Option<Client>, command: &Value) -> Result<Value, Err
             let (key, value) = (of("key"), of("value"));
             let ran = client
                 .run(request(&command["id"]), |t| {
-                    let (key, value) = (key.clone(), value.clone());
+                    let (key, value, gate) = (key.clone(), value.clone(), &gate);
                     async move {
                         t.get(&key).await?;
                         tokio::time::sleep(sleep).await;
+                        wait_at(gate.as_deref()).await;
                         t.put(&key, value).await?;
                         Ok::<_, Error>("done")
                     }
@@ -143,10 +145,11 @@ async fn rust(client: &mut Option<Client>, command: &Value) -> Result<Value, Err
             let read = std::sync::Mutex::new(Value::Null);
             client
                 .run(Request::unnamed(), |t| {
-                    let (key, read) = (key.clone(), &read);
+                    let (key, read, gate) = (key.clone(), &read, &gate);
                     async move {
                         let value = t.get(&key).await?;
                         tokio::time::sleep(sleep).await;
+                        wait_at(gate.as_deref()).await;
                         *read.lock().expect("nothing panics") = text(value);
                         Ok::<_, Error>("")
                     }
@@ -184,6 +187,15 @@ async fn rust(client: &mut Option<Client>, command: &Value) -> Result<Value, Err
         }
         "fork" => Ok(json!({"skipped": "a process of Rust does not fork"})),
         other => panic!("there is no command {other}"),
+    }
+}
+
+/// Waits until the gate opens, if there is one.
+async fn wait_at(gate: Option<&Path>) {
+    let Some(gate) = gate else { return };
+    std::fs::write(gate.join("reached"), "").expect("a file can be made");
+    while !gate.join("open").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

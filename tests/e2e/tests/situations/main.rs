@@ -7,11 +7,12 @@ mod front;
 mod world;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, COMMAND_TIME_MAX};
 use crate::world::World;
 
 fn situations() -> Vec<Value> {
@@ -63,18 +64,53 @@ async fn play(client: &str, situation: &Value) -> Result<(), String> {
             world.let_happen(step).await;
             continue;
         }
-        let command = world.fill(&step["do"]);
+        let mut command = world.fill(&step["do"]);
+        let gate = Gate::of(&mut command);
         let outcome = agent.carry_out(&command);
         let meanwhile = async {
+            gate.reached().await;
             for event in step["meanwhile"].as_array().into_iter().flatten() {
                 tokio::time::sleep(Duration::from_millis(event["after_ms"].as_u64().unwrap_or(0))).await;
                 world.let_happen(event).await;
             }
+            gate.open();
         };
         let (outcome, ()) = tokio::join!(outcome, meanwhile);
         compare(&command, &outcome, &step["expect"])?;
     }
     Ok(())
+}
+
+/// The point in a function at which it waits until everything has happened that happens meanwhile:
+/// in the folder that the command names with `waits`, it makes the file `reached`, and waits for
+/// the file `open`.
+struct Gate(Option<TempDir>);
+
+impl Gate {
+    /// Makes the gate of a command that waits, and puts its folder into the command.
+    fn of(command: &mut Value) -> Gate {
+        if command["waits"] != true {
+            return Gate(None);
+        }
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        command["waits"] = folder.path().to_str().expect("a path of text").into();
+        Gate(Some(folder))
+    }
+
+    /// Waits until the function has come to the gate.
+    async fn reached(&self) {
+        let Some(folder) = &self.0 else { return };
+        let since = Instant::now();
+        while !folder.path().join("reached").exists() && since.elapsed() < COMMAND_TIME_MAX {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn open(&self) {
+        if let Some(folder) = &self.0 {
+            std::fs::write(folder.path().join("open"), "").expect("a file can be made");
+        }
+    }
 }
 
 /// Compares an outcome with what is expected: fields that are named must be equal; `within_ms`,
