@@ -27,7 +27,7 @@ use aft_core::ids::{AttemptId, Key, NodeId, TxnId};
 use aft_core::message::{End, Input, Note, Output, Refusal, Reply, Tell, Ticket, Verb};
 use aft_core::record::{Record, Write};
 use aft_core::settings::Settings;
-use aft_core::store::{Answer, Body, Call, CallError, CallId, Created};
+use aft_core::store::{Answer, Body, Call, CallError, CallId, Created, Name};
 use aft_format::{About, call_error};
 use aft_store::{Error, Store};
 use bytes::Bytes;
@@ -82,6 +82,8 @@ struct Landed {
     record: Option<Arc<Record>>,
     /// The key whose value the call fetches, if it fetches one.
     read: Option<Key>,
+    /// True if the call reads the store's description of itself.
+    of_description: bool,
     outcome: Result<Answer, Error>,
 }
 
@@ -359,18 +361,19 @@ impl EventLoop {
             Call::Fetch { key, .. } => Some(key.clone()),
             _ => None,
         };
+        let of_description = matches!(&call, Call::Get(Name::Format));
         let store = if call.is_write() { self.store_until(id) } else { self.shared.store.clone() };
         let mut future = Box::pin(calls::perform(store.clone(), call));
         // A store that answers at once needs no place in `flights` and no timeout.
         if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
-            let answer = self.landed(Landed { id, kind, since, record, read, outcome });
+            let answer = self.landed(Landed { id, kind, since, record, read, of_description, outcome });
             self.ready.push_back(answer);
             return;
         }
         let limit = calls::limit(kind, &self.shared.settings.timeouts);
         self.flights.push(Box::pin(async move {
             let outcome = calls::within(limit, &*store, kind, future).await;
-            Landed { id, kind, since, record, read, outcome }
+            Landed { id, kind, since, record, read, of_description, outcome }
         }));
     }
 
@@ -388,7 +391,7 @@ impl EventLoop {
 
     /// Counts, caches and logs the outcome of a store call, and returns it as an input of the core.
     fn landed(&mut self, landed: Landed) -> Input {
-        let Landed { id, kind, since, record, read, outcome } = landed;
+        let Landed { id, kind, since, record, read, of_description, outcome } = landed;
         self.shared.meters.called(kind, since.elapsed(), outcome.as_ref().err());
         self.shared.health.called(kind, outcome.as_ref().err());
         match (&outcome, &record) {
@@ -406,6 +409,12 @@ impl EventLoop {
                 }
             }
             (Ok(Answer::Got(Some((Body::Format(format), _)))), _) => self.look_at_description(&format.about),
+            // It was there when this node started, and nothing of ours removes it.
+            (Ok(Answer::Got(None)), _) if of_description && self.about.is_some() => {
+                self.stop_because(
+                    "the store's description of itself is gone: somebody has emptied the store",
+                );
+            }
             (Err(Error::Damaged(what)), _) => self.log_damage(what),
             // Trouble that lasts is logged once by the health.
             (Err(error), _) => debug!(call = kind.as_str(), %error, "a store call failed"),
@@ -445,11 +454,16 @@ impl EventLoop {
             None
         };
         if let Some(why) = why {
-            error!(why, "the store is not what it was when this node started, so the node stops: restart it");
-            self.drain_until = Some(tokio::time::Instant::now());
-            self.shared.state.send_replace(State::Draining);
+            self.stop_because(why);
         }
         self.about = Some(Box::new(now));
+    }
+
+    /// Stops the node, since the store is another one than it knows.
+    fn stop_because(&mut self, why: &str) {
+        error!(why, "the store is not what it was when this node started, so the node stops: restart it");
+        self.drain_until = Some(tokio::time::Instant::now());
+        self.shared.state.send_replace(State::Draining);
     }
 
     /// Returns the newest time that the store's answers carried since the last call of this method.

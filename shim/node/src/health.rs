@@ -79,6 +79,14 @@ enum Cause {
     Silent(String),
     /// The store rejected the call.
     Rejects(String),
+    /// The store was too busy to carry out the call.
+    Busy(String),
+}
+
+impl Cause {
+    fn is_silent(&self) -> bool {
+        matches!(self, Cause::Silent(_))
+    }
 }
 
 /// The names of the kinds of calls, in the order of [`State::trouble`].
@@ -127,8 +135,9 @@ impl Health {
         match error {
             Some(Error::NoAnswer(why)) => self.failed(now, of, Cause::Silent(why.clone())),
             Some(Error::Refused(why)) => self.failed(now, of, Cause::Rejects(why.clone())),
-            // A busy store works, and damage is that of one object.
-            None | Some(Error::Busy(_) | Error::Damaged(_)) => {
+            Some(Error::Busy(why)) => self.failed(now, of, Cause::Busy(why.clone())),
+            // Damage is that of one object.
+            None | Some(Error::Damaged(_)) => {
                 if self.in_trouble.load(Ordering::Relaxed) {
                     self.worked(now, of);
                 }
@@ -147,10 +156,16 @@ impl Health {
         trouble.last = now;
         trouble.cause = cause;
         self.in_trouble.store(true, Ordering::Relaxed);
-        let silent = matches!(trouble.cause, Cause::Silent(_));
-        let begins = match silent {
-            true => now.duration_since(trouble.since) >= SILENT_MIN,
-            false => rejection_logged.is_none_or(|logged| now.duration_since(logged) >= LOG_PAUSE),
+        let (silent, lasts) = (trouble.cause.is_silent(), now.duration_since(trouble.since));
+        let begins = match &trouble.cause {
+            Cause::Silent(_) => lasts >= SILENT_MIN,
+            // Rejections of single calls come and go. One that lasts is another matter.
+            Cause::Rejects(_) => {
+                lasts >= UNREADY_AFTER
+                    || rejection_logged.is_none_or(|logged| now.duration_since(logged) >= LOG_PAUSE)
+            }
+            // A store that is busy now and then works.
+            Cause::Busy(_) => lasts >= UNREADY_AFTER,
         };
         if begins {
             self.up[of].set(0.0);
@@ -169,6 +184,7 @@ impl Health {
                 *rejection_logged = Some(now);
                 warn!(calls, why, "the store rejects calls");
             }
+            Cause::Busy(why) => warn!(calls, why, "the store has been too busy for every call for seconds"),
         }
     }
 
@@ -215,6 +231,9 @@ impl Health {
             Some(match &trouble.cause {
                 Cause::Silent(why) => format!("the store has answered no {calls} for {seconds} s: {why}"),
                 Cause::Rejects(why) => format!("the store has rejected every {calls} for {seconds} s: {why}"),
+                Cause::Busy(why) => {
+                    format!("the store has been too busy for every {calls} for {seconds} s: {why}")
+                }
             })
         })
     }
@@ -328,6 +347,38 @@ mod tests {
         assert_eq!(health.unready_at(at(30_000)), None);
         health.called_at(at(31_000), CallKind::Put, None);
         assert!(health.state().trouble[1].is_none() && health.state().logged.is_none());
+    }
+
+    #[test]
+    fn a_second_trouble_within_a_minute_is_logged_once_it_lasts() {
+        let (health, at) = health();
+        let refused = Error::Refused("out of memory".to_owned());
+        health.called_at(at(0), CallKind::Put, Some(&refused));
+        health.called_at(at(1_000), CallKind::Put, None);
+        assert!(health.state().logged.is_none(), "it is over");
+        for ms in [2_000, 4_000, 6_900] {
+            health.called_at(at(ms), CallKind::Put, Some(&refused));
+            assert!(health.state().logged.is_none(), "{ms}");
+        }
+        health.called_at(at(7_000), CallKind::Put, Some(&refused));
+        assert_eq!(health.state().logged.map(|logged| logged.since), Some(at(2_000)));
+    }
+
+    #[test]
+    fn a_store_that_is_busy_for_every_call_is_unready() {
+        let (health, at) = health();
+        let busy = Error::Busy("slow down".to_owned());
+        for n in 0..30 {
+            // Every other call is carried out.
+            health.called_at(at(n * 500), CallKind::Put, (n % 2 == 0).then_some(&busy));
+            assert_eq!(health.unready_at(at(n * 500)), None);
+        }
+        assert!(health.state().logged.is_none());
+        for ms in [20_000, 22_000, 25_000] {
+            health.called_at(at(ms), CallKind::Put, Some(&busy));
+        }
+        assert!(health.unready_at(at(25_000)).is_some_and(|why| why.contains("too busy for every write")));
+        assert!(health.state().logged.is_some());
     }
 
     #[test]

@@ -58,20 +58,15 @@ impl Entry {
         Ok(Entry { access: Arc::new(access), tls, credentials })
     }
 
-    /// Reads the files again at every SIGHUP. Without files the signal ends the process, as is
-    /// usual.
+    /// Reads the files again at every SIGHUP. Without files the signal is logged and has no effect:
+    /// it must not end a server that drains on other signals.
     ///
     /// # Errors
     /// Returns an error if the process cannot listen for the signal.
     pub(crate) fn follow(self) -> Result<impl Future<Output = ()>, Failed> {
-        let hangups = match self.credentials.is_some() || self.tls.is_some() {
-            true => Some(
-                signal(SignalKind::hangup()).map_err(|why| format!("cannot listen for signals: {why}"))?,
-            ),
-            false => None,
-        };
+        let hangups = signal(SignalKind::hangup());
+        let mut hangups = hangups.map_err(|why| format!("cannot listen for signals: {why}"))?;
         Ok(async move {
-            let Some(mut hangups) = hangups else { return };
             while hangups.recv().await.is_some() {
                 self.read_again();
             }
@@ -80,6 +75,9 @@ impl Entry {
 
     /// Replaces the credentials and the certificate. What cannot be read stays as it was.
     fn read_again(&self) {
+        if self.credentials.is_none() && self.tls.is_none() {
+            info!("SIGHUP: there are no credentials and no certificate to read again");
+        }
         if let Some((file, limits)) = &self.credentials {
             match credentials_file::read(file, *limits).and_then(|read| read.replace(&self.access)) {
                 Ok(credentials) => {

@@ -13,7 +13,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -75,7 +75,7 @@ pub struct Home {
     layout: Layout,
     is_new: AtomicBool,
     /// The lock on the directory, released when this is closed.
-    _lock: File,
+    lock: File,
 }
 
 impl Home {
@@ -115,7 +115,7 @@ impl Home {
                 return Err(OpenError::Foreign { dir, found, format_file: layout.name });
             }
         };
-        let home = Home { dir, layout, is_new: AtomicBool::new(is_new), _lock: lock };
+        let home = Home { dir, layout, is_new: AtomicBool::new(is_new), lock };
         if is_new {
             // An earlier try may have died half way; its parts are removed. Nothing is acknowledged
             // before the format file is complete.
@@ -128,6 +128,25 @@ impl Home {
             }
         }
         Ok(home)
+    }
+
+    /// Checks that the directory is still the one that this holds: not removed, moved, or replaced by
+    /// another one. Takes a microsecond or two.
+    ///
+    /// # Errors
+    /// Returns the reason, with the remedy, if it is not.
+    pub fn check_in_place(&self) -> Result<(), String> {
+        let held = self.lock.metadata();
+        let there = std::fs::metadata(self.dir.join(LOCK_FILE));
+        let is_same = matches!((&held, &there), (Ok(held), Ok(there))
+            if (held.dev(), held.ino()) == (there.dev(), there.ino()));
+        match is_same {
+            true => Ok(()),
+            false => Err(format!(
+                "the directory {} was removed, moved or replaced while it was in use: bring it back, and restart",
+                self.dir.display()
+            )),
+        }
     }
 
     /// Returns the directory's absolute path.
@@ -324,6 +343,25 @@ pub(crate) mod tests {
         let complete = Home::take(&dir, LAYOUT).expect("nobody holds it");
         assert!(!complete.is_new() && complete.part("tree").exists());
         assert_eq!(fs::read_to_string(dir.join("SOME-STORE")).expect("written"), "SOME-STORE 2\n");
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_moved_or_replaced_is_noticed() {
+        let above = tempfile::tempdir().expect("there is room");
+        let (dir, other) = (above.path().join("store"), above.path().join("other"));
+        let home = Home::take(&dir, LAYOUT).expect("nobody holds it");
+        assert_eq!(home.check_in_place(), Ok(()));
+        fs::rename(&dir, &other).expect("both are ours");
+        let why = home.check_in_place().expect_err("it was moved");
+        assert!(why.contains("removed, moved or replaced") && why.contains("store"), "{why}");
+        let replaced = Home::take(&dir, LAYOUT).expect("nobody holds the new one");
+        assert!(home.check_in_place().is_err() && replaced.check_in_place().is_ok());
+        drop(replaced);
+        fs::remove_dir_all(&dir).expect("it is ours");
+        fs::rename(&other, &dir).expect("both are ours");
+        assert_eq!(home.check_in_place(), Ok(()), "it is back");
+        fs::remove_dir_all(&dir).expect("it is ours");
+        assert!(home.check_in_place().is_err());
     }
 
     #[test]

@@ -489,6 +489,11 @@ impl Committer {
         if let Err(error) = self.acked.advance(link.number) {
             return Err(self.in_doubt(format!("cannot write the file ACKED: {error}"), passes(&error)));
         }
+        // A directory that is gone keeps nothing, whatever was synced to its files.
+        if let Err(why) = self.healer.home().check_in_place() {
+            self.end(why.clone());
+            return Err(Failed::InDoubt(why));
+        }
         self.healer.committed();
         Ok(())
     }
@@ -591,12 +596,16 @@ mod tests {
 
     /// Commits one write of a small body.
     fn put(committer: &mut Committer, key: &str) {
+        try_put(committer, key).expect("the tree takes writes");
+    }
+
+    fn try_put(committer: &mut Committer, key: &str) -> Result<()> {
         let mut batch = Batch::default();
         let (key, body) = piece(key);
         let write = Change::Write { key, body, mode: WriteMode::Overwrite };
-        assert_eq!(committer.decide(&mut batch, write), Ok(true));
+        assert!(committer.decide(&mut batch, write)?, "an overwrite has no condition");
         committer.commit(batch);
-        assert!(committer.rejection().is_none(), "the tree takes writes");
+        committer.rejection().map_or(Ok(()), Err)
     }
 
     fn holds(committer: &Committer, key: &str) -> bool {
@@ -669,6 +678,22 @@ mod tests {
             let committer = self::committer(dir.path(), &[]).expect("nothing is damaged");
             assert!(holds(&committer, "one") && holds(&committer, "two"), "after {steps} steps");
         }
+    }
+
+    /// Removes the directory under the store: what it syncs to the files that it has open is kept
+    /// nowhere, so no write is acknowledged from then on.
+    #[test]
+    fn a_removed_directory_ends_the_store() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let path = dir.path().join("store");
+        let mut committer = committer(&path, &[]).expect("a fresh directory");
+        put(&mut committer, "one");
+        std::fs::remove_dir_all(&path).expect("it is ours");
+        for what in ["two", "three"] {
+            assert!(try_put(&mut committer, what).is_err(), "{what} was acknowledged");
+        }
+        let why = committer.poison.get().expect("the store has ended");
+        assert!(why.contains("removed, moved or replaced"), "{why}");
     }
 
     /// Shows that damage that is found while the tree is opened again ends the store: writes and

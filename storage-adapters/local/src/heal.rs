@@ -100,7 +100,7 @@ impl Healer {
         Healer { home, options, slot, reserve, trouble: None, healed: None, pause, times, fruitless: 0 }
     }
 
-    #[cfg(test)]
+    /// Returns the directory.
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.home
     }

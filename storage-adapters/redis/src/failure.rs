@@ -6,8 +6,9 @@
 //! | none: connection refused or lost, timeout | `NoAnswer` |
 //! | not Redis's protocol | `NoAnswer`: a write may have been carried out |
 //! | `LOADING`, `BUSY`, `TRYAGAIN`, `CLUSTERDOWN` | `Busy`: not run; the cause is temporary |
-//! | `MASTERDOWN`, `NOREPLICAS`, too many clients | `Busy`: the same |
+//! | `MASTERDOWN`, too many clients | `Busy`: the same |
 //! | `OOM` | `Refused`: not run; reads and deletions still work, and writes once memory is freed |
+//! | `NOREPLICAS` | `Refused`: not run, until somebody starts replicas |
 //! | `READONLY`, `MISCONF`, `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused`, with what to do |
 //! | `MOVED`, `ASK`, `CROSSSLOT`, an unknown command | `Refused`, with what to do |
 //! | `WRONGTYPE` | `Damaged`: another type of key is where an object or an index belongs |
@@ -82,7 +83,10 @@ pub(crate) fn answered(asked: &str, code: &str, detail: &str) -> Trouble {
     let lower = detail.to_lowercase();
     let error = match code {
         "NOSCRIPT" => return Trouble { failure: Failure::NoScript, ends_connection: false },
-        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "NOREPLICAS" => Error::Busy(said),
+        "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => Error::Busy(said),
+        "NOREPLICAS" => Error::Refused(with(
+            "the server wants more replicas than it has: start them, or lower min-replicas-to-write",
+        )),
         "OOM" => Error::Refused(with(
             "the server's memory is full: free memory or raise maxmemory; reads and deletions still work",
         )),
@@ -196,7 +200,7 @@ mod tests {
         check("TRYAGAIN", "Multiple keys request during rehashing of slot", Is::Busy, "");
         check("CLUSTERDOWN", "The cluster is down", Is::Busy, "");
         check("MASTERDOWN", "Link with MASTER is down", Is::Busy, "");
-        check("NOREPLICAS", "Not enough good replicas to write.", Is::Busy, "");
+        check("NOREPLICAS", "Not enough good replicas to write.", Is::Refused, "min-replicas-to-write");
         check("ERR", "max number of clients reached", Is::Busy, "");
         check("OOM", "command not allowed when used memory > 'maxmemory'.", Is::Refused, "free memory");
         check("READONLY", "You can't write against a read only replica.", Is::Refused, "primary");

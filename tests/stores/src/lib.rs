@@ -8,7 +8,8 @@
 //!   [`take_settled`], [`expect`] – transactions over a store, and the requests that they took.
 //! * [`check_scans`], [`scan_all`], [`both_ways`] – scans, compared with groups and their items;
 //!   [`check_times`] – the store's time.
-//! * [`aft`] – the binary, with the credentials of a server.
+//! * [`aft`] – the binary, with the credentials of a server. [`moto_stands_in_for`] – the tests that
+//!   moto runs in place of a real server.
 
 mod binary;
 mod bucket;
@@ -18,6 +19,8 @@ mod table;
 mod times;
 mod transactions;
 mod trouble;
+
+use aft_services::Service;
 
 pub use binary::{Ran, Serving, aft, aft_in, curl, serve, serve_s3};
 pub use bucket::Bucket;
@@ -30,3 +33,14 @@ pub use transactions::{
     when_time_is_known, writes,
 };
 pub use trouble::{Behind, busy, name, no_answer, redis_speaker, refused};
+
+/// Returns true if moto has to stand in for `real`, which runs the same tests and is left out here.
+/// moto takes minutes of processor time for the thousands of requests of a contract, and the real
+/// server knows the protocol better.
+pub fn moto_stands_in_for(real: Service) -> bool {
+    let stands_in = !real.wanted().unwrap_or_else(|why| panic!("AFT_SKIP_SERVICES: {why}"));
+    if !stands_in {
+        println!("left to {}", real.name());
+    }
+    stands_in
+}

@@ -1,11 +1,13 @@
 //! The Invoke API, 2015-03-31, in the form that AWS SDKs and the AWS CLI speak. Signatures are not
 //! checked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -18,6 +20,8 @@ use crate::api::body::{Read, read};
 use crate::arn::VERSION;
 use crate::host::Inner;
 
+/// The header in which a browser tells where a call comes from (W3C Fetch Metadata).
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const REQUEST_ID: &str = "x-amzn-requestid";
 const TRACE_ID: &str = "x-amzn-trace-id";
 
@@ -32,6 +36,12 @@ async fn invoke(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, InvokeError> {
+    if let Some(header) = sign_of_web_page(&headers) {
+        return Err(InvokeError::Denied(format!(
+            "the header {header} says that the call may come from a web page: call from a program, by a loopback \
+             address such as 127.0.0.1"
+        )));
+    }
     let payload = match read(body, PAYLOAD_MAX as u64).await {
         Read::Whole { bytes, .. } => bytes,
         Read::TooLarge(bytes) => return Err(InvokeError::TooLarge { bytes, max: PAYLOAD_MAX }),
@@ -94,6 +104,29 @@ fn decoded(context: &str) -> Result<String, InvokeError> {
     })
 }
 
+/// Returns the header that shows that a call may come from a web page in a browser on this machine.
+/// Programs on it may invoke functions; pages must not, and a page whose name resolves to a loopback
+/// address (DNS rebinding) shows it by the host that it names.
+fn sign_of_web_page(headers: &HeaderMap) -> Option<&'static str> {
+    if headers.contains_key(header::ORIGIN) {
+        return Some("Origin");
+    }
+    if headers.get_all(FETCH_SITE).iter().any(|site| site != "none") {
+        return Some("Sec-Fetch-Site");
+    }
+    let is_loopback = |host: &HeaderValue| {
+        let Ok(host) = Authority::try_from(host.as_bytes()) else { return false };
+        let name = host.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    };
+    match headers.get_all(header::HOST).iter().all(is_loopback) {
+        true => None,
+        false => Some("Host"),
+    }
+}
+
 impl IntoResponse for InvokeError {
     fn into_response(self) -> Response {
         let (status, kind) = self.kind();
@@ -108,5 +141,30 @@ impl IntoResponse for InvokeError {
         let headers =
             [(header::CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-amzn-errortype"), kind)];
         (status, headers, body.to_string()).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_web_pages_are_recognized() {
+        for (name, value, sign) in [
+            ("host", "127.0.0.1:9001", None),
+            ("host", "localhost:9001", None),
+            ("host", "[::1]:9001", None),
+            ("host", "a.localhost.", None),
+            ("host", "evil.example", Some("Host")),
+            ("host", "127.0.0.1.evil.example", Some("Host")),
+            ("origin", "https://evil.example", Some("Origin")),
+            ("origin", "null", Some("Origin")),
+            ("sec-fetch-site", "cross-site", Some("Sec-Fetch-Site")),
+            ("sec-fetch-site", "none", None),
+        ] {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            assert_eq!(sign_of_web_page(&headers), sign, "{name}: {value}");
+        }
     }
 }

@@ -159,6 +159,9 @@ pub enum InvokeError {
         /// The limit.
         max: usize,
     },
+    /// The call may come from a web page. Call from a program, by a loopback address.
+    #[error("{0}")]
+    Denied(String),
     /// The host is stopping, or the system does not let it start processes. The message says which.
     #[error("{0}")]
     Unavailable(String),
@@ -173,6 +176,7 @@ impl InvokeError {
             Self::InvalidContent(_) => (400, "InvalidRequestContentException"),
             Self::InvalidParameter(_) => (400, "InvalidParameterValueException"),
             Self::TooLarge { .. } => (413, "RequestTooLargeException"),
+            Self::Denied(_) => (403, "AccessDeniedException"),
             Self::Unavailable(_) => (500, "ServiceException"),
         }
     }

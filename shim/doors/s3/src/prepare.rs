@@ -7,7 +7,8 @@ use std::time::Duration;
 use aft_desk::Caller;
 use axum::body::Body;
 use axum::http::header::{
-    CONTENT_LENGTH, EXPIRES, HeaderName, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE,
+    CONTENT_LENGTH, EXPIRES, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Limited};
@@ -47,6 +48,7 @@ impl Bounds {
     /// Returns a failure if its body is XML and has not the digests that the call names.
     pub(crate) async fn prepare(&self, mut request: Request<Body>) -> Result<Request<Body>> {
         check_parameters(&request)?;
+        check_conditions(&request)?;
         read_leniently(request.headers_mut());
         pass_on_expires(&mut request);
         let Some(wanted) = wanted_of_xml(&request)? else { return Ok(request) };
@@ -100,6 +102,21 @@ fn check_parameters(request: &Request<Body>) -> Result<()> {
             Err(Failure::not_implemented(&format!("the parameter {name:?} of a call that writes")))
         }
     }
+}
+
+/// Rejects a write that has a condition without a value: a client whose variable was empty means
+/// something by it, and a write without a condition would overwrite.
+fn check_conditions(request: &Request<Body>) -> Result<()> {
+    if [Method::GET, Method::HEAD].contains(request.method()) {
+        return Ok(());
+    }
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        if request.headers().get_all(&name).iter().any(|value| value.as_bytes().trim_ascii().is_empty()) {
+            let why = format!("the header {name} is empty: give it an ETag or *, or leave it out");
+            return Err(Failure::invalid_argument(why));
+        }
+    }
+    Ok(())
 }
 
 /// Takes the parameter response-expires, which is any text to S3 and a time to the protocol's
