@@ -30,16 +30,16 @@ const LONGEST_SHOWN: usize = 15;
 /// The programs that take longest, which start first: a long program that starts last runs alone.
 /// Each is a package and a target.
 const LONGEST: [(&str, &str); 10] = [
-    ("aft-simulation", "planted_bugs"),
     ("aft-store-tests", "dynamodb"),
+    ("aft-layer", "lambda"),
     ("aft-simulation", "small_worlds"),
-    ("aft-store-tests", "conformance"),
+    ("aft-e2e", "faults"),
     ("aft-e2e", "kill"),
     ("aft-e2e", "situations"),
-    ("aft-e2e", "clients"),
-    ("aft-store-tests", "failures"),
-    ("aft-e2e", "faults"),
+    ("aft-store-tests", "conformance"),
     ("aft-e2e", "transfers"),
+    ("aft-e2e", "clients"),
+    ("aft-simulation", "random"),
 ];
 
 /// A test program that cargo has built.

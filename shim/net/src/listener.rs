@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Version};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderValue, Request, Version};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -37,6 +38,11 @@ const VERSION_BYTES: usize = HTTP2_PREFACE.len();
 
 /// The pause before an incomplete preface is checked again.
 const PEEK_PAUSE: Duration = Duration::from_millis(20);
+
+/// The time for which a server that stops answers further calls on connections that are kept, each
+/// with the note that the connection ends. A client that has just sent a call on one that closes
+/// cannot know whether the call was carried out.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The pause after an accept that failed, such as for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -134,14 +140,24 @@ impl Line<'_> {
                 request.extensions_mut().insert(peer.clone());
             }
             let in_call = place.call();
+            // HTTP/2 says it in a frame of its own.
+            let says_close = request.version() < Version::HTTP_2;
             let answered = call(router.clone(), request, stall, cut.clone());
             async move {
-                let answer = answered.await;
+                let mut answer = answered.await;
+                if let Ok(answer) = &mut answer
+                    && says_close
+                    && place.is_closing()
+                {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 drop(in_call);
                 answer
             }
         });
         let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+        let mut linger = std::pin::pin!(tokio::time::sleep(LINGER));
+        let mut lingers = false;
         loop {
             tokio::select! {
                 ended = &mut connection => {
@@ -155,7 +171,17 @@ impl Line<'_> {
                     return;
                 }
                 // An idle connection ends at once, another one after its calls in flight.
-                () = place.leave() => connection.as_mut().graceful_shutdown(),
+                () = place.leave(), if !lingers => match place.is_closing() {
+                    true => {
+                        lingers = true;
+                        linger.as_mut().reset(tokio::time::Instant::now() + LINGER);
+                    }
+                    false => connection.as_mut().graceful_shutdown(),
+                },
+                () = &mut linger, if lingers => {
+                    lingers = false;
+                    connection.as_mut().graceful_shutdown();
+                }
             }
         }
     }

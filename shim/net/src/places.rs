@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ struct Inner {
     taken: Mutex<Taken>,
     /// Notified when a place is given back.
     freed: Notify,
+    /// True once all connections are to end.
+    closing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +89,7 @@ impl Places {
             start: Instant::now(),
             taken: Mutex::default(),
             freed: Notify::new(),
+            closing: AtomicBool::new(false),
         }))
     }
 
@@ -125,6 +128,7 @@ impl Places {
 
     /// Ends every connection after its calls in flight, and returns when all have ended.
     pub(crate) async fn empty(&self) {
+        self.0.closing.store(true, Ordering::Relaxed);
         loop {
             let freed = self.0.freed.notified();
             {
@@ -212,6 +216,11 @@ impl Place {
     /// Returns once the connection is to end after the calls in flight.
     pub(crate) async fn leave(&self) {
         self.seat.leave.notified().await;
+    }
+
+    /// Returns true once the server closes all connections ([`Places::empty`]).
+    pub(crate) fn is_closing(&self) -> bool {
+        self.inner.closing.load(Ordering::Relaxed)
     }
 
     /// Returns once the connection is to end at once.

@@ -258,9 +258,14 @@ impl NodeHandle {
         let shared = self.shared();
         if !shared.health.is_fresh() {
             let name = encode_name(&Name::Format);
-            let asked = async { shared.store.get(&name).await.map(|_| ()) };
+            let asked = async { shared.store.get(&name).await.map(|found| found.is_some()) };
             let asked = calls::within(FRESH, &*shared.store, CallKind::Get, asked).await;
-            shared.health.called(CallKind::Get, asked.err().as_ref());
+            shared.health.called(CallKind::Get, asked.as_ref().err());
+            if asked == Ok(false) && !shared.settings.core.exclusive {
+                return Some(
+                    "the store's description of itself is gone: somebody has emptied the store".into(),
+                );
+            }
         }
         self.all_health().find_map(Health::unready)
     }

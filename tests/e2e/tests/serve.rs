@@ -2,6 +2,8 @@
 //! and ends without dropping open transactions. Method: real processes with good, bad and damaged
 //! directories, and SIGTERM.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -80,6 +82,34 @@ async fn sigterm_ends_an_idle_server_at_once() {
     let ended = server.wait(END_TIME_MAX);
     assert_eq!(ended.and_then(|status| status.code()), Some(0), "{ended:?}\n{}", server.log());
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+/// Sends one call after the other on a kept connection while the server ends: each is answered, the
+/// last one with the note that the connection ends. If the connection closed between two calls, a
+/// client that has just sent one would not know what became of it.
+#[tokio::test]
+async fn calls_on_a_kept_connection_are_answered_until_the_server_says_that_it_ends() {
+    let mut server = Server::start("memory:");
+    let mut kept = TcpStream::connect(server.address()).expect("it listens");
+    kept.set_read_timeout(Some(END_TIME_MAX)).expect("a time above zero");
+    let mut ask = |what: &str| {
+        let call = format!("{what} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n");
+        kept.write_all(call.as_bytes()).expect("the connection is open");
+        let mut answer = [0; 4_096];
+        let len = kept.read(&mut answer).expect("it answers in time");
+        String::from_utf8_lossy(&answer[..len]).to_lowercase()
+    };
+    assert!(ask("GET /healthz").starts_with("http/1.1 200"), "an undisturbed server answers");
+    server.terminate();
+    loop {
+        let answer = ask("PUT /v1/keys/k");
+        assert!(answer.starts_with("http/1.1 "), "the connection closed without a word: {answer:?}");
+        if answer.contains("connection: close") {
+            break;
+        }
+    }
+    let ended = server.wait(END_TIME_MAX);
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{ended:?}\n{}", server.log());
 }
 
 /// Sends a second signal, which ends the server without waiting for the open transactions that the

@@ -165,3 +165,31 @@ async fn connections_leave_the_store_its_files() {
     put(&client, "last", 1).await.expect("the store has its files");
     ready_is(&server, StatusCode::OK).await;
 }
+
+/// Removes the directory of a store under its server: what the server syncs to its open files from
+/// then on is kept nowhere, so nothing is acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_directory_is_noticed_at_the_next_write() {
+    let above = tempfile::tempdir().expect("a folder can be made");
+    let directory = above.path().join("store");
+    let server = Server::on(&directory);
+    let client = Client::new(server.address());
+    put(&client, "before", 10).await.expect("an undisturbed server answers");
+    std::fs::remove_dir_all(&directory).expect("it is ours");
+    for n in 0..3 {
+        put(&client, &format!("k{n}"), 10).await.expect_err("it was acknowledged");
+    }
+    server.says("removed, moved or replaced").await;
+    let told = ready_is(&server, StatusCode::SERVICE_UNAVAILABLE).await;
+    assert!(told.contains("removed, moved or replaced"), "{told}");
+}
+
+/// Sends SIGHUP to a server that has no files to read again: it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hang_up_ends_no_server() {
+    let server = Server::start("memory:");
+    let client = Client::new(server.address());
+    server.hang_up();
+    server.says("no credentials and no certificate to read again").await;
+    put(&client, "k", 10).await.expect("it goes on");
+}

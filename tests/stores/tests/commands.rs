@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use aft_services::{Server, Service};
+use aft_store::{Name, Space, Store as _};
 use aft_store_tests::{Act, Bucket, Front, aft, curl, serve};
 use hyper::header::IF_NONE_MATCH;
 use serde_json::Value;
@@ -266,6 +267,37 @@ async fn a_server_that_ignores_the_condition_of_a_create_is_rejected() {
         "one create wins",
         "two requests with one ID",
     ]);
+}
+
+/// Empties a store under a server that has its newest versions in memory: the server stops taking
+/// calls instead of serving on from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_store_was_emptied_is_not_ready() {
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
+    let url = bucket.url("p");
+    let serving = serve(&url, &bucket.server);
+    let key = format!("{}/v1/keys/k", serving.url);
+    curl(&["--fail", "--request", "PUT", "--data", "v", &key]);
+    let store = bucket.open(&url).await.expect("the server runs");
+    for space in Space::ALL {
+        loop {
+            let page = store.scan(space, b"", None, 1_000).await.expect("the server runs");
+            let names = page.names.into_iter().map(|found| Name::new(space, found.group, found.item));
+            store.delete(&names.collect::<Vec<_>>()).await.expect("the server runs");
+            if !page.more {
+                break;
+            }
+        }
+    }
+    let since = Instant::now();
+    loop {
+        let told = curl(&[&format!("{}/readyz", serving.url)]);
+        if told.contains("somebody has emptied the store") || told.contains("not_serving") {
+            break;
+        }
+        assert!(since.elapsed() < VISIBLE_MAX, "it is still {told}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Serves a good store behind a network that loses every 23rd answer. The server once ended with
