@@ -66,8 +66,8 @@ pub struct EnvironmentInfo {
     pub function: String,
     /// Its state.
     pub stage: Stage,
-    /// The request ID of the invocation that it works on.
-    pub request_id: Option<String>,
+    /// The request IDs of the invocations that it works on: one, but on managed instances.
+    pub request_ids: Vec<String>,
     /// True if its processes are stopped: frozen because it is idle, or by [`Host::freeze`].
     pub is_stopped: bool,
     /// The number of its process group.
@@ -250,7 +250,7 @@ fn info(environment: &Environment) -> EnvironmentInfo {
         id: environment.id.clone(),
         function: environment.shared.function.name.clone(),
         stage: machine.stage(),
-        request_id: machine.open().map(|open| open.request_id.clone()),
+        request_ids: machine.open().map(|open| open.request_id.clone()).collect(),
         is_stopped: machine.is_stopped(),
         group: environment.group(),
     })

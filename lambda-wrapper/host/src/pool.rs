@@ -22,7 +22,7 @@ pub(crate) struct Pool {
 struct State {
     /// The oldest first.
     environments: Vec<Arc<Environment>>,
-    /// The number of invocations that wait for a settling environment.
+    /// The number of invocations that wait for an environment which is about to become free.
     waiting: usize,
     /// No environment is started any more.
     is_closed: bool,
@@ -56,18 +56,23 @@ impl Pool {
         self.lock().environments.clone()
     }
 
-    /// Finds an environment for an invocation. `make` makes the invocation, which times out at the
-    /// instant that it returns, at the moment of its start.
+    /// Finds an environment for an invocation of the request `request_id`. `make` makes the
+    /// invocation, which times out at the instant that it returns, at the moment of its start.
     pub(crate) async fn acquire(
         &self,
+        request_id: &str,
         make: impl Fn() -> (Arc<Invocation>, Instant),
     ) -> Result<Acquired, NoEnvironment> {
-        let patience = Instant::now() + self.shared.config.settle;
+        let config = &self.shared.config;
+        // On managed instances an invocation may wait for a start, too.
+        let is_managed = self.shared.function.max_concurrency.is_some();
+        let patience = if is_managed { config.settle.max(config.init) } else { config.settle };
+        let patience = Instant::now() + patience;
         loop {
             // Before the look: a change after it must not be missed.
             let mut changed = std::pin::pin!(self.shared.changed.notified());
             changed.as_mut().enable();
-            if let Some(acquired) = self.try_acquire(&make, Instant::now() < patience)? {
+            if let Some(acquired) = self.try_acquire(request_id, &make, Instant::now() < patience)? {
                 return Ok(acquired);
             }
             let _ = tokio::time::timeout_at(patience.into(), changed).await;
@@ -79,6 +84,7 @@ impl Pool {
     /// Returns `None`, and counts the invocation as waiting, if it has to wait.
     fn try_acquire(
         &self,
+        request_id: &str,
         make: &impl Fn() -> (Arc<Invocation>, Instant),
         may_wait: bool,
     ) -> Result<Option<Acquired>, NoEnvironment> {
@@ -87,7 +93,8 @@ impl Pool {
             if state.is_closed {
                 return Err(NoEnvironment::Closed);
             }
-            let standings: Vec<Standing> = state.environments.iter().map(standing).collect();
+            let standings = state.environments.iter().map(|one| standing(one, request_id));
+            let standings: Vec<Standing> = standings.collect();
             match choose(&standings, state.waiting, self.shared.function.concurrency, may_wait) {
                 Choice::Take(at) => {
                     let environment = Arc::clone(&state.environments[at]);
@@ -158,10 +165,10 @@ impl Pool {
     }
 }
 
-fn standing(environment: &Arc<Environment>) -> Standing {
+fn standing(environment: &Arc<Environment>, request_id: &str) -> Standing {
     environment.machine.look(|machine| Standing {
         stage: machine.stage(),
-        is_free: machine.is_free(),
-        is_held: machine.is_held(),
+        is_free: machine.is_free_for(request_id),
+        soon: if machine.has_open(request_id) { 0 } else { machine.takes_soon() },
     })
 }

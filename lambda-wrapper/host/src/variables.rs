@@ -33,6 +33,13 @@ pub(crate) fn of_runtime(
     ]);
     // A function may choose these three, and names none of those below: `Config::check` sees to it.
     variables.extend(function.environment.clone());
+    let initialization_type = match function.max_concurrency {
+        None => "on-demand",
+        Some(max) => {
+            variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), max.to_string());
+            "lambda-managed-instances"
+        }
+    };
     let own = [
         ("_HANDLER", function.handler.clone()),
         ("AWS_DEFAULT_REGION", config.region.clone()),
@@ -40,7 +47,7 @@ pub(crate) fn of_runtime(
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_mb.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", VERSION.to_owned()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", initialization_type.to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", function.name)),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
         ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string()),
@@ -90,8 +97,13 @@ mod tests {
         ] {
             assert_eq!(runtime[name], value, "{name}");
         }
+        assert!(!runtime.contains_key("AWS_LAMBDA_MAX_CONCURRENCY"));
         let extensions = of_extensions(&runtime);
         assert!(!extensions.contains_key("LAMBDA_TASK_ROOT"));
         assert_eq!(extensions["AWS_REGION"], "us-east-1");
+        function.max_concurrency = Some(8);
+        let managed = of_runtime(&Config::default(), &function, api, "2026/01/02/[$LATEST]ab");
+        assert_eq!(managed["AWS_LAMBDA_MAX_CONCURRENCY"], "8");
+        assert_eq!(managed["AWS_LAMBDA_INITIALIZATION_TYPE"], "lambda-managed-instances");
     }
 }

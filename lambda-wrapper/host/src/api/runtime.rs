@@ -14,8 +14,8 @@ use bytes::Bytes;
 use super::accepted;
 use super::body::{BUFFERED_MAX, Read, STREAMED_MAX, read};
 use crate::environment::Environment;
-use crate::machine::Rejected;
 use crate::machine::invocation::{Failure, Invocation, Outcome, document, error_type};
+use crate::machine::{Machine, Rejected};
 
 /// The header in which a runtime says that its response is a stream.
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
@@ -35,10 +35,26 @@ pub(super) async fn next(State(environment): State<Arc<Environment>>) -> Respons
     if let Err(rejected) = environment.change(|machine| machine.runtime_next(Instant::now())) {
         return rejected.into_response();
     }
+    let mut poll = Poll { environment: &environment, has_ended: false };
     let invocation = environment.machine.take(|machine| machine.take_invocation()).await;
+    poll.has_ended = true;
     let mut answer = (StatusCode::OK, invocation.payload.clone()).into_response();
     describe(&invocation, answer.headers_mut());
     answer
+}
+
+/// A call for the next event. It is dropped without an event if its connection closes.
+struct Poll<'a> {
+    environment: &'a Arc<Environment>,
+    has_ended: bool,
+}
+
+impl Drop for Poll<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.environment.change(Machine::poller_left);
+        }
+    }
 }
 
 /// Sets the headers of an event. Runtimes of all ages need a content type: without one some crash.

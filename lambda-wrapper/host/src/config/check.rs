@@ -17,6 +17,8 @@ const NAME_BYTES_MAX: usize = 64;
 pub(crate) const EXTENSIONS_MAX: usize = 10;
 /// The most environments of a function: more processes than a developer's machine runs well.
 const CONCURRENCY_MAX: u32 = 1_000;
+/// Lambda's most invocations at once in an environment of a managed instance.
+const MAX_CONCURRENCY_MAX: u32 = 1_600;
 /// Lambda's memory sizes, in MiB.
 const MEMORY_MB: std::ops::RangeInclusive<u32> = 128..=10_240;
 
@@ -33,6 +35,7 @@ const RESERVED: &[&str] = &[
     "AWS_LAMBDA_INITIALIZATION_TYPE",
     "AWS_LAMBDA_LOG_GROUP_NAME",
     "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_REGION",
     "LAMBDA_RUNTIME_DIR",
@@ -113,6 +116,11 @@ fn function_is_valid(function: &Function) -> Result<(), ConfigError> {
     if function.concurrency == 0 || function.concurrency > CONCURRENCY_MAX {
         return wrong("concurrency", format!("it is {}: give 1 to {CONCURRENCY_MAX}", function.concurrency));
     }
+    if let Some(max) = function.max_concurrency
+        && !(1..=MAX_CONCURRENCY_MAX).contains(&max)
+    {
+        return wrong("max_concurrency", format!("it is {max}: give 1 to {MAX_CONCURRENCY_MAX}"));
+    }
     if function.retries > RETRIES_MAX {
         return wrong("retries", format!("it is {}: give 0 to {RETRIES_MAX}", function.retries));
     }
@@ -181,6 +189,8 @@ mod tests {
         check_one(|f| f.timeout = Duration::from_secs(901), "at most 900 s");
         check_one(|f| f.memory_mb = 64, "memory_mb: it is 64");
         check_one(|f| f.concurrency = 0, "concurrency: it is 0");
+        check_one(|f| f.max_concurrency = Some(0), "max_concurrency: it is 0: give 1 to 1600");
+        check_one(|f| f.max_concurrency = Some(8), "");
         check_one(|f| f.retries = 3, "retries: it is 3: give 0 to 2");
         check_one(|f| f.event_age = Duration::ZERO, "event_age");
         check_one(

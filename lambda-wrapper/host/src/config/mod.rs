@@ -111,6 +111,11 @@ pub struct Function {
     pub memory_mb: u32,
     /// The maximum number of environments that hold its invocations at once.
     pub concurrency: u32,
+    /// The number of invocations that one environment handles at once, as on Lambda Managed
+    /// Instances: `AWS_LAMBDA_MAX_CONCURRENCY`. Its environments then are never frozen, and code
+    /// goes on after a timeout, whatever `freeze` and `on_timeout` say. If it is not given, an
+    /// environment handles one invocation at a time.
+    pub max_concurrency: Option<u32>,
     /// The number of times that an event is retried after an error.
     pub retries: u8,
     /// The age at which an event is dropped.
@@ -140,6 +145,7 @@ impl Function {
             timeout: Duration::from_secs(3),
             memory_mb: 128,
             concurrency: 10,
+            max_concurrency: None,
             retries: 2,
             event_age: Duration::from_secs(6 * 60 * 60),
             freeze: false,

@@ -47,6 +47,7 @@ struct FunctionTable {
     timeout: Option<f64>,
     memory_mb: Option<u32>,
     concurrency: Option<u32>,
+    max_concurrency: Option<u32>,
     retries: Option<u8>,
     event_age: Option<f64>,
     freeze: Option<bool>,
@@ -116,6 +117,7 @@ fn function(table: FunctionTable, folder: &Path) -> Result<Function, ConfigError
     set(&mut function.timeout, seconds(&place("timeout"), table.timeout)?);
     set(&mut function.memory_mb, table.memory_mb);
     set(&mut function.concurrency, table.concurrency);
+    function.max_concurrency = table.max_concurrency;
     set(&mut function.retries, table.retries);
     set(&mut function.event_age, seconds(&place("event_age"), table.event_age)?);
     set(&mut function.freeze, table.freeze);
@@ -147,14 +149,14 @@ mod tests {
     #[test]
     fn a_function_has_defaults_and_full_paths() {
         let text = "[[function]]\nname = 'pay'\ncommand = ['python3', 'app.py']\ndirectory = 'tmp'\n\
-                    timeout = 0.5\non_timeout = 'continue'\nenvironment = { A = 'b' }\n[host]\nidle = 2\n";
+                    timeout = 0.5\non_timeout = 'continue'\nmax_concurrency = 8\nenvironment = { A = 'b' }\n[host]\nidle = 2\n";
         let config = parse(text, Path::new("/")).unwrap();
         assert_eq!(config.idle, Duration::from_secs(2));
         let [function] = &config.functions[..] else { panic!("{config:?}") };
         assert_eq!(function.directory, Path::new("/tmp"));
         assert_eq!(function.timeout, Duration::from_millis(500));
         assert_eq!(function.on_timeout, OnTimeout::Continue);
-        assert_eq!((function.retries, function.concurrency), (2, 10));
+        assert_eq!((function.retries, function.concurrency, function.max_concurrency), (2, 10, Some(8)));
         assert_eq!(function.environment["A"], "b");
     }
 

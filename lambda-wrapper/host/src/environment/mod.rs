@@ -79,10 +79,14 @@ impl Environment {
         let extensions = function.extensions.iter().map(name).collect();
         let id = EnvironmentId(ids::nonce());
         let log_stream = ids::log_stream(&id.0);
+        let machine = match function.max_concurrency {
+            None => Machine::new(extensions, function.freeze),
+            Some(max) => Machine::managed(extensions, max as usize),
+        };
         let environment = Arc::new(Self {
             id,
             shared: Arc::clone(shared),
-            machine: Watched::new(Machine::new(extensions, function.freeze)),
+            machine: Watched::new(machine),
             tail: lines::Tail::default(),
             group: Group::start()?,
             address,
@@ -118,11 +122,12 @@ impl Environment {
         self.group.id()
     }
 
-    /// Hands an invocation to the environment if any invocation may have it, or, for the one that
-    /// started it, if it `is_owner`. Returns false otherwise.
+    /// Hands an invocation to the environment if it is free for it, or, for the one that started
+    /// it, if it `is_owner`. Returns false otherwise.
     pub(crate) fn assign(&self, invocation: &Arc<Invocation>, is_owner: bool) -> bool {
         self.change(|machine| {
-            let may = machine.is_free() || (is_owner && machine.stage() == Stage::Idle && !machine.is_held());
+            let may = machine.is_free_for(&invocation.request_id)
+                || (is_owner && machine.stage() == Stage::Idle && !machine.is_held());
             if !may {
                 return false;
             }
@@ -139,8 +144,7 @@ impl Environment {
     /// before; the runtime goes on with it.
     pub(crate) async fn outcome(&self, invocation: &Invocation, deadline: Instant) -> Option<Outcome> {
         let id = &invocation.invocation_id;
-        let answered =
-            self.machine.wait_for(|machine| machine.open().is_none_or(|open| open.invocation_id != *id));
+        let answered = self.machine.wait_for(|machine| !machine.is_open(id));
         let in_time = tokio::time::timeout_at(deadline.into(), answered).await.is_ok();
         self.change(|machine| {
             // An answer that came in the same instant counts.
@@ -218,7 +222,7 @@ impl Environment {
     async fn supervise(self: Arc<Self>) {
         self.machine.wait_for(|machine| machine.failure().is_some()).await;
         // An invocation whose response is being read is answered first.
-        self.machine.wait_for(|machine| machine.open().is_none()).await;
+        self.machine.wait_for(|machine| machine.open().next().is_none()).await;
         self.end(Reason::Failure).await;
     }
 }

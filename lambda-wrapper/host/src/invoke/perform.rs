@@ -14,7 +14,7 @@ use crate::{arn, ids};
 /// Makes an invocation that was checked, and has its request ID.
 pub(crate) async fn perform(pool: Arc<Pool>, invoke: Invoke) -> Result<Invoked, InvokeError> {
     let run = Run::new(&pool, &invoke);
-    match pool.acquire(|| run.begin(Instant::now())).await.map_err(refused)? {
+    match pool.acquire(run.request_id, || run.begin(Instant::now())).await.map_err(refused)? {
         Acquired::Warm(environment, invocation, deadline) => {
             Ok(run.finish(environment, &invocation, deadline).await)
         }
@@ -117,7 +117,9 @@ impl<'a> Run<'a> {
                 outcome
             }
             None => {
-                if self.pool.shared.function.on_timeout == OnTimeout::Kill {
+                let function = &self.pool.shared.function;
+                // On a managed instance the code runs on, beside the other invocations.
+                if function.on_timeout == OnTimeout::Kill && function.max_concurrency.is_none() {
                     // The caller hears of the timeout when nothing of it runs any more.
                     environment.end(Reason::Timeout).await;
                 }

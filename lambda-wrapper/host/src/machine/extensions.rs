@@ -77,6 +77,10 @@ impl Machine {
             let message = "Extension registration closed already: register before the runtime is ready";
             return Err(Rejected::extension("Extension.RegistrationClosed", message));
         }
+        if self.managed.is_some() && events.contains(&Event::Invoke) {
+            let message = "InvokeEventNotSupportedOnManagedInstances: register for SHUTDOWN alone";
+            return Err(Rejected::extension("Extension.InvalidEventType", message));
+        }
         let registered = Some((id.to_owned(), events.to_vec()));
         if let Some(extension) = self.extensions.iter_mut().find(|extension| extension.name == name) {
             if extension.registered.is_some() {

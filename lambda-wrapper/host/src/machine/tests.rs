@@ -46,6 +46,107 @@ fn status<T>(result: Result<T, Rejected>) -> (u16, &'static str) {
     result.err().map_or((200, ""), |rejected| (rejected.status, rejected.error_type))
 }
 
+/// Returns an environment of a managed instance, of which two connections have asked for events.
+fn managed() -> Machine {
+    let mut machine = Machine::managed(Vec::new(), 2);
+    machine.runtime_started();
+    assert_eq!((machine.stage(), machine.takes_soon()), (Stage::Init, 1));
+    for _ in 0..2 {
+        machine.runtime_next(Instant::now()).unwrap();
+    }
+    assert_eq!(machine.stage(), Stage::Idle);
+    machine
+}
+
+#[test]
+fn a_managed_instance_takes_several_invocations() {
+    let mut machine = managed();
+    assert!(!machine.is_free(), "the first one is the invocation that it was started for");
+    machine.assign(invocation("r", "n"));
+    assert!(machine.is_free_for("s") && !machine.is_free_for("r"), "a request runs once at a time");
+    machine.assign(invocation("s", "m"));
+    assert!(!machine.is_free() && machine.takes_soon() == 0);
+    for id in ["r", "s"] {
+        assert_eq!(machine.take_invocation().unwrap().request_id, id);
+    }
+    // They end in the other order, and each outcome is kept for its own caller.
+    for (request, nonce) in [("s", "m"), ("r", "n")] {
+        assert_eq!(machine.begin_response(request, Some(nonce)).unwrap(), nonce);
+        machine.end_response(nonce, returned()).unwrap();
+        assert!(!machine.is_settling_after(nonce), "nobody waits for that");
+    }
+    assert_eq!((machine.stage(), machine.takes_soon()), (Stage::Settling, 2));
+    assert!(!machine.is_free(), "no connection asks for an event");
+    machine.runtime_next(Instant::now()).unwrap();
+    assert!(machine.is_free() && machine.stage() == Stage::Idle);
+    assert_eq!((machine.take_outcome("n"), machine.take_outcome("m")), (Some(returned()), Some(returned())));
+    assert!(!machine.freeze_if_idle(), "it is never frozen");
+}
+
+#[test]
+fn an_event_waits_for_another_poller_if_its_own_leaves() {
+    let mut machine = managed();
+    machine.assign(invocation("r", "n"));
+    machine.poller_left();
+    assert!(!machine.is_free(), "the other one has got the event");
+    assert_eq!(status(machine.begin_response("r", None)), (403, "InvalidStateTransition"));
+    assert!(machine.take_invocation().is_some());
+    machine.begin_response("r", None).unwrap();
+    machine.end_response("n", returned()).unwrap();
+    machine.runtime_next(Instant::now()).unwrap();
+    machine.poller_left();
+    assert!(!machine.is_free() && machine.takes_soon() == 2, "it may ask again");
+}
+
+#[test]
+fn a_zombie_of_a_managed_instance_runs_beside_the_others() {
+    let mut machine = managed();
+    machine.assign(invocation("r", "n"));
+    assert!(machine.take_invocation().is_some());
+    assert!(machine.time_out("n") && !machine.time_out("n"));
+    assert_eq!(machine.stage(), Stage::Settling);
+    // Its retry gets the other connection, and the nonce tells the two apart.
+    assert!(machine.is_free_for("r"));
+    machine.assign(invocation("r", "m"));
+    assert!(machine.take_invocation().is_some());
+    assert_eq!(status(machine.begin_response("r", Some("n"))), (410, "InvokeTimeout"));
+    assert_eq!(machine.begin_response("r", Some("m")).unwrap(), "m");
+    machine.end_response("m", returned()).unwrap();
+}
+
+#[test]
+fn a_crash_of_a_managed_instance_fails_all_but_those_that_answer() {
+    let mut machine = managed();
+    for (request, nonce) in [("r", "n"), ("s", "m")] {
+        machine.assign(invocation(request, nonce));
+        assert!(machine.take_invocation().is_some());
+    }
+    machine.begin_response("s", None).unwrap();
+    machine.runtime_ended(Exit::Status(3));
+    let crash = Outcome::Failed(Failure::Exited(Exit::Status(3)));
+    assert_eq!(machine.take_outcome("n"), Some(crash));
+    machine.end_response("m", returned()).unwrap();
+    assert_eq!(machine.take_outcome("m"), Some(returned()));
+    assert!(machine.failure().is_some() && !machine.is_free() && machine.takes_soon() == 0);
+}
+
+#[test]
+fn extensions_of_managed_instances_hear_of_the_end_alone() {
+    let mut machine = Machine::managed(vec!["ext".to_owned()], 2);
+    let unsupported = (403, "Extension.InvalidEventType");
+    assert_eq!(status(machine.register("ext", &[Event::Invoke, Event::Shutdown], "1")), unsupported);
+    machine.register("ext", &[Event::Shutdown], "1").unwrap();
+    machine.runtime_started();
+    machine.runtime_next(Instant::now()).unwrap();
+    assert_eq!(machine.stage(), Stage::Init, "the extension is not ready");
+    machine.extension_next("1", Instant::now()).unwrap();
+    machine.assign(invocation("r", "n"));
+    assert_eq!(machine.take_event("1"), None);
+    assert!(machine.begin_end());
+    machine.send_shutdown(Reason::Spindown, 7);
+    assert!(machine.take_event("1").is_some());
+}
+
 #[test]
 fn an_invocation_goes_around() {
     let mut machine = busy();

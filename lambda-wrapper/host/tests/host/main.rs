@@ -4,6 +4,7 @@
 //!
 //! * `invocations` – answers, errors, sizes, streams, concurrency. `ends` – timeouts, crashes,
 //!   failed starts. `life` – freezes, extensions, the ends of environments and hosts.
+//! * `managed` – several invocations at once in an environment.
 //! * `events` – retries and duplicates. `http` – the Invoke API. `wire` – the APIs of processes,
 //!   call by call. `awslambdaric` – AWS's own runtime client for Python.
 
@@ -14,5 +15,6 @@ mod events;
 mod http;
 mod invocations;
 mod life;
+mod managed;
 mod support;
 mod wire;

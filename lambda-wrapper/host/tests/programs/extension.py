@@ -25,8 +25,11 @@ def main():
     if 'EXTENSION_EXITS' in os.environ:
         sys.exit(5)
     name = {'Lambda-Extension-Name': os.path.basename(sys.argv[0])}
-    events = json.dumps({'events': ['INVOKE', 'SHUTDOWN']})
-    answer, body = call('POST', 'register', name, events)
+    events = os.environ.get('EXTENSION_EVENTS', 'INVOKE SHUTDOWN').split()
+    answer, body = call('POST', 'register', name, json.dumps({'events': events}))
+    if answer.status != 200:
+        log(f"register {answer.status} {json.loads(body)['errorType']}")
+        sys.exit(6)
     log(f"register {answer.status} {json.loads(body)['functionName']}")
     me = {'Lambda-Extension-Identifier': answer.getheader('Lambda-Extension-Identifier')}
     while True:

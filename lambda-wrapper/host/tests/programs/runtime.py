@@ -1,4 +1,6 @@
-"""A tiny runtime of Lambda, which does what each event asks for. Only the standard library."""
+"""A tiny runtime of Lambda, which does what each event asks for. Only the standard library.
+
+On a managed instance it forks as many workers as invocations may run at once, as AWS's own does."""
 
 import base64
 import http.client
@@ -120,6 +122,18 @@ def terminated(*_):
 
 def main():
     start()
+    workers = int(os.environ.get('AWS_LAMBDA_MAX_CONCURRENCY', '0'))
+    for _ in range(workers):
+        # Each worker makes a connection of its own, with its first call.
+        if os.fork() == 0:
+            work()
+    for _ in range(workers):
+        os.wait()
+    if workers == 0:
+        work()
+
+
+def work():
     while True:
         answer, body = call('GET', 'invocation/next')
         headers = {name.lower(): value for name, value in answer.getheaders()}
