@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tracing::debug;
+
+use crate::processes::Peer;
 
 /// Any error that ends a body.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -90,8 +92,8 @@ fn client() -> Client<HttpConnector, Body> {
 
 /// A service that answers every call.
 pub trait Answers: Clone + Send + Sync + 'static {
-    /// Answers a call.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    /// Answers a call of a client.
+    fn answer(&self, request: Request<Incoming>, peer: &Peer) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// Binds a free port of the loopback address. The literal address matters: SDKs use the paths of a
@@ -107,11 +109,13 @@ pub async fn bind() -> Result<(TcpListener, SocketAddr), String> {
     Ok((listener, address))
 }
 
-/// Serves HTTP/1.1 on a listener until the task is dropped.
-pub async fn serve(listener: TcpListener, service: impl Answers) {
+/// Serves HTTP/1.1 on a listener until the task is dropped. With `half_close` a client may close
+/// its side of the connection after a request; without, its call ends with that.
+pub async fn serve(listener: TcpListener, service: impl Answers, half_close: bool) {
+    let server = listener.local_addr().expect("a listener has an address");
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(why) => {
                 // For instance because the process has no descriptors left: some will be closed.
                 debug!(%why, "cannot accept a connection");
@@ -122,17 +126,17 @@ pub async fn serve(listener: TcpListener, service: impl Answers) {
         // Without it, an answer in two writes waits for the peer's delayed acknowledgement: 40 ms.
         let _ = stream.set_nodelay(true);
         let service = service.clone();
+        let peer = Arc::new(Peer::new(client, server));
         tokio::spawn(async move {
             let answer = service_fn(|request: Request<Incoming>| {
-                let service = service.clone();
-                async move { Ok::<_, Infallible>(service.answer(request).await) }
+                let (service, peer) = (service.clone(), peer.clone());
+                async move { Ok::<_, Infallible>(service.answer(request, &peer).await) }
             });
-            // No timeout: a runtime waits for its next event for as long as it takes. Clients of
-            // the Runtime API may half-close their connection after a request.
+            // No timeout: a runtime waits for its next event for as long as it takes.
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(None)
-                .half_close(true)
+                .half_close(half_close)
                 .serve_connection(TokioIo::new(stream), answer)
                 .await;
             if let Err(why) = served {

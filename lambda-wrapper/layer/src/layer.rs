@@ -1,6 +1,7 @@
 //! The parts of the layer put together: one object that both local endpoints share.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinHandle;
@@ -28,6 +29,8 @@ pub struct Layer {
     pub(crate) attribution: Attribution,
     pub(crate) handed: AllHanded,
     pub(crate) batches: Batches,
+    /// True once a warning was written that the processes of workers are not known.
+    pub(crate) warned_of_workers: AtomicBool,
     /// The address of the S3 endpoint.
     s3: Option<SocketAddr>,
     /// The clocks when something happened last.
@@ -77,13 +80,17 @@ impl Layer {
             attribution,
             handed: AllHanded::default(),
             batches: Batches::default(),
+            warned_of_workers: AtomicBool::new(false),
             s3: s3.as_ref().map(|(_, address)| *address),
             last: Mutex::new(Instants::now()),
             warming: Mutex::default(),
         });
-        tokio::spawn(serve(listener, RuntimeApi(layer.clone())));
+        // Clients of the Runtime API may close their side after a request. Where a worker may end
+        // alone, an event must not be asked for in its name any longer.
+        let half_close = !layer.is_concurrent();
+        tokio::spawn(serve(listener, RuntimeApi(layer.clone()), half_close));
         let s3 = s3.map(|(listener, address)| {
-            tokio::spawn(serve(listener, S3(layer.clone())));
+            tokio::spawn(serve(listener, S3(layer.clone()), true));
             address
         });
         info!(

@@ -19,7 +19,8 @@
 //! * [`Layer`] (`layer`) – the parts put together: sockets, transactions, endpoints.
 //! * [`runtime_api`] – the proxy: an attempt begins before the handler sees the event, and commits
 //!   before the response is posted.
-//! * [`attribution`] – the invocation that a call of the handler belongs to.
+//! * [`attribution`] – the invocation that a call of the handler belongs to. [`processes`] – the
+//!   process that makes a call, where several invocations run at once.
 //! * [`transactions`] – transactions on a node in this process, or on a shim.
 //! * [`storage`] – the local S3 endpoint.
 //! * [`freeze`] – finds that the process was frozen, or restored from a snapshot.
@@ -37,6 +38,7 @@ pub mod http;
 pub mod layer;
 #[cfg(feature = "embedded")]
 pub mod maintain;
+pub mod processes;
 pub mod report;
 pub mod role;
 pub mod run;

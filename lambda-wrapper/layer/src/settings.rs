@@ -43,6 +43,8 @@ const RECORDS: &str = "AFT_RECORDS";
 const LOG: &str = "AFT_LOG";
 /// The variable that names another exec wrapper.
 pub const NEXT_WRAPPER: &str = "AFT_NEXT_WRAPPER";
+/// The value of `AWS_LAMBDA_INITIALIZATION_TYPE` where several invocations run at once.
+const MANAGED: &str = "lambda-managed-instances";
 /// The beginning of the names of all variables of the layer.
 const PREFIX: &str = "AFT_";
 /// Variables of the clients of the native API, which a handler may use besides.
@@ -160,8 +162,13 @@ impl Settings {
             format!("{name} is not set: the layer runs inside AWS Lambda, or a local host of it")
         };
         let concurrency = match get("AWS_LAMBDA_MAX_CONCURRENCY") {
+            // It may be missing in extensions. Then any number may run at once.
+            None if get("AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|kind| kind == MANAGED) => usize::MAX,
             None => 1,
-            Some(text) => text.parse().map_err(|_| wrong("AWS_LAMBDA_MAX_CONCURRENCY", &text))?,
+            Some(text) => {
+                let count = text.parse().ok().filter(|count| *count > 0);
+                count.ok_or_else(|| wrong("AWS_LAMBDA_MAX_CONCURRENCY", &text))?
+            }
         };
         let lambda = Lambda {
             runtime_api: get("AWS_LAMBDA_RUNTIME_API").ok_or_else(|| missing("AWS_LAMBDA_RUNTIME_API"))?,
@@ -290,6 +297,10 @@ mod tests {
             (&[("AFT_STORE", "memory:"), ("AFT_RETENTION", "1d")], &["AFT_RETENTION", "1d", "seconds"]),
             (&[("AFT_STORE", "memory:"), ("AFT_REQUEST_ID", "a[")], &["AFT_REQUEST_ID", "JMESPath"]),
             (&[("AFT_STORE", "memory:"), ("AWS_LAMBDA_RUNTIME_API", "")], &["AWS_LAMBDA_RUNTIME_API"]),
+            (
+                &[("AFT_STORE", "memory:"), ("AWS_LAMBDA_MAX_CONCURRENCY", "0")],
+                &["AWS_LAMBDA_MAX_CONCURRENCY", "a number"],
+            ),
         ] {
             let why = read(variables).unwrap_err();
             for part in parts {
@@ -312,6 +323,19 @@ mod tests {
             .collect();
         let found: Vec<&str> = found.into_iter().skip_while(|line| !line.contains("Runs the node")).collect();
         assert_eq!(found, rows, "write the rows of settings::VARIABLES into docs/lambda.md");
+    }
+
+    #[test]
+    fn managed_instances_are_known_by_either_variable() {
+        let concurrency = |variables: &[(&str, &str)]| {
+            let store = [("AFT_STORE", "memory:")];
+            read(&[variables, &store].concat()).unwrap().lambda.concurrency
+        };
+        assert_eq!(concurrency(&[]), 1);
+        assert_eq!(concurrency(&[("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")]), 1);
+        let managed = ("AWS_LAMBDA_INITIALIZATION_TYPE", MANAGED);
+        assert_eq!(concurrency(&[managed]), usize::MAX);
+        assert_eq!(concurrency(&[managed, ("AWS_LAMBDA_MAX_CONCURRENCY", "8")]), 8);
     }
 
     #[test]

@@ -85,6 +85,13 @@ impl AllHanded {
         Some(all.remove(at))
     }
 
+    /// Takes the oldest invocation, if there are more than `max` and its time is over.
+    pub fn take_excess(&self, max: usize) -> Option<Handed> {
+        let mut all = self.all();
+        let is_due = all.len() > max && all.first().is_some_and(|oldest| oldest.deadline < Instant::now());
+        is_due.then(|| all.remove(0))
+    }
+
     /// Takes all invocations.
     pub fn take_all(&self) -> Vec<Handed> {
         std::mem::take(&mut *self.all())

@@ -37,6 +37,7 @@ use tracing::warn;
 
 use crate::http::{Answers, Body, arriving, json, strip_hop_by_hop};
 use crate::layer::Layer;
+use crate::processes::Peer;
 
 /// The version of the Runtime API, as its paths begin.
 pub(crate) const VERSION: &str = "/2018-06-01";
@@ -73,11 +74,11 @@ impl<'a> Call<'a> {
 }
 
 impl Answers for RuntimeApi {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let layer = &self.0;
         let path = request.uri().path().to_owned();
         match Call::of(request.method(), &path) {
-            Call::Next => layer.next(request.headers()).await,
+            Call::Next => layer.next(request.headers(), peer).await,
             // A runtime that closes its connection, or ends, must not end this half-way: between a
             // commit and its response.
             Call::Response(id) => {

@@ -1,6 +1,7 @@
 //! The next event: from Lambda to the runtime, unless its request was done before.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use aft_lambda_events::response::{Answer, Code, answer, rejected, replayed};
@@ -16,6 +17,7 @@ use tracing::{debug, warn};
 use crate::attribution::Running;
 use crate::http::{Body, full, strip_hop_by_hop};
 use crate::layer::Layer;
+use crate::processes::{Holders, Peer, Process};
 use crate::report::Summary;
 use crate::runtime_api::handed::Handed;
 use crate::runtime_api::invocation::{Invocation, TRACE_ID};
@@ -27,6 +29,10 @@ use crate::transactions::{Attempt, Begun, Failure, FailureKind, Spent};
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The end of an invocation's time that is kept for reporting a begin that failed.
 const REPORT_TIME: Duration = Duration::from_millis(200);
+
+/// The most invocations without a response that are remembered beyond those that Lambda lets run
+/// at once: as many as its emulator keeps.
+const LATE_MAX: usize = 1_000;
 
 /// The outcome of a begin.
 pub(super) enum Began {
@@ -48,9 +54,10 @@ enum Decision {
 
 impl Layer {
     /// Waits for the next event that a handler has to see.
-    pub(crate) async fn next(self: &Arc<Self>, headers: &HeaderMap) -> Response<Body> {
+    pub(crate) async fn next(self: &Arc<Self>, headers: &HeaderMap, peer: &Peer) -> Response<Body> {
+        let worker = self.worker(peer).await;
         loop {
-            if let Some(answer) = self.next_record().await {
+            if let Some(answer) = self.next_record(worker).await {
                 return answer;
             }
             self.abort_left().await;
@@ -66,7 +73,7 @@ impl Layer {
             }
             let since = Instant::now();
             match self.decide(&invocation, since).await {
-                Decision::Run(handed) => return self.hand_out(invocation, *handed).await,
+                Decision::Run(handed) => return self.hand_out(invocation, *handed, worker).await,
                 Decision::Reply(reply) => {
                     self.post_reply(invocation.request_id(), invocation.invocation_id(), reply).await
                 }
@@ -75,6 +82,24 @@ impl Layer {
                 }
             }
         }
+    }
+
+    /// Returns the process that asks for an event, where several invocations run at once. It is
+    /// looked up once for each connection, while nobody waits for it.
+    async fn worker(&self, peer: &Peer) -> Option<Process> {
+        if !self.is_concurrent() {
+            return None;
+        }
+        let worker = peer.holders().await.and_then(Holders::owner);
+        match worker {
+            Some(worker) => self.attribution.polls(worker),
+            None if !self.warned_of_workers.swap(true, Ordering::Relaxed) => warn!(
+                "aft: the layer cannot see which process asks for an event: while several invocations run, calls of S3 \
+                 need the header X-Amzn-Trace-Id"
+            ),
+            None => {}
+        }
+        worker
     }
 
     /// Aborts invocations that never got a response, where one runs at a time: a runtime that asks
@@ -186,8 +211,13 @@ impl Layer {
         }
     }
 
-    /// Hands an event out: from here on, calls belong to its invocation.
-    pub(super) async fn hand_out(&self, invocation: Invocation, handed: Handed) -> Response<Body> {
+    /// Hands an event out to a worker: from here on, calls belong to its invocation.
+    pub(super) async fn hand_out(
+        &self,
+        invocation: Invocation,
+        handed: Handed,
+        worker: Option<Process>,
+    ) -> Response<Body> {
         let mut headers = invocation.headers;
         strip_hop_by_hop(&mut headers);
         headers.insert(CONTENT_LENGTH, HeaderValue::from(invocation.event.len()));
@@ -197,11 +227,24 @@ impl Layer {
         {
             headers.insert(TRACE_ID, value);
         }
-        self.attribution.enter(handed.nonce, handed.running.clone());
+        self.attribution.enter(handed.nonce, handed.running.clone(), worker);
         self.handed.add(handed);
+        self.forget_excess().await;
         let mut response = Response::new(full(invocation.event));
         *response.headers_mut() = headers;
         response
+    }
+}
+
+impl Layer {
+    /// Forgets the oldest invocation without a response if there are too many, where several run at
+    /// once: nobody knows whether its code still runs.
+    async fn forget_excess(&self) {
+        let max = self.settings.lambda.concurrency.saturating_add(LATE_MAX);
+        if let Some(oldest) = self.handed.take_excess(max) {
+            self.attribution.forget(oldest.nonce);
+            self.give_up(oldest, "it got no response in its time").await;
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use tracing::warn;
 use crate::attribution::{Outside, Place};
 use crate::http::{Answers, Body, full};
 use crate::layer::Layer;
+use crate::processes::Peer;
 use crate::transactions::Transactions;
 
 /// The header that names a transaction.
@@ -31,11 +32,11 @@ const SKIPPED_BYTES_MAX: usize = 64 << 20;
 pub struct S3(pub Arc<Layer>);
 
 impl Answers for S3 {
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let layer = &self.0;
         let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let trace_id = request.headers().get(&TRACE_ID).and_then(|value| value.to_str().ok());
-        let place = layer.attribution.of(trace_id);
+        let place = layer.attribution.of(trace_id, peer).await;
         // Only the layer says which transaction a call belongs to.
         request.headers_mut().remove(&TRANSACTION);
         request.headers_mut().remove(&TRACE_ID);
@@ -78,7 +79,12 @@ fn text_of(why: Outside) -> &'static str {
         }
         Outside::Several => {
             "several handlers run in this environment, and the call does not say whose it is: use an SDK that sends \
-             X-Amzn-Trace-Id, in the thread or task of the handler"
+             X-Amzn-Trace-Id, in the thread or task of the handler, or send that header with the trace ID that the \
+             runtime gives the handler"
+        }
+        Outside::Stranger => {
+            "the call came from a process that is neither the handler's nor a child of it, and does not say whose it \
+             is: send X-Amzn-Trace-Id with the trace ID that the runtime gives the handler"
         }
         Outside::Ended => {
             "the call came after its handler had returned: wait in the handler for every call and every thread"

@@ -7,6 +7,7 @@
 mod calls;
 mod conformance;
 mod levels;
+mod managed;
 mod orders;
 mod records;
 mod requests;

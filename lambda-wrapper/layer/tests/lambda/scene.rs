@@ -109,7 +109,9 @@ impl Scene {
         }
         change(&mut function);
         let (logs, log) = kept_logs();
-        let config = Config::of(vec![function]);
+        let mut config = Config::of(vec![function]);
+        // Eight workers that load boto3 at once take longer than Lambda's 10 s on a busy machine.
+        config.init = Duration::from_secs(120);
         let host = Host::start(config, logs).await.expect("the host starts");
         Some(Scene { host, kind, log, beside, _directory: directory })
     }

@@ -29,6 +29,7 @@ pub use self::progress::Counts;
 use self::progress::{MARGIN, Next, Progress};
 use crate::http::Body;
 use crate::layer::Layer;
+use crate::processes::Process;
 use crate::report::BatchSummary;
 use crate::runtime_api::handed::Handed;
 use crate::runtime_api::invocation::Invocation;
@@ -55,7 +56,7 @@ impl Layer {
 
     /// Returns the event of the next record, if a batch in progress has one. Batches that have none
     /// are answered.
-    pub(super) async fn next_record(self: &Arc<Self>) -> Option<Response<Body>> {
+    pub(super) async fn next_record(self: &Arc<Self>, worker: Option<Process>) -> Option<Response<Body>> {
         self.fail_abandoned().await;
         while let Some(mut progress) = self.batches.go_on() {
             while let Some(Next { invocation, identity }) =
@@ -72,7 +73,7 @@ impl Layer {
                 match begun {
                     Ok(Began::Run(handed)) => {
                         self.batches.run(handed.nonce, progress);
-                        return Some(self.hand_out(invocation, *handed).await);
+                        return Some(self.hand_out(invocation, *handed, worker).await);
                     }
                     Ok(Began::Replayed(_)) => progress.note(Outcome::AlreadyCommitted, Instant::now()),
                     Err(failure) => progress.note(outcome_of(failure), Instant::now()),

@@ -3,7 +3,7 @@
 //! services do, to a worker that appends the name of each task to two objects: one at its
 //! beginning, one at its end.
 
-mod events;
+pub(crate) mod events;
 mod failures;
 mod runtimes;
 mod times;
