@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 use tokio::time::Instant;
 
 use crate::attribution::Running;
-use crate::transactions::{Open, Spent};
+use crate::transactions::{Attempt, Open, Spent};
 
 /// An invocation whose event was handed out.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub struct Handed {
     pub invocation_id: Option<HeaderValue>,
     /// The sender of the event.
     pub source: Source,
-    /// The request ID of its transaction.
-    pub request_id: Option<String>,
+    /// The attempt that its transaction is.
+    pub attempt: Attempt,
     /// Its transaction.
     pub open: Open,
     /// Its calls.

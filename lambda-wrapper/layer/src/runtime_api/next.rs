@@ -184,7 +184,7 @@ impl Layer {
                     aws_request_id: invocation.request_id().to_owned(),
                     invocation_id: invocation.invocation_id().cloned(),
                     source: identity.source,
-                    request_id: identity.request_id,
+                    attempt,
                     open,
                     running,
                     deadline: tokio::time::Instant::now() + left,

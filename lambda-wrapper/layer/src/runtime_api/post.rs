@@ -19,7 +19,7 @@ use crate::runtime_api::next::{answer_of, error_document, kept_reply_or_gone};
 use crate::runtime_api::records::message_of;
 use crate::runtime_api::reply::{RESPONSE_MODE, Reply};
 use crate::runtime_api::{VERSION, accepted};
-use crate::transactions::Ended;
+use crate::transactions::{Attempt, Begun, Ended, Failure, FailureKind};
 
 /// The header, and the field behind a stream, that says that a function failed.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
@@ -123,7 +123,7 @@ impl Layer {
     /// outcome.
     async fn commit_and_post(&self, handed: Handed, reply: Reply, headers: HeaderMap) {
         // Without a request ID nobody can ask for the result.
-        let result = handed.request_id.is_some().then(|| reply.encode());
+        let result = handed.attempt.request_id.is_some().then(|| reply.encode());
         let (ended, took) = self.commit(&handed, result, handed.deadline).await;
         let (id, nonce) = (handed.aws_request_id.as_str(), handed.invocation_id.as_ref());
         match ended {
@@ -171,10 +171,32 @@ impl Layer {
     ) -> (Ended, Duration) {
         let since = Instant::now();
         let ended = tokio::time::timeout_at(by, handed.open.commit(result)).await;
-        let ended = ended.unwrap_or_else(|_| {
-            Ended::Unknown("the store did not answer within the invocation's time".into())
-        });
+        let ended = match ended {
+            Ok(Ended::Lost(failure)) if failure.kind == FailureKind::Conflict => {
+                Box::pin(self.twin(handed, failure, by)).await
+            }
+            Ok(ended) => ended,
+            Err(_) => Ended::Unknown("the store did not answer within the invocation's time".into()),
+        };
         (ended, since.elapsed())
+    }
+
+    /// Returns the outcome of an attempt that another transaction was faster than: it may have been
+    /// another attempt of the same request, whose keys are the same, and then its result counts.
+    async fn twin(&self, handed: &Handed, conflict: Failure, by: tokio::time::Instant) -> Ended {
+        let timeout = by.saturating_duration_since(tokio::time::Instant::now());
+        if handed.attempt.request_id.is_none() || timeout.is_zero() {
+            return Ended::Lost(conflict);
+        }
+        let attempt = Attempt { timeout, waits: false, ..handed.attempt.clone() };
+        match tokio::time::timeout_at(by, self.transactions.begin(&attempt)).await {
+            Ok(Ok(Begun::Replayed(kept))) => Ended::Replayed(kept),
+            Ok(Ok(Begun::Open(open))) => {
+                open.abort().await;
+                Ended::Lost(conflict)
+            }
+            Ok(Err(_)) | Err(_) => Ended::Lost(conflict),
+        }
     }
 
     /// Takes an error: aborts, and posts it untouched.
@@ -292,7 +314,7 @@ impl Layer {
 pub(super) async fn summary(layer: &Layer, handed: &Handed, outcome: &str, commit: Duration) {
     Summary {
         aws_request_id: &handed.aws_request_id,
-        request_id: handed.request_id.as_deref(),
+        request_id: handed.attempt.request_id.as_deref(),
         outcome,
         running: Some(&handed.running),
         begin: handed.begin,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aft_lambda_host::{Function, Invoke};
+use aft_lambda_host::{Delivery, Function, Invoke};
 use futures::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -270,6 +270,46 @@ async fn a_thread_that_was_left_behind_in_a_worker_does_not_write() {
     assert!(said.ends_with(r#"["InvalidRequest", "InvalidRequest"]"#), "{said}: {scene:?}");
     assert!(scene.has_logged("the call came after its handler had returned"), "{scene:?}");
     assert_eq!(get(&scene, "late").await, Value::Null, "{scene:?}");
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn deliveries_of_one_request_at_once_take_effect_once() {
+    // In one environment: the event itself names its request.
+    let named = |function: &mut Function| {
+        managed(function);
+        function.environment.insert("AFT_REQUEST_ID".into(), "id".into());
+    };
+    let Some(scene) = Scene::with(StoreKind::Memory, "managed.handler", named).await else { return };
+    let meeting = tempfile::tempdir().expect("a folder");
+    let event = json!({"action": "count", "id": "a", "meet": meeting.path(), "count": 4});
+    let answers: Vec<_> =
+        stream::iter(0..4).map(|_| scene.ok(event.clone())).buffer_unordered(4).collect().await;
+    assert_eq!(
+        answers.iter().map(Value::to_string).collect::<BTreeSet<_>>().len(),
+        1,
+        "one answer: {answers:?}"
+    );
+    assert_eq!(std::fs::read_dir(meeting.path()).expect("it is there").count(), 4, "all of them ran");
+    assert_eq!(get(&scene, "number").await, "1", "{scene:?}");
+    assert_eq!(scene.ok(event).await, answers[0], "the kept answer");
+    scene.stop().await;
+
+    // Lambda's own duplicates go to two environments.
+    let two = |function: &mut Function| {
+        managed(function);
+        function.max_concurrency = Some(2);
+        function.concurrency = 2;
+    };
+    let Some(scene) = Scene::with(StoreKind::Minio, "managed.handler", two).await else { return };
+    let meeting = tempfile::tempdir().expect("a folder");
+    let event = json!({"action": "count", "id": "a", "meet": meeting.path(), "count": 2});
+    let mut queued = scene.host().send(invoke(&event), Delivery::TwiceAtOnce).expect("it is taken");
+    for _ in 0..2 {
+        let end = queued.end().await.expect("each delivery ends");
+        assert!(end.last.as_ref().is_ok_and(|invoked| invoked.is_ok()), "{end:?}: {scene:?}");
+    }
+    assert_eq!(get(&scene, "number").await, "1", "{scene:?}");
     scene.stop().await;
 }
 

@@ -113,7 +113,7 @@ impl Layer {
             return;
         }
         // Without a request ID nobody can ask for the result.
-        let result = handed.request_id.is_some().then(|| Reply::json(SUCCESS).encode());
+        let result = handed.attempt.request_id.is_some().then(|| Reply::json(SUCCESS).encode());
         // The batch's answer has to be posted after a commit that takes too long.
         let by = handed.deadline.checked_sub(MARGIN).unwrap_or(handed.deadline);
         let (ended, took) = self.commit(&handed, result, by).await;
@@ -140,7 +140,7 @@ impl Layer {
         let Some(progress) = self.batches.take(handed.nonce) else {
             unreachable!("the invocation was that of a record, and was taken once");
         };
-        self.note(progress, handed.request_id.as_deref(), outcome).await;
+        self.note(progress, handed.attempt.request_id.as_deref(), outcome).await;
     }
 
     /// Aborts an invocation whose handler failed. Returns true if it was that of a record: its
@@ -148,7 +148,7 @@ impl Layer {
     pub(super) async fn give_up(&self, handed: Handed, why: &str) -> bool {
         handed.open.abort().await;
         let Some(progress) = self.batches.take(handed.nonce) else { return false };
-        self.note(progress, handed.request_id.as_deref(), Outcome::Failed(why.to_owned())).await;
+        self.note(progress, handed.attempt.request_id.as_deref(), Outcome::Failed(why.to_owned())).await;
         true
     }
 
