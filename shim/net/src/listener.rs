@@ -147,7 +147,7 @@ impl Line<'_> {
                 let mut answer = answered.await;
                 if let Ok(answer) = &mut answer
                     && says_close
-                    && place.is_closing()
+                    && in_call.is_closing()
                 {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -229,6 +229,13 @@ impl Place {
     }
 }
 
+impl InCall {
+    /// Returns true once the server closes all connections ([`Places::empty`]).
+    pub(crate) fn is_closing(&self) -> bool {
+        self.0.closing.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for InCall {
     fn drop(&mut self) {
         let InCall(inner, seat) = self;
