@@ -23,6 +23,7 @@ const STORES: &[&str] = &[
     "aft-store-dynamodb",
     "aft-store-redis",
     "aft-store-faulty",
+    "aft-store-split",
 ];
 
 /// The crates that may name concrete stores: the binaries, and the targets of the benchmark, which
@@ -56,6 +57,7 @@ const ALL_OF_OURS: &[&str] = &[
     "aft-store-dynamodb",
     "aft-store-redis",
     "aft-store-faulty",
+    "aft-store-split",
     "aft-lambda-events",
 ];
 
@@ -88,8 +90,9 @@ const RULES: &[Rule] = &[
     Rule { name: "aft-store-dynamodb", folder: "storage-adapters/dynamodb", may_use: &["aft-store", "aft-store-aws"] },
     Rule { name: "aft-store-redis", folder: "storage-adapters/redis", may_use: &["aft-store"] },
     Rule { name: "aft-store-faulty", folder: "storage-adapters/faulty", may_use: &["aft-store"] },
+    Rule { name: "aft-store-split", folder: "storage-adapters/split", may_use: &["aft-store"] },
     Rule { name: "aft-lambda-events", folder: "lambda-wrapper/events", may_use: &[] },
-    Rule { name: "aft-layer", folder: "lambda-wrapper/layer", may_use: &["aft-access", "aft-client", "aft-core", "aft-desk", "aft-door-s3", "aft-format", "aft-lambda-events", "aft-net", "aft-node", "aft-store", "aft-store-dynamodb", "aft-store-memory", "aft-store-s3"] },
+    Rule { name: "aft-layer", folder: "lambda-wrapper/layer", may_use: &["aft-access", "aft-client", "aft-core", "aft-desk", "aft-door-s3", "aft-format", "aft-lambda-events", "aft-net", "aft-node", "aft-store", "aft-store-dynamodb", "aft-store-memory", "aft-store-s3", "aft-store-split"] },
     Rule { name: "aft-sim", folder: "tests/sim", may_use: &[] },
     Rule { name: "aft-simulation", folder: "tests/simulation", may_use: &["aft-sim", "aft-core", "aft-history"] },
     Rule { name: "aft-e2e", folder: "tests/e2e", may_use: ALL_OF_OURS },
@@ -106,6 +109,7 @@ const TESTS_MAY_USE: &[&str] = &[
     "aft-store-memory",
     "aft-store-local",
     "aft-store-faulty",
+    "aft-store-split",
     "aft-history",
     "aft-lambda-host",
 ];

@@ -177,6 +177,10 @@ impl Store for CountingStore {
         self.inner.costs()
     }
 
+    fn blobs_place(&self) -> Option<String> {
+        self.inner.blobs_place()
+    }
+
     fn times_heard(&self) -> Vec<TimeHeard> {
         self.inner.times_heard()
     }

@@ -313,6 +313,10 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
         self.inner.ended()
     }
 
+    fn blobs_place(&self) -> Option<String> {
+        self.inner.blobs_place()
+    }
+
     fn times_heard(&self) -> Vec<TimeHeard> {
         self.inner.times_heard()
     }

@@ -30,7 +30,7 @@ pub use error::{Error, Result};
 pub use name::{Name, Space};
 pub use scan::Picking;
 pub use store::{
-    BODIES_AT_ONCE, Capabilities, Committed, Costs, Created, GroupPage, Heads, ItemPage, Position, Replaced,
-    Requests, ScanPage, Scanned, Store, TIMES_KEPT_MAX, Tag, TimeHeard, Units, Writes,
+    BODIES_AT_ONCE, Capabilities, Committed, Costs, Created, GroupPage, Heads, ItemPage, PART_BYTES_BEYOND,
+    Position, Replaced, Requests, ScanPage, Scanned, Store, TIMES_KEPT_MAX, Tag, TimeHeard, Units, Writes,
 };
 pub use url::unescaped;

@@ -196,6 +196,9 @@ pub struct TimeHeard {
 /// is dropped.
 pub const TIMES_KEPT_MAX: usize = 64;
 
+/// The bytes by which a body that holds a part of a large value may be longer than the part.
+pub const PART_BYTES_BEYOND: usize = 64;
+
 /// The features and limits of a store, and the delays to expect of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
@@ -209,9 +212,10 @@ pub struct Capabilities {
     /// The time counts from the call's deadline if the store enforces one ([`Store::until`]), else
     /// from the moment at which the call was made.
     pub grace_ms: u64,
-    /// The largest body of one object, in bytes.
+    /// The largest body of one object, in bytes; that of a part of a large value may be larger.
     pub body_bytes_max: usize,
-    /// The size of a part of a large value, in bytes.
+    /// The size of a part of a large value, in bytes. A body in [`Space::Blob`] may have that many,
+    /// and [`PART_BYTES_BEYOND`] more for its frame.
     pub blob_part_bytes: usize,
     /// The meaning of "acknowledged" on this store, as a text for people: for instance `fsynced` or
     /// `in memory only`.
@@ -281,6 +285,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Returns the reason for which this store takes no more writes in this process, or `None`
     /// while it takes them. With a reason, the process has to be restarted by its supervisor.
     fn ended(&self) -> Option<String> {
+        None
+    }
+
+    /// Returns the place of the parts of large values ([`Space::Blob`]), if they lie in another store
+    /// than everything else. The store's description names it, and nodes compare the two.
+    fn blobs_place(&self) -> Option<String> {
         None
     }
 

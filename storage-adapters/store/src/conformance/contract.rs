@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::scratch::{Scratch, short};
 use super::{Outcome, listing};
-use crate::{Created, Error, Name, Replaced, TIMES_KEPT_MAX};
+use crate::{Created, Error, Name, PART_BYTES_BEYOND, Replaced, Space, TIMES_KEPT_MAX};
 
 /// The largest body that is tried, in bytes. A store may take larger ones, but a check should not
 /// need the memory for them.
@@ -334,7 +334,8 @@ pub(super) fn body(len: usize, seed: u64) -> Bytes {
 pub(super) async fn bodies_reach_their_bound(s: &Scratch) -> Outcome {
     let capabilities = s.store.capabilities();
     let (max, part) = (capabilities.body_bytes_max, capabilities.blob_part_bytes);
-    ensure!(part > 0 && part <= max, "parts of {part} bytes do not fit into bodies of {max}");
+    ensure!(part > 0, "a part has no bytes");
+    parts_reach_their_bound(s, part + PART_BYTES_BEYOND).await?;
     let largest = max.min(LARGE_BODY_BYTES);
     let sizes = [1, 255, 256, 4096, 65_535, 65_536, 65_537, largest - 1, largest];
     for &space in s.races {
@@ -376,6 +377,21 @@ pub(super) async fn bodies_reach_their_bound(s: &Scratch) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Checks that the space of parts takes a body of `size` bytes, which may be beyond the bound of all
+/// others.
+async fn parts_reach_their_bound(s: &Scratch, size: usize) -> Outcome {
+    if !s.spaces.contains(&Space::Blob) {
+        return Ok(());
+    }
+    let name = s.name_in(Space::Blob, b"large", b"part");
+    let part = body(size, 4);
+    s.put(&name, part.clone()).await?;
+    ensure!(s.get_some(&name).await?.0 == part, "{name}: a part of {size} bytes was not read back");
+    let pieces = s.get_pieces(&name).await?.map(|(read, _)| read);
+    ensure!(pieces.as_ref() == Some(&part), "{name}: a part of {size} bytes reads differently in pieces");
+    s.delete(std::slice::from_ref(&name)).await
 }
 
 pub(super) async fn bodies_beyond_the_bound_are_refused(s: &Scratch) -> Outcome {
