@@ -39,6 +39,7 @@ use tracing::{debug, error, info, warn};
 use crate::cache::ValueCache;
 use crate::clock::{Deadline, Instants};
 use crate::handle::{Shared, State};
+use crate::heard::Heard;
 use crate::opening::Opened;
 use crate::reports::{Descriptions, Spell};
 use crate::stats::CallKind;
@@ -117,6 +118,7 @@ pub(crate) struct EventLoop {
     /// The clocks at the last step.
     now: Now,
     instants: Instants,
+    heard: Heard,
     /// True if the store can hold writes to a deadline.
     holds_deadlines: bool,
     /// A lower bound of the mark from the opening, in milliseconds since the epoch: the mark as it
@@ -163,6 +165,7 @@ impl EventLoop {
             abandoned: false,
             now: clock::now(),
             instants: Instants::new(),
+            heard: Heard::default(),
             holds_deadlines,
             mark_ms,
             about,
@@ -421,7 +424,7 @@ impl EventLoop {
             (Ok(_), _) => {}
         }
         let answer = outcome.unwrap_or_else(|error| Answer::Failed(call_error(error)));
-        Input::Answer(id, answer, self.time_heard())
+        Input::Answer(id, answer, self.time_heard(since))
     }
 
     /// Compares the store's description of itself with the one seen before, and logs a difference:
@@ -466,10 +469,11 @@ impl EventLoop {
         self.shared.state.send_replace(State::Draining);
     }
 
-    /// Returns the newest time that the store's answers carried since the last call of this method.
-    /// Older times are dropped: they have drifted for longer, so they say less.
-    fn time_heard(&self) -> Option<StoreTime> {
-        self.shared.store.times_heard().last().map(|heard| self.instants.store_time(heard))
+    /// Returns the newest time that an answer carried to a request which was sent after `since`, the
+    /// instant at which the call that has landed was made.
+    fn time_heard(&mut self, since: Instant) -> Option<StoreTime> {
+        self.heard.add(self.shared.store.times_heard());
+        self.heard.since(since).map(|heard| self.instants.store_time(heard))
     }
 
     // Notes, times, the end.

@@ -23,7 +23,7 @@
 //! * [`NodeHandle::store_trouble`] (`health`) – whether the store answers and takes writes, logged
 //!   when it begins to fail and when it is well again.
 //! * [`Stats`] (`stats`), `meters` – counts of a node's work, for figures and for Prometheus.
-//! * `event_loop`, `waiters`, `calls`, `cache`, `clock` – the loop and its helpers.
+//! * `event_loop`, `waiters`, `calls`, `cache`, `clock`, `heard` – the loop and its helpers.
 //!
 //! The loop is a task of the runtime on which [`start`] is called. [`start_several`] runs several
 //! loops in one process, behind one handle: each has its own state and its share of the bounds, a
@@ -39,6 +39,7 @@ mod clock;
 mod event_loop;
 mod handle;
 mod health;
+mod heard;
 mod meters;
 mod opening;
 mod reports;
