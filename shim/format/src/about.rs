@@ -19,10 +19,16 @@ use crate::name::describe;
 use crate::times::Times;
 use crate::{FORMAT, messages};
 
+/// The format number of a store whose parts of large values are in another store: a program that
+/// does not know of such stores must not open it, since it would look for the parts in the wrong
+/// place.
+const FORMAT_SPLIT: u8 = FORMAT + 1;
+
 /// A store's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
-    /// The format number of the store: [`FORMAT`] for stores that this program makes.
+    /// The format number of the store: [`FORMAT`] for stores that this program makes, or the next
+    /// one for those with [`About::blobs`].
     pub format: u8,
     /// The store's identity: random, so that a copy can be told from another store.
     pub identity: [u8; 16],
@@ -38,6 +44,18 @@ pub struct About {
     pub times: Option<Times>,
     /// The levels of the keys, by prefix, where several processes share the store.
     pub levels: Levels,
+    /// The place of the parts of large values, if that is another store than this one.
+    pub blobs: Option<Blobs>,
+}
+
+/// The place of a store's parts of large values, in another store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blobs {
+    /// The place, as [`Store::blobs_place`](aft_store::Store::blobs_place) names it.
+    pub place: String,
+    /// True once the store has claimed the place ([`Claim`](crate::Claim)). The store must not be
+    /// used before.
+    pub claimed: bool,
 }
 
 /// The abilities of a store that every node on it must agree on.
@@ -77,7 +95,7 @@ pub enum Race {
 pub enum AboutError {
     /// A newer version of this program made or converted the store.
     #[error(
-        "store/format: the store has format {found}, of a newer version of this program (this one reads {FORMAT}): \
+        "store/format: the store has format {found}, of a newer version of this program (this one reads {FORMAT_SPLIT}): \
          upgrade this node"
     )]
     Newer {
@@ -107,7 +125,12 @@ impl About {
         assert!(!exclusive || abilities.exclusive, "a store that many processes write is raced for");
         let (program, times) = (program.to_owned(), Some(times));
         let levels = Levels::default();
-        About { format: FORMAT, identity, abilities, race, program, made_ms, times, levels }
+        About { format: FORMAT, identity, abilities, race, program, made_ms, times, levels, blobs: None }
+    }
+
+    /// Returns the description of the same store with its parts of large values in another one.
+    pub fn with_blobs(self, blobs: Blobs) -> About {
+        About { format: FORMAT_SPLIT, blobs: Some(blobs), ..self }
     }
 
     /// Returns the bytes for [`Format::about`].
@@ -133,7 +156,12 @@ impl About {
             made_ms: self.made_ms,
             times: self.times.map(Times::to_message),
             levels: self.levels.iter().map(encode_level).collect(),
+            blobs: self
+                .blobs
+                .as_ref()
+                .map(|Blobs { place, claimed }| messages::Blobs { place: place.clone(), claimed: *claimed }),
         };
+        assert_eq!(self.blobs.is_some(), self.format == FORMAT_SPLIT, "only a split store has that format");
         about.encode_to_vec().into()
     }
 
@@ -147,7 +175,7 @@ impl About {
         // The number comes first: all else may mean something different in a newer format.
         let format = match u8::try_from(about.format) {
             Ok(0 | 1) => return Err(AboutError::Broken("the format number is none of this program's")),
-            Ok(format) if format <= FORMAT => format,
+            Ok(format) if format <= FORMAT_SPLIT => format,
             Ok(_) | Err(_) => return Err(AboutError::Newer { found: about.format }),
         };
         let identity = about.identity[..].try_into();
@@ -166,8 +194,14 @@ impl About {
         let abilities = Abilities { delete_if, exclusive, grace_ms, body_bytes_max, blob_part_bytes };
         let times = about.times.as_ref().map(Times::of_message);
         let levels = decode_levels(&about.levels)?;
-        let messages::About { program, made_ms, .. } = about;
-        Ok(About { format, identity, abilities, race, program, made_ms, times, levels })
+        let messages::About { program, made_ms, blobs, .. } = about;
+        let blobs = match (blobs, format) {
+            (Some(messages::Blobs { place, claimed }), FORMAT_SPLIT) => Some(Blobs { place, claimed }),
+            (None, FORMAT) => None,
+            (Some(_), _) => return Err(AboutError::Broken("a place of large values in the wrong format")),
+            (None, _) => return Err(AboutError::Broken("the place of large values is missing")),
+        };
+        Ok(About { format, identity, abilities, race, program, made_ms, times, levels, blobs })
     }
 
     /// Returns the mark of a store that is made now.

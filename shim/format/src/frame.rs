@@ -30,6 +30,7 @@ const CHECKSUM_LEN: usize = 8;
 const PREFIX_LEN: usize = 2;
 /// All that lies before the payload.
 pub(crate) const HEADER_LEN: usize = PREFIX_LEN + CHECKSUM_LEN;
+const _: () = assert!(HEADER_LEN <= aft_store::PART_BYTES_BEYOND, "a store takes a part with its frame");
 
 /// The number of XXH3 with 64 bits; durable.
 const CHECKSUM: u8 = 2;
@@ -50,6 +51,7 @@ pub(crate) enum Kind {
     Entry = 7,
     Aborted = 8,
     Free = 9,
+    Claim = 10,
 }
 
 impl Kind {
@@ -64,6 +66,7 @@ impl Kind {
             7 => Ok(Kind::Entry),
             8 => Ok(Kind::Aborted),
             9 => Ok(Kind::Free),
+            10 => Ok(Kind::Claim),
             _ => Err(Fault::Broken("unknown kind of body")),
         }
     }
@@ -341,7 +344,7 @@ mod tests {
         check(0, 0, Fault::Broken("format 0, which never was"));
         check(0, 0x21, Fault::Broken("unknown checksum"));
         check(0, 0x20, Fault::Broken("unknown checksum"));
-        check(1, 10, Fault::Broken("unknown kind of body"));
+        check(1, 11, Fault::Broken("unknown kind of body"));
         let record = sealed(Kind::Record, &payload());
         let found = opened(&mut opening(Gone::default()), &record, 100);
         assert_eq!(found, Err(Fault::Broken("the body is of another kind")));

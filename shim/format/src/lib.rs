@@ -12,6 +12,8 @@
 //!   outcomes.
 //! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
 //!   opaque to the core.
+//! * [`Blobs`] (`about`), [`Claim`] (`claim`) – the place of parts of large values in another store, and
+//!   the object by which a store claims it.
 //! * [`Times`] (`times`) – the times that all nodes on a store share.
 //! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no
 //!   `store/format`.
@@ -31,6 +33,7 @@
 mod about;
 mod attributes;
 mod body;
+mod claim;
 mod commit;
 mod composed;
 mod fault;
@@ -46,9 +49,10 @@ mod record;
 mod times;
 mod token;
 
-pub use about::{Abilities, About, AboutError, FormatFound, Race, read_format};
+pub use about::{Abilities, About, AboutError, Blobs, FormatFound, Race, read_format};
 pub use attributes::{Attributes, Checksum, ChecksumAlgorithm, Pair};
 pub use body::{PartInPieces, decode_body, encode_object, encode_part};
+pub use claim::Claim;
 pub use commit::{call_error, decode_committed, encode_commit};
 pub use composed::{ComposedTag, Manifest, Piece};
 pub use frame::Gone;

@@ -8,6 +8,7 @@ use aft_store::{Damage, Error, Position, Scanned, Space, Store};
 use bytes::Bytes;
 
 use crate::FORMAT;
+use crate::claim::Claim;
 use crate::fault::Fault;
 use crate::frame::check_first_byte;
 use crate::name::{decode_name, describe};
@@ -34,6 +35,11 @@ pub enum Holds {
         /// Its format number.
         found: u8,
     },
+    /// The claim of another store, whose parts of large values lie here.
+    Claimed {
+        /// The URL of that store, without secrets; `None` if the claim cannot be read.
+        store: Option<String>,
+    },
     /// Data of this version, or names that no version writes: the mark is lost. Reading and
     /// committing go on; sweeps and verdicts that need the mark do not. If another node is making
     /// the store at this moment, its `store/format` is found when it is read once more.
@@ -48,6 +54,13 @@ impl Holds {
     pub fn refusal(&self) -> Option<String> {
         match self {
             Holds::Nothing | Holds::Unmarked { .. } => None,
+            Holds::Claimed { store } => {
+                let store = store.as_deref().unwrap_or("a store that its claim (store/claim) does not name");
+                Some(format!(
+                    "this place holds the large values of another store, {store}, so no store can be made here: choose \
+                     another prefix"
+                ))
+            }
             Holds::First { example } => Some(format!(
                 "the store was written by the first version of this program ({example}), whose stores this one does \
                  not read: open it with the program that wrote it, read its keys, and write them to a new prefix"
@@ -66,7 +79,7 @@ impl Holds {
                 "the store holds data ({example}) and no store/format: nothing is collected, and reads that need the \
                  mark fail; restore store/format from a backup, or read the store's keys and write them to a new prefix"
             )),
-            Holds::Nothing | Holds::First { .. } | Holds::Newer { .. } => None,
+            Holds::Nothing | Holds::First { .. } | Holds::Newer { .. } | Holds::Claimed { .. } => None,
         }
     }
 
@@ -77,6 +90,7 @@ impl Holds {
             Holds::Unmarked { .. } => 1,
             Holds::Newer { .. } => 2,
             Holds::First { .. } => 3,
+            Holds::Claimed { .. } => 4,
         }
     }
 }
@@ -107,7 +121,7 @@ pub struct Looking {
     after: Option<Position>,
     /// Objects in it whose names cannot be read.
     damaged: Damage,
-    /// A record whose first byte says which version wrote it.
+    /// A record whose first byte says which version wrote it, or the claim of another store.
     record: Option<aft_store::Name>,
     holds: Holds,
 }
@@ -145,8 +159,9 @@ impl Looking {
         let is_leftover = |name: &Scanned| name.group.starts_with(PROBE_PREFIX);
         if let Some(Scanned { group, item, .. }) = page.names.iter().find(|name| !is_leftover(name)) {
             let name = aft_store::Name::new(space, group.clone(), item.clone());
-            if space == Space::Commit {
-                // A record's name is the same in every version. Its first byte is not.
+            if space == Space::Commit || name == Claim::name() {
+                // A record's name is the same in every version. Its first byte is not. A claim names
+                // the store that wrote it.
                 next.record = Some(name);
                 return Ok(Looked::More(next));
             }
@@ -196,6 +211,10 @@ fn judge(name: &aft_store::Name, body: Option<&Bytes>) -> Holds {
             Holds::First { example: name.to_string() }
         }
         Space::Node | Space::Lease => Holds::Nothing,
+        Space::Store if *name == Claim::name() => {
+            let claim = body.and_then(|body| Claim::decode(body).ok());
+            Holds::Claimed { store: claim.map(|claim| claim.store) }
+        }
         Space::Store => by_format(Ok(())),
     }
 }

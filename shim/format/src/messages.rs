@@ -198,6 +198,32 @@ pub(crate) struct About {
     /// In the order of prefixes.
     #[prost(message, repeated, tag = "8")]
     pub(crate) levels: Vec<Level>,
+    /// Only in stores whose parts of large values are in another one; these have a format number of
+    /// their own.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) blobs: Option<Blobs>,
+}
+
+/// The place of a store's parts of large values, in another store.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Blobs {
+    #[prost(string, tag = "1")]
+    pub(crate) place: String,
+    #[prost(bool, tag = "2")]
+    pub(crate) claimed: bool,
+}
+
+/// The claim of a store on the place of its parts.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Claim {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) identity: Bytes,
+    #[prost(string, tag = "2")]
+    pub(crate) store: String,
+    #[prost(string, tag = "3")]
+    pub(crate) program: String,
+    #[prost(uint64, tag = "4")]
+    pub(crate) made_ms: u64,
 }
 
 /// The level of the keys that start with a prefix.

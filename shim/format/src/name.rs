@@ -10,6 +10,7 @@
 //! store    "format"                         (empty)
 //! store    "notes"                          (empty)
 //! store    "damaged"                        2 · request hash
+//! store    "claim"                          (empty), in the store that holds another one's parts (`claim`)
 //! ```
 //!
 //! Numbers are big-endian and of fixed size, so byte order is the order that

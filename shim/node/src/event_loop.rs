@@ -447,12 +447,15 @@ impl EventLoop {
             "the store's description of itself has changed since this node started: restart the node with the same \
              settings as the other nodes"
         );
-        // Writes at a key's old level would not be checked against those at its new one; and what
-        // this node knows of one store says nothing about another.
+        // Writes at a key's old level would not be checked against those at its new one; what this
+        // node knows of one store says nothing about another; and large values that are written to
+        // their old place are not found in the new one.
         let why = if before.identity != now.identity {
             Some("another store is in the place of this one")
         } else if before.levels != now.levels && !self.shared.settings.core.exclusive {
             Some("the levels of this store's keys have changed")
+        } else if before.blobs != now.blobs {
+            Some("the place of this store's large values has changed")
         } else {
             None
         };

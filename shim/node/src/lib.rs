@@ -11,6 +11,7 @@
 //!   talk to it.
 //! * [`open_store`], [`Opened`], [`change_times`] (`opening`) – reading a store's description of
 //!   itself, and creating it where the store is empty.
+//! * [`init_split`] (`claiming`) – making a store whose parts of large values lie in another one.
 //! * [`fresh_begin`], [`fresh_attempt`] (`clock`) – the arguments that open a transaction.
 //! * [`NodeSettings`], [`StoreTimeouts`] (`settings`) – the driver's own bounds, each with its
 //!   reason.
@@ -35,6 +36,7 @@
 mod batches;
 mod cache;
 mod calls;
+mod claiming;
 mod clock;
 mod event_loop;
 mod handle;
@@ -50,6 +52,7 @@ mod values;
 mod verbs;
 mod waiters;
 
+pub use claiming::init_split;
 pub use clock::{fresh_attempt, fresh_begin};
 pub use handle::{Drained, NodeHandle, StartError, State, start, start_described, start_several};
 pub use opening::{NewStore, Opened, change_levels, change_times, open_store, read_description};

@@ -6,7 +6,7 @@
 //!     ├───► damaged ─► serve without the mark, and log it: nothing is collected until somebody has
 //!     │                restored it; nor is anything written where several processes share the
 //!     │                store, since the levels of its keys are not known
-//!     ├───► another version's ─► reject
+//!     ├───► another version's, or with its large values elsewhere ─► reject
 //!     └───► missing ─► look ─► nothing ─► create it ─► read it again: if several nodes create
 //!                        │                it at once, one of them succeeds
 //!                        ├───► data without a mark ─► read it again, since another node may have
@@ -27,13 +27,14 @@ use aft_core::record::Format;
 use aft_core::settings::Levels;
 use aft_core::store::{Body, Name};
 use aft_format::{
-    About, FormatFound, Holds, Looked, Looking, Race, Times, encode_name, encode_object, read_format,
+    About, Blobs, FormatFound, Holds, Looked, Looking, Race, Times, encode_name, encode_object, read_format,
 };
 use aft_store::{Created, Error, Replaced, Space, Store, Tag};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use crate::claiming::place_refusal;
 use crate::clock;
 use crate::handle::StartError;
 
@@ -45,7 +46,7 @@ const KEYS_PAGE_LEN: usize = 1_000;
 /// The pause after the first failure; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The name and version of the program that makes a store, as `store/format` holds them.
-const PROGRAM: &str = concat!("aft ", env!("CARGO_PKG_VERSION"));
+pub(crate) const PROGRAM: &str = concat!("aft ", env!("CARGO_PKG_VERSION"));
 
 /// The description that a new store gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +102,13 @@ pub async fn open_store(store: &dyn Store, new: &NewStore, limit: Duration) -> R
             return Err(StartError::Refused(format!("{}: {why}", store.url())));
         }
         if holds == Holds::Nothing {
+            if let Some(place) = store.blobs_place() {
+                return Err(StartError::Refused(format!(
+                    "{}: there is no store here, and one with large values in {place} is made only by aft store init, \
+                     which claims that place: run it once with this URL",
+                    store.url()
+                )));
+            }
             is_new = make(&call, new).await?;
         }
         // Read it again in any case: another node may have created it meanwhile.
@@ -113,6 +121,9 @@ pub async fn open_store(store: &dyn Store, new: &NewStore, limit: Duration) -> R
     }
     match found {
         FormatFound::Readable(format, about) => {
+            if let Some(why) = place_refusal(&about, store) {
+                return Err(StartError::Refused(format!("{}: {why}", store.url())));
+            }
             for difference in about.differences(&store.capabilities()) {
                 warn!(difference, "the store is not as it was when it was made");
             }
@@ -251,7 +262,7 @@ async fn keep_levels(
 
 /// Returns what kind of objects the store holds. A call that fails is repeated alone, not the whole
 /// look.
-async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
+pub(crate) async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
     let mut looking = Looking::new();
     loop {
         let looked = call.until_answered(|| looking.go_on(call.store)).await;
@@ -262,8 +273,9 @@ async fn look(call: &Patient<'_>) -> Result<Holds, StartError> {
     }
 }
 
-/// Creates `store/format`. Returns false if another node was faster.
-async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
+/// Creates `store/format`. Returns false if another node was faster. A place of large values in
+/// another store is not claimed yet.
+pub(crate) async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
     let store = call.store;
     let identity = clock::fresh_identity();
     let capabilities = store.capabilities();
@@ -271,6 +283,9 @@ async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
     let mut about = About::new(identity, &capabilities, *race, PROGRAM, clock::wall_ms(), *times);
     if !capabilities.exclusive {
         about.levels = levels.clone();
+    }
+    if let Some(place) = store.blobs_place() {
+        about = about.with_blobs(Blobs { place, claimed: false });
     }
     let (name, body) = encode_object(&Name::Format, &Body::Format(about.to_format().into()));
     let created = call.until_answered(|| store.create(&name, body.clone())).await;
@@ -285,22 +300,32 @@ async fn make(call: &Patient<'_>, new: &NewStore) -> Result<bool, StartError> {
 }
 
 /// A store whose calls are repeated until it answers, [`TRIES`] times in all.
-struct Patient<'a> {
-    store: &'a dyn Store,
+pub(crate) struct Patient<'a> {
+    pub(crate) store: &'a dyn Store,
     /// The longest time of one try.
-    limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 /// A description that was read, with the tag of its object.
-struct Description {
+pub(crate) struct Description {
     format: Arc<Format>,
-    about: Box<About>,
+    pub(crate) about: Box<About>,
     tag: Tag,
 }
 
 impl Patient<'_> {
-    /// Reads the store's description of itself; `None` if there is none.
+    /// Reads the store's description of itself; `None` if there is none. Rejects a store whose large
+    /// values lie elsewhere.
     async fn description(&self) -> Result<Option<Description>, StartError> {
+        let found = self.any_description().await?;
+        match found.as_ref().and_then(|found| place_refusal(&found.about, self.store)) {
+            Some(why) => Err(StartError::Refused(format!("{}: {why}", self.store.url()))),
+            None => Ok(found),
+        }
+    }
+
+    /// Reads the store's description of itself, wherever its large values lie.
+    pub(crate) async fn any_description(&self) -> Result<Option<Description>, StartError> {
         let store = self.store;
         let name = encode_name(&Name::Format);
         let got = match self.until_answered(|| store.get(&name)).await {
@@ -330,7 +355,7 @@ impl Patient<'_> {
 
     /// Replaces the description `before` by `after`. Returns false if the object has changed since
     /// it was read, for instance because a sweep moved the mark: read it again then.
-    async fn change(&self, before: Description, after: &About) -> Result<bool, StartError> {
+    pub(crate) async fn change(&self, before: Description, after: &About) -> Result<bool, StartError> {
         let Description { format, tag, .. } = before;
         let format = Format { about: after.encode(), ..(*format).clone() };
         let (name, body) = encode_object(&Name::Format, &Body::Format(format.into()));
@@ -338,7 +363,7 @@ impl Patient<'_> {
         Ok(replaced.map_err(|error| unavailable(&error))? == Replaced::Replaced)
     }
 
-    async fn until_answered<T, F: Future<Output = Result<T, Error>>>(
+    pub(crate) async fn until_answered<T, F: Future<Output = Result<T, Error>>>(
         &self,
         call: impl Fn() -> F,
     ) -> Result<T, Error> {
@@ -357,6 +382,6 @@ impl Patient<'_> {
     }
 }
 
-fn unavailable(error: &Error) -> StartError {
+pub(crate) fn unavailable(error: &Error) -> StartError {
     StartError::Unavailable(error.to_string())
 }

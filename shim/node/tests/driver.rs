@@ -6,6 +6,8 @@
 
 #[path = "driver/bank.rs"]
 mod bank;
+#[path = "driver/claiming.rs"]
+mod claiming;
 #[path = "driver/client.rs"]
 mod client;
 #[path = "driver/collect.rs"]

@@ -4,7 +4,8 @@ use aft_core::ids::{AttemptId, Hlc, Key, RequestHash, TxnId};
 use aft_core::record::{BlobGroup, Format, Kind, Meta, Stub, VersionEntry};
 use aft_core::store::{Body, Name};
 use aft_format::{
-    About, AboutError, FormatFound, Holds, Looked, Looking, Race, Times, encode_object, read_format,
+    About, AboutError, Blobs, Claim, FormatFound, Holds, Looked, Looking, Race, Times, encode_object,
+    read_format,
 };
 use aft_store::{Capabilities, Space, Store};
 use aft_store_memory::MemoryStore;
@@ -82,6 +83,23 @@ fn a_store_without_times_is_read() {
     assert!(before.encode().len() < about().encode().len());
 }
 
+/// A store with its large values elsewhere has a format number that other programs reject.
+#[test]
+fn a_store_with_its_large_values_elsewhere_is_read() {
+    let blobs = Blobs { place: "s3://shop/large".into(), claimed: true };
+    let split = about().with_blobs(blobs.clone());
+    assert_eq!((split.format, split.blobs.as_ref()), (3, Some(&blobs)));
+    assert_eq!(About::decode(&split.encode()), Ok(split.clone()));
+    // A description whose number and content contradict each other is damage.
+    let mut bytes = split.encode().to_vec();
+    assert_eq!(bytes[..2], [8, 3], "the number comes first");
+    bytes[1] = 2;
+    assert!(matches!(About::decode(&bytes.into()), Err(AboutError::Broken(_))));
+    let mut bytes = about().encode().to_vec();
+    bytes[1] = 3;
+    assert!(matches!(About::decode(&bytes.into()), Err(AboutError::Broken(_))));
+}
+
 /// The message, as far as it is needed to spoil it.
 #[derive(Clone, PartialEq, Message)]
 struct Spoilt {
@@ -108,7 +126,7 @@ fn errors_name_the_remedy() {
         }
     };
     let newer = |format| Spoilt { format, identity: Vec::new() }.encode_to_vec();
-    check(newer(3), AboutError::Newer { found: 3 }, "upgrade this node");
+    check(newer(4), AboutError::Newer { found: 4 }, "upgrade this node");
     check(newer(300), AboutError::Newer { found: 300 }, "upgrade this node");
     let broken = AboutError::Broken;
     check(newer(1), broken("the format number is none of this program's"), "restore");
@@ -188,6 +206,25 @@ async fn a_store_without_anything_may_be_made() {
     let holds = holding(&objects).await;
     assert_eq!(holds, Holds::Nothing);
     assert_eq!((holds.refusal(), holds.warning()), (None, None));
+}
+
+#[tokio::test]
+async fn the_place_of_another_stores_large_values_is_refused() {
+    let claim =
+        Claim { identity: [7; 16], store: "dynamodb://shop".into(), program: "aft".into(), made_ms: 1 };
+    let name = Claim::name();
+    let group = BlobGroup { attempt: AttemptId([1; 16]), hash: RequestHash([2; 32]), reserved_ms: 3 };
+    let part = Name::Blob { group, number: 0, part: 0 };
+    let (at, part) = encode_object(&part, &Body::Part(Bytes::from_static(b"part")));
+    let body = claim.encode();
+    for (body, word) in [(&body[..], "dynamodb://shop"), (b"damaged", "store/claim")] {
+        let holds =
+            holding(&[(name.space, &name.group, &name.item, body), (at.space, &at.group, &at.item, &part)])
+                .await;
+        let text = holds.refusal().unwrap();
+        assert!(text.contains(word) && text.contains("another prefix"), "{text}");
+        assert_eq!(holds.warning(), None);
+    }
 }
 
 #[tokio::test]

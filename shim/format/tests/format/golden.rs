@@ -16,8 +16,8 @@ use aft_core::settings::Levels;
 use aft_core::store::{Body, Name, Place};
 use aft_core::sweep::{HashRange, Notes, Pending, Phase};
 use aft_format::{
-    About, Race, Times, decode_body, decode_name, encode_object, encode_session, fingerprint, own_hash,
-    own_hash_of, request_hash,
+    About, Blobs, Claim, Race, Times, decode_body, decode_name, encode_object, encode_session, fingerprint,
+    own_hash, own_hash_of, request_hash,
 };
 use aft_store::Capabilities;
 use bytes::Bytes;
@@ -161,6 +161,17 @@ fn the_store_itself() {
     let about = About { levels, ..about() };
     assert_eq!(About::decode(&about.encode()).as_ref(), Ok(&about));
     object("format-levels.hex", &Name::Format, &Body::Format(about.to_format().into()));
+    let blobs = Blobs { place: "s3://shop/large".into(), claimed: true };
+    let split = self::about().with_blobs(blobs);
+    object("format-split.hex", &Name::Format, &Body::Format(split.to_format().into()));
+    let claim = Claim {
+        identity: [7; 16],
+        store: "dynamodb://shop".into(),
+        program: "aft 0.2.0".into(),
+        made_ms: 1_700_000_000_000,
+    };
+    let (at, encoded) = (Claim::name(), claim.encode());
+    check("claim.hex", &[("group", &at.group), ("item", &at.item), ("body", &encoded)]);
     let text = "commit record cannot be read: checksum";
     object("damaged.hex", &Name::Damaged(HASH), &Body::Text(text.into()));
 }
