@@ -23,8 +23,7 @@ async fn two_equal_stores_keep_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stores_of_unequal_abilities_keep_the_contract() {
     let base = MemoryStore::shared().capabilities();
-    let small =
-        Capabilities { body_bytes_max: 400_000, blob_part_bytes: 256 << 10, grace_ms: 1, ..base.clone() };
+    let small = Capabilities { body_bytes_max: 400_000, blob_part_bytes: 256 << 10, grace_ms: 1, ..base };
     let large = Capabilities { delete_if: false, ..base };
     check(
         || MemoryStore::shared().with_capabilities(small.clone()),

@@ -183,7 +183,7 @@ fn each_ability_is_that_of_the_store_it_depends_on() {
         body_bytes_max: 400,
         blob_part_bytes: 25,
         durability: "stored here",
-        ..base.clone()
+        ..base
     };
     blobs.capabilities = Capabilities {
         delete_if: false,
