@@ -8,7 +8,7 @@ use aft_lambda_events::{Path, Rules, names};
 /// The variables of the layer, for messages, the help and the documentation: name, values, meaning.
 #[rustfmt::skip]
 pub const VARIABLES: &[(&str, &str, &str)] = &[
-    (STORE, "dynamodb://TABLE, s3://BUCKET/PREFIX", "Runs the node in the layer's process, over this store."),
+    (STORE, "dynamodb://TABLE, s3://BUCKET/PREFIX", "Runs the node in the layer's process, over this store; large values of a table lie in a bucket with ?blobs=s3://BUCKET/PREFIX."),
     (URL, "http://HOST:PORT", "Uses a shim instead."),
     (TOKEN, "text", "The token that the shim wants."),
     (CA, "file", "The certificate authority of the shim, in PEM; by default those of the system."),

@@ -5,7 +5,7 @@ use aft_transfer::{Place, open_origin};
 
 use tracing::info;
 
-use crate::Failed;
+use crate::{Failed, stores};
 
 /// The form of a bucket with an origin, for messages.
 const FORM: &str = "NAME=s3://BUCKET/PREFIX?endpoint=URL&region=R&mirror=on";
@@ -45,6 +45,8 @@ pub(crate) async fn split(texts: &[String], store: &str) -> Result<(Vec<String>,
 /// Refuses an origin that holds the server's own store: clients of the bucket would see and change
 /// the store's objects.
 fn refuse_own_store(origin: &Place, store: &str) -> Result<(), Failed> {
+    let halves = stores::halves(store)?;
+    let store = halves.as_ref().map_or(store, |halves| &halves.blobs);
     let (Place::Bucket { bucket, prefix, .. }, true) = (origin, store.starts_with("s3://")) else {
         return Ok(());
     };
@@ -91,6 +93,9 @@ mod tests {
             ("s3://real/photos", "s3://real/store", true),
             ("s3://real", "s3://other/store", true),
             ("s3://real", "local:./data", true),
+            ("s3://real/store", "dynamodb://real/store", true),
+            ("s3://real", "dynamodb://t?blobs=s3://real/store", false),
+            ("s3://real/photos", "dynamodb://t?blobs=s3://real/store", true),
         ] {
             assert_eq!(check(origin, store), is_allowed, "{origin} {store}");
         }

@@ -71,7 +71,7 @@ pub(crate) enum Switch {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
     /// Serve this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Listen for the native API here: on a loopback address, or with --credentials on any
@@ -230,8 +230,9 @@ Examples:
   aft bench standard --store local:./bench --direct --history history.txt")]
 pub(crate) struct StandardArguments {
     /// Load this store, or one or more servers: memory:, local:DIR,
-    /// s3://BUCKET/PREFIX?endpoint=URL&region=R, dynamodb://TABLE/PREFIX?endpoint=URL&region=R,
-    /// redis[s]://HOST:PORT/PREFIX, http://HOST:PORT, https://HOST:PORT
+    /// s3://BUCKET/PREFIX?endpoint=URL&region=R,
+    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL, redis[s]://HOST:PORT/PREFIX,
+    /// http://HOST:PORT, https://HOST:PORT
     #[arg(long, value_name = "URL", required = true)]
     pub(crate) store: Vec<String>,
     /// Drop sessions when clients go from server to server, which shows what sessions are for
@@ -344,7 +345,7 @@ again. A record in progress expires when its function's time is over, so with th
 retry finds it expired: the best case of such records.")]
 pub(crate) struct ExactlyOnceArguments {
     /// Use this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Send N requests in each of the three ways
@@ -611,7 +612,7 @@ Examples:
   aft maintain local:./data --for 60")]
 pub(crate) struct MaintainArguments {
     /// Sweep this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(value_name = "URL")]
     pub(crate) store: String,
     /// End when the whole store has been swept
@@ -661,6 +662,11 @@ pub(crate) enum StoreAction {
     /// For an s3: store it makes the bucket, for a dynamodb: store the table (on-demand). A second
     /// run changes nothing. The other stores are made when they are first opened.
     ///
+    /// A dynamodb: store may keep its large values in a bucket, where they cost less: with
+    /// blobs=s3://BUCKET/PREFIX in its URL, in which a & is written %26. The bucket is made as well,
+    /// the store claims the prefix for itself alone, and every command and server on it then needs
+    /// the same blobs=. A store that was made without it does not get it later.
+    ///
     /// A new store records the [node] times that all of its nodes must have: timeout_max_ms,
     /// recheck_after_ms, skew_max_ms.
     ///
@@ -672,11 +678,12 @@ Examples:
   aft store init 's3://bucket/prefix?region=eu-west-1'
   aft store init 's3://bucket?endpoint=http://127.0.0.1:9000'
   aft store init 'dynamodb://table?region=eu-west-1'
+  aft store init 'dynamodb://table?region=eu-west-1&blobs=s3://bucket/large'
   aft store init redis://127.0.0.1:6379/shop \\
     --isolation =read_atomic --isolation stock/=serializable")]
     Init {
         /// Make this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
         url: String,
         /// Make it in a bucket even if other objects are in its place, or another store is within
         /// or around it
@@ -710,7 +717,7 @@ Examples:
     )]
     Show {
         /// Show this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
         url: String,
         /// Print one JSON object
         #[arg(long)]
@@ -726,7 +733,7 @@ Examples:
     )]
     Probe {
         /// Probe this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R or redis[s]://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
         url: String,
     },
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use aft_core::message::Isolation;
 use aft_core::settings::Levels;
-use aft_node::{NewStore, Opened, StoreTimeouts, change_levels, change_times, open_store};
+use aft_node::{NewStore, Opened, StoreTimeouts, change_levels, change_times, init_split, open_store};
 use aft_store::conformance::probe;
 use aft_store::{Capabilities, Store};
 
@@ -39,13 +39,9 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     store.url()
                 ));
             }
-            match place {
+            match &place {
                 Place::Bucket(prepared) => {
-                    let aft_store_s3::Prepared { bucket, region, .. } = &prepared;
-                    match prepared.bucket_is_new {
-                        true => output.line(format_args!("made the bucket {bucket} in the region {region}")),
-                        false => output.line(format_args!("the bucket {bucket} was there already")),
-                    }
+                    output.line(of_bucket(prepared));
                     if !prepared.others.is_empty() || prepared.other_store.is_some() {
                         note(format_args!(
                             "warning: there are other things beside the store or around it: nothing else may write where it is"
@@ -54,12 +50,14 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
                     let there = if prepared.store_was_there { ": a store was there already" } else { "" };
                     output.line(format_args!("{} is ready{there}", store.url()));
                 }
-                Place::Table(aft_store_dynamodb::Prepared { table, table_is_new }) => {
-                    match table_is_new {
-                        true => output.line(format_args!("made the table {table} (on-demand)")),
-                        false => output.line(format_args!("the table {table} was there already")),
-                    }
+                Place::Table(prepared) => {
+                    output.line(of_table(prepared));
                     output.line(format_args!("{} is ready", store.url()));
+                }
+                // It is ready once it has claimed its place in the bucket.
+                Place::TableAndBucket { table, bucket, .. } => {
+                    output.line(of_table(table));
+                    output.line(of_bucket(bucket));
                 }
                 Place::ByItself => {
                     // Shown as it was given, which may differ from the store's own form, unless it
@@ -80,7 +78,21 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             let mut levels = levels_of_new(&capabilities);
             asked.iter().for_each(|(prefix, level)| levels.set(prefix.clone(), *level));
             let new = NewStore { race, times, levels };
-            match open_store(&*store, &new, limit).await.map_err(|why| why.to_string())? {
+            let opened = match &place {
+                Place::TableAndBucket { blobs, .. } => {
+                    // Two stores may want the same place at once, and one must get it.
+                    probe_races(blobs, &blobs.capabilities()).await?;
+                    let opened = init_split(&*store, &**blobs, &new, limit).await;
+                    if opened.is_ok() {
+                        output.line(format_args!("{} is ready", store.url()));
+                    }
+                    opened
+                }
+                Place::Bucket(_) | Place::Table(_) | Place::ByItself => {
+                    open_store(&*store, &new, limit).await
+                }
+            };
+            match opened.map_err(|why| why.to_string())? {
                 // The levels come first: if a prefix holds keys, nothing is changed.
                 Opened::Marked { about, is_new, .. } => {
                     let levels = set_levels(&*store, &asked, &about.levels).await?;
@@ -117,6 +129,9 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
             output.line(format_args!("  deletes by tag       {}", yes_or_no(capabilities.delete_if)));
             output.line(format_args!("  largest object       {} bytes", capabilities.body_bytes_max));
             output.line(format_args!("  parts of values      {} bytes", capabilities.blob_part_bytes));
+            if let Some(place) = store.blobs_place() {
+                output.line(format_args!("  large values         in {place}"));
+            }
             output.line(format_args!(
                 "  late calls           for up to {} s",
                 capabilities.grace_ms.div_ceil(1_000)
@@ -125,10 +140,30 @@ pub(crate) async fn run(arguments: StoreArguments) -> Result<ExitCode, Failed> {
         }
         StoreAction::Show { url, json } => store_show::run(&url, json).await,
         StoreAction::Probe { url } => {
-            let report = probe(stores::open(&url).await?).await;
-            output::print(&report)?;
-            Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
+            let mut has_passed = true;
+            for store in stores::open_to_probe(&url).await? {
+                let report = probe(store).await;
+                output::print(&report)?;
+                has_passed &= report.passed();
+            }
+            Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
         }
+    }
+}
+
+fn of_table(prepared: &aft_store_dynamodb::Prepared) -> String {
+    let aft_store_dynamodb::Prepared { table, table_is_new } = prepared;
+    match table_is_new {
+        true => format!("made the table {table} (on-demand)"),
+        false => format!("the table {table} was there already"),
+    }
+}
+
+fn of_bucket(prepared: &aft_store_s3::Prepared) -> String {
+    let aft_store_s3::Prepared { bucket, region, .. } = prepared;
+    match prepared.bucket_is_new {
+        true => format!("made the bucket {bucket} in the region {region}"),
+        false => format!("the bucket {bucket} was there already"),
     }
 }
 

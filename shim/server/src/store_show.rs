@@ -32,7 +32,7 @@ pub(crate) async fn run(url: &str, as_json: bool) -> Result<ExitCode, Failed> {
 }
 
 fn to_text(url: &str, format: &Format, about: &About) -> String {
-    let About { format: number, identity, abilities, race, program, made_ms, times, levels } = about;
+    let About { format: number, identity, abilities, race, program, made_ms, times, levels, blobs } = about;
     let Abilities { delete_if, exclusive, grace_ms, body_bytes_max, blob_part_bytes } = abilities;
     let race = match race {
         Race::NotProbed => "not probed".to_owned(),
@@ -62,7 +62,9 @@ fn to_text(url: &str, format: &Format, about: &About) -> String {
     };
     let label = |number: usize| if number == 0 { "levels" } else { "" };
     let levels = levels.into_iter().enumerate().map(|(number, text)| (label(number), text));
-    let lines = rows.into_iter().chain(levels).map(|(label, text)| format!("  {label:<20} {text}\n"));
+    let blobs = blobs.as_ref().map(|blobs| ("large values", format!("in {}", blobs.place)));
+    let lines =
+        rows.into_iter().chain(blobs).chain(levels).map(|(label, text)| format!("  {label:<20} {text}\n"));
     std::iter::once(format!("{url}\n")).chain(lines).collect()
 }
 
@@ -98,7 +100,7 @@ fn default_level(levels: &Levels) -> Isolation {
 }
 
 fn to_json(url: &str, format: &Format, about: &About) -> Value {
-    let About { format: number, identity, abilities, race, program, made_ms, times, levels } = about;
+    let About { format: number, identity, abilities, race, program, made_ms, times, levels, blobs } = about;
     let Abilities { delete_if, exclusive, grace_ms, body_bytes_max, blob_part_bytes } = abilities;
     let race = match race {
         Race::NotProbed => json!({ "verdict": "not_probed" }),
@@ -150,6 +152,7 @@ fn to_json(url: &str, format: &Format, about: &About) -> Value {
         "mark": mark,
         "settled": moment(format.settled),
         "levels": levels,
+        "blobs": blobs.as_ref().map(|blobs| blobs.place.as_str()),
     })
 }
 

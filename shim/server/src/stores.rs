@@ -13,6 +13,7 @@ use aft_store_local::LocalStore;
 use aft_store_memory::MemoryStore;
 use aft_store_redis::RedisStore;
 use aft_store_s3::S3Store;
+use aft_store_split::{Halves, SplitStore};
 use tracing::{debug, info, warn};
 
 use crate::Failed;
@@ -21,7 +22,7 @@ use crate::settings::table::Components;
 
 /// The schemes of stores that are planned.
 const PLANNED: &[&str] = &["anna"];
-const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB) and redis://HOST:PORT/PREFIX (with TLS: rediss://HOST:PORT/PREFIX?ca=FILE)";
+const KNOWN: &str = "memory: (gone with the process), local:DIR (a directory on this machine), s3://BUCKET/PREFIX?endpoint=URL&region=R (Amazon S3, MinIO), dynamodb://TABLE/PREFIX?endpoint=URL&region=R (Amazon DynamoDB; with &blobs=s3://BUCKET/PREFIX its large values lie in a bucket) and redis://HOST:PORT/PREFIX (with TLS: rediss://HOST:PORT/PREFIX?ca=FILE)";
 
 /// The most tries to open a store that does not answer, and the pause after the first: under a
 /// second in all, so that a wrong address is still reported soon.
@@ -77,11 +78,7 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
             Ok(Arc::new(store))
         }
         Some(("s3", _)) => {
-            // Boxed because the future is large, and is awaited once.
-            let options = s3_options(&settings.s3);
-            let silent = |why: &_| matches!(why, aft_store_s3::OpenError::Store(Error::NoAnswer(_)));
-            let opened = patiently(|| S3Store::open(url, &options), silent).await;
-            let store = opened.map_err(|why| why.to_string())?;
+            let store = open_bucket(url, settings).await?;
             if let Some(caution) = store.caution() {
                 warn!("{caution}");
             }
@@ -98,10 +95,13 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
             Ok(Arc::new(store))
         }
         Some(("dynamodb", _)) => {
-            let options = dynamodb_options(&settings.dynamodb);
-            let silent = |why: &_| matches!(why, aft_store_dynamodb::OpenError::Store(Error::NoAnswer(_)));
-            let opened = patiently(|| DynamoDbStore::open(url, &options), silent).await;
-            return opened.map(aft_bench_targets::dynamodb).map_err(|why| why.to_string());
+            let Some(halves) = halves(url)? else {
+                return open_table(url, settings).await.map(aft_bench_targets::dynamodb);
+            };
+            let (records, blobs) = open_halves(&halves, settings).await?;
+            let store = SplitStore::new(Arc::new(records.clone()), blobs);
+            // The transactions are the table's own.
+            return Ok(StoreTarget { store: Arc::new(store), ..aft_bench_targets::dynamodb(records) });
         }
         Some((scheme, _)) if PLANNED.contains(&scheme) => Err(format!(
             "store {:?}: {scheme} is planned, and no version has it yet; the stores are {KNOWN}",
@@ -110,6 +110,64 @@ async fn open_target(url: &str, settings: &Components) -> Result<StoreTarget, Fa
         _ => Err(format!("store {:?} has no known scheme: the stores are {KNOWN}", shown(url))),
     };
     opened.map(StoreTarget::from)
+}
+
+async fn open_table(url: &str, settings: &Components) -> Result<DynamoDbStore, Failed> {
+    let options = dynamodb_options(&settings.dynamodb);
+    let silent = |why: &_| matches!(why, aft_store_dynamodb::OpenError::Store(Error::NoAnswer(_)));
+    let opened = patiently(|| DynamoDbStore::open(url, &options), silent).await;
+    opened.map_err(|why| why.to_string())
+}
+
+async fn open_bucket(url: &str, settings: &Components) -> Result<S3Store, Failed> {
+    let options = s3_options(&settings.s3);
+    let silent = |why: &_| matches!(why, aft_store_s3::OpenError::Store(Error::NoAnswer(_)));
+    let opened = patiently(|| S3Store::open(url, &options), silent).await;
+    opened.map_err(|why| why.to_string())
+}
+
+/// Returns the URLs of the two stores of which the store at a URL is made; `None` if it is one.
+///
+/// # Errors
+/// Returns an error if the second URL cannot be read, or is not that of a bucket.
+pub(crate) fn halves(url: &str) -> Result<Option<Halves>, Failed> {
+    if !url.starts_with("dynamodb:") {
+        // Others have no such parameter, and the name of a directory may contain one.
+        return Ok(None);
+    }
+    let named = |why: String| format!("store {:?}: {why}", shown(url));
+    let halves = Halves::of(url).map_err(|why| named(why.to_string()))?;
+    if halves.as_ref().is_some_and(|halves| !halves.blobs.starts_with("s3://")) {
+        return Err(named("large values may lie in a bucket: write blobs=s3://BUCKET/PREFIX".into()));
+    }
+    Ok(halves)
+}
+
+/// Opens the two stores of which a store is made: that of records, and that of parts of large
+/// values.
+async fn open_halves(
+    halves: &Halves,
+    settings: &Components,
+) -> Result<(DynamoDbStore, Arc<dyn Store>), Failed> {
+    let records = open_table(&halves.records, settings).await?;
+    // No caution: the node that opens the store knows whether this is the place of its parts.
+    let blobs = open_bucket(&halves.blobs, settings).await?;
+    Ok((records, Arc::new(blobs)))
+}
+
+/// Opens the stores that a probe of the store at `url` has to look at: the store itself, and also
+/// the one that has its parts of large values.
+///
+/// # Errors
+/// Returns an error as [`open_with`] does.
+pub(crate) async fn open_to_probe(url: &str) -> Result<Vec<Arc<dyn Store>>, Failed> {
+    match halves(url)? {
+        None => Ok(vec![open(url).await?]),
+        Some(halves) => {
+            let (records, blobs) = open_halves(&halves, &Components::default()).await?;
+            Ok(vec![Arc::new(SplitStore::new(Arc::new(records), blobs.clone())), blobs])
+        }
+    }
 }
 
 /// Opens a store, again after an opening that got no answer: one connection that breaks off says
@@ -183,6 +241,12 @@ pub(crate) struct Made {
 /// Returns a URL that was given for a message, without the part before an `@`, which may be a
 /// password.
 pub(crate) fn shown(url: &str) -> String {
+    // The @ of a URL within a URL may be escaped. No store's URL needs one.
+    if let Some((scheme @ ("dynamodb" | "s3"), rest)) = url.split_once("://")
+        && rest.to_ascii_lowercase().contains("%40")
+    {
+        return format!("{scheme}://…");
+    }
     // The name of a directory may have an @, and has no password.
     let Some((_, place)) = url.rsplit_once('@').filter(|_| !url.starts_with("local:")) else {
         return url.to_owned();
@@ -210,22 +274,46 @@ pub(crate) async fn init(url: &str, among_others: bool) -> Result<(Arc<dyn Store
             Ok((Arc::new(store), Place::Bucket(prepared)))
         }
         Some(("dynamodb", _)) => {
-            let options = aft_store_dynamodb::Options::default();
-            let made = Box::pin(DynamoDbStore::init(url, &options)).await;
-            let (store, prepared) = made.map_err(|why| why.to_string())?;
-            Ok((Arc::new(store), Place::Table(prepared)))
+            let halves = halves(url)?;
+            let records = halves.as_ref().map_or(url, |halves| &halves.records);
+            // The bucket comes first: it is there already where a mistake is most likely.
+            let blobs = match &halves {
+                Some(halves) => {
+                    let options = aft_store_s3::Options::default();
+                    let made = Box::pin(S3Store::init(&halves.blobs, &options, among_others)).await;
+                    Some(made.map_err(|why| why.to_string())?)
+                }
+                None => None,
+            };
+            let made = Box::pin(DynamoDbStore::init(records, &aft_store_dynamodb::Options::default())).await;
+            let (store, table) = made.map_err(|why| why.to_string())?;
+            Ok(match blobs {
+                None => (Arc::new(store), Place::Table(table)),
+                Some((blobs, bucket)) => {
+                    let blobs: Arc<dyn Store> = Arc::new(blobs);
+                    let split = SplitStore::new(Arc::new(store), blobs.clone());
+                    (Arc::new(split), Place::TableAndBucket { table, bucket, blobs })
+                }
+            })
         }
         _ => Ok((open(url).await?, Place::ByItself)),
     }
 }
 
 /// The place of a store, and the way in which it was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Place {
     /// A bucket, which `aft store init` makes if it does not exist.
     Bucket(aft_store_s3::Prepared),
     /// A table, which `aft store init` makes if it does not exist.
     Table(aft_store_dynamodb::Prepared),
+    /// A table, and a bucket for the parts of large values.
+    TableAndBucket {
+        table: aft_store_dynamodb::Prepared,
+        bucket: aft_store_s3::Prepared,
+        /// The store of the parts alone.
+        blobs: Arc<dyn Store>,
+    },
     /// Another kind of store, which the first process that opens it makes.
     ByItself,
 }
@@ -262,6 +350,9 @@ mod tests {
             ("bogus:somewhere", "bogus:somewhere"),
             ("local:/srv/a@b", "local:/srv/a@b"),
             ("memory:me:hunter2@h", "memory:…@h"),
+            ("dynamodb://t?blobs=s3://me:hunter2@b", "dynamodb://…@b"),
+            ("dynamodb://t?blobs=s3%3A%2F%2Fme:hunter2%40b", "dynamodb://…"),
+            ("dynamodb://t?region=r&blobs=s3://b/p", "dynamodb://t?region=r&blobs=s3://b/p"),
             ("REDIS://:hunter2@h:1/aft", "REDIS://…@h:1/aft"),
             (" redis://me:hunter2@h", " redis://…@h"),
             (":hunter2@h:1", "…@h:1"),
@@ -288,6 +379,8 @@ mod tests {
                 urls.push(format!("redis://:{password}@{place}&password={password}@"));
                 urls.push(format!("s3://bucket/p?region=r&endpoint=http://me:{password}@{place}"));
                 urls.push(format!("dynamodb://table/p?region=r&endpoint=http://me:{password}@{place}"));
+                urls.push(format!("dynamodb://table/p?region=r&blobs=s3://me:{password}@{place}"));
+                urls.push(format!("dynamodb://table/p?blobs=s3://me:{password}%40{place}"));
                 // Opening one that is well formed takes a second, so not every password has its
                 // turn.
                 if !place.starts_with("127") || password == "hunter2%3F" {

@@ -6,7 +6,8 @@ use crate::scene::{Scene, StoreKind};
 
 #[tokio::test]
 async fn uploads_conditions_and_listings_work_within_an_invocation() {
-    for kind in [StoreKind::Memory, StoreKind::DynamoDb, StoreKind::Minio, StoreKind::Shim] {
+    for kind in [StoreKind::Memory, StoreKind::DynamoDb, StoreKind::Minio, StoreKind::Split, StoreKind::Shim]
+    {
         let Some(scene) = Scene::start(kind, "odd.handler").await else { continue };
         for (event, answer) in [
             (json!({"action": "upload", "key": "large"}), json!(9 << 20)),

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use aft_core::message::Isolation;
 use aft_core::settings::Levels;
+use aft_format::{Race, Times};
 use aft_lambda_host::{Config, Function, Host, Invoke, Logs};
 use aft_services::{Home, Program, Server, Service};
+use aft_store::Store as _;
+use aft_store_split::{Halves, SplitStore};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,6 +29,8 @@ pub(crate) enum StoreKind {
     /// The same, with keys that are read atomic.
     MinioReadAtomic,
     DynamoDbReadAtomic,
+    /// Records on DynamoDB, and large values on MinIO.
+    Split,
     /// A shim, over a store in its memory.
     Shim,
     /// No layer at all: the function uses MinIO itself.
@@ -36,6 +41,7 @@ pub(crate) enum StoreKind {
 enum Beside {
     Nothing,
     Server(Server),
+    Both { table: Server, bucket: Server },
     Shim(Shim),
 }
 
@@ -91,6 +97,10 @@ impl Scene {
             StoreKind::DynamoDb | StoreKind::DynamoDbReadAtomic => {
                 Beside::Server(Service::DynamoDb.start_or_skip()?)
             }
+            StoreKind::Split => Beside::Both {
+                table: Service::DynamoDb.start_or_skip()?,
+                bucket: Service::Minio.start_or_skip()?,
+            },
             StoreKind::Shim => Beside::Shim(start_shim()),
         };
         let directory = tempfile::tempdir().expect("a directory for the layer");
@@ -165,7 +175,9 @@ impl Scene {
     pub(crate) fn server(&mut self) -> &mut Server {
         match &mut self.beside {
             Beside::Server(server) => server,
-            Beside::Nothing | Beside::Shim(_) => panic!("no server holds the store"),
+            Beside::Nothing | Beside::Both { .. } | Beside::Shim(_) => {
+                panic!("no one server holds the store")
+            }
         }
     }
 
@@ -188,7 +200,9 @@ impl Scene {
     pub(crate) fn take_server(&mut self) -> Server {
         match std::mem::replace(&mut self.beside, Beside::Nothing) {
             Beside::Server(server) => server,
-            Beside::Nothing | Beside::Shim(_) => panic!("no server holds the store"),
+            Beside::Nothing | Beside::Both { .. } | Beside::Shim(_) => {
+                panic!("no one server holds the store")
+            }
         }
     }
 
@@ -246,7 +260,9 @@ async fn make_store(kind: StoreKind, server: &Server) -> String {
         _ => Isolation::Serializable,
     };
     match kind {
-        StoreKind::Memory | StoreKind::Shim | StoreKind::PlainMinio => unreachable!("it has no server"),
+        StoreKind::Memory | StoreKind::Split | StoreKind::Shim | StoreKind::PlainMinio => {
+            unreachable!("it has no server, or two")
+        }
         StoreKind::Minio | StoreKind::MinioReadAtomic => {
             let keys =
                 aft_store_s3::Keys { access: server.access_key().into(), secret: server.secret_key().into() };
@@ -268,6 +284,24 @@ async fn make_store(kind: StoreKind, server: &Server) -> String {
         }
     }
     url
+}
+
+/// Makes a store whose large values lie in a bucket, as `aft store init` does, and returns its URL.
+async fn make_split(table: &Server, bucket: &Server) -> String {
+    let halves = Halves { records: table.store_url(), blobs: bucket.store_url() };
+    // One pair of keys, since the layer has one: that of the bucket, which checks signatures.
+    let (access, secret) = (bucket.access_key(), bucket.secret_key());
+    let options = aft_store_s3::Options::with_keys(access, secret);
+    let (blobs, _) = aft_store_s3::S3Store::init(&halves.blobs, &options, false).await.expect("a new place");
+    let options = aft_store_dynamodb::Options::with_keys(access, secret);
+    let (records, _) =
+        aft_store_dynamodb::DynamoDbStore::init(&halves.records, &options).await.expect("a new store");
+    let store = SplitStore::new(Arc::new(records), Arc::new(blobs.clone()));
+    let core = aft_node::NodeSettings::new(&store.capabilities()).core;
+    let levels = Levels::everywhere(Isolation::Serializable);
+    let new = aft_node::NewStore { race: Race::NotProbed, times: Times::of(&core), levels };
+    aft_node::init_split(&store, &blobs, &new, Duration::from_secs(5)).await.expect("a new store");
+    halves.joined()
 }
 
 /// Writes the description of a new store.
@@ -298,6 +332,11 @@ async fn variables(kind: StoreKind, beside: &Beside) -> BTreeMap<String, String>
         Beside::Server(server) => {
             (access, secret) = (server.access_key(), server.secret_key());
             add("AFT_STORE", &make_store(kind, server).await);
+            add("AFT_S3_BUCKETS", BUCKET);
+        }
+        Beside::Both { table, bucket } => {
+            (access, secret) = (bucket.access_key(), bucket.secret_key());
+            add("AFT_STORE", &make_split(table, bucket).await);
             add("AFT_S3_BUCKETS", BUCKET);
         }
         Beside::Shim(shim) => {
