@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 
 import {
-  Aborted, InProgress, Internal, Invalid, NotFound, Retry, SessionLost, Unauthorized, Unavailable, Unknown, committing, harmless,
+  Aborted, InProgress, Internal, Invalid, NoAnswer, NotFound, Retry, SessionLost, Unauthorized, Unavailable, Unknown, committing, harmless,
   interrupted
 } from './errors.mjs'
 import { ask } from './commit.mjs'
@@ -11,7 +11,7 @@ import { keyPath, requestPath } from './names.mjs'
 import { once } from './once.mjs'
 import { Pace, checkedMs, signalsOf } from './pace.mjs'
 import { checkedRange, rangeOf, rawValue, streamedOf } from './reading.mjs'
-import { reply } from './refusals.mjs'
+import { commits, finds, reply } from './refusals.mjs'
 import { Run, beginOf } from './run.mjs'
 import { mergeSessions } from './session.mjs'
 import { Source } from './streams.mjs'
@@ -106,14 +106,18 @@ export class Client {
       begin.ops = ops.map(opJson)
       Object.assign(begin, resultOf(kept, requestId))
       let error
+      let isForeign = false
       try {
-        return this._executed(await this._post('/v1/execute', begin, pace), kept, conflicts)
+        return this._executed(await this._post('/v1/execute', begin, pace, commits), kept, conflicts)
       } catch (why) {
+        // Something that is not AFT took the call, and would take the next one.
+        isForeign = why instanceof NoAnswer && why.isPermanent
         if (why instanceof Aborted && doubt !== null) throw interrupted(why.reason)._about(requestId)
         error = (onlyReads ? harmless : committing)(why)
         if (onlyReads && error instanceof Unknown) error = new Retry(error.detail, error.problem)
         error._about(requestId)
         if (error._isAborted) throw error
+        if (isForeign) throw doubt ?? error
       }
       if (error instanceof Unknown && requestId === null) {
         try {
@@ -262,7 +266,7 @@ export class Client {
     for (;;) {
       let done
       try {
-        done = reply(await this._transport.send(method, path, body, { ...headers, ...this._sessionHeader() }, pace))
+        done = reply(await this._transport.send(method, path, body, { ...headers, ...this._sessionHeader() }, pace), commits)
       } catch (why) {
         const error = committing(why)
         if (error instanceof Unknown) {
@@ -282,7 +286,8 @@ export class Client {
 
   async _lookUp (requestId, scope, pace) {
     try {
-      const found = reply(await this._transport.send('GET', requestPath('request', requestId, scope), undefined, {}, pace, { reads: true }))
+      const answer = await this._transport.send('GET', requestPath('request', requestId, scope), undefined, {}, pace, { reads: true })
+      const found = reply(answer, finds)
       const { hash, version, committed_at: committedAt, kept_until: keptUntil, keys = [] } = found
       return { hash, version, committedAt, keptUntil, keys, result: unbase64(found.result), resultSize: found.result_size ?? null }
     } catch (why) {
@@ -292,9 +297,9 @@ export class Client {
     }
   }
 
-  async _post (path, message, pace, headers = {}) {
+  async _post (path, message, pace, isWhole, headers = {}) {
     const all = { 'Content-Type': 'application/json', ...headers }
-    return reply(await this._transport.send('POST', path, Buffer.from(JSON.stringify(message)), all, pace))
+    return reply(await this._transport.send('POST', path, Buffer.from(JSON.stringify(message)), all, pace), isWhole)
   }
 }
 

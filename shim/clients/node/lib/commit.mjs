@@ -4,6 +4,7 @@ import {
   Aborted, AftError, Internal, NotFound, NotSent, Retry, Unauthorized, Unavailable, Unknown, committing, interrupted
 } from './errors.mjs'
 import { encodeQuery, repeats } from './names.mjs'
+import { commits } from './refusals.mjs'
 import { opJson, ranOf, resultOf } from './values.mjs'
 
 // Commits a transaction, and sends the commit at most `timesMax` times. Throws Unknown, or the
@@ -59,9 +60,7 @@ export async function ask (transaction, rest, message, doubt, pace, timesMax) {
     try {
       // A call that is made while no commit has been sent would be missing in it.
       if (transaction._late !== null && doubt === null) throw transaction._late
-      const reply = await transaction._client._post(`${transaction._path}${rest}${query}`, message, pace, headers ?? {})
-      if (reply.committed || reply.replayed) return reply
-      error = new Unknown('the answer to a commit reports no commit')
+      return await transaction._client._post(`${transaction._path}${rest}${query}`, message, pace, commits, headers ?? {})
     } catch (why) {
       if (why instanceof Aborted && doubt !== null) throw interrupted(why.reason)
       error = committing(why)

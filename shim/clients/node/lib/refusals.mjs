@@ -72,11 +72,37 @@ function retryAfterMs (text) {
 // Returns the error of a success that is not AFT's, for instance a captive portal's page.
 export function notAft (answer) { return new NoAnswer(foreign(answer), { isPermanent: true }) }
 
-// Returns the object that a reply's body holds.
-export function reply (answer) {
+// The fields of replies that the client reads, with the types that they have where they are there.
+const TYPES = {
+  transaction: 'string', version: 'string', session: 'string', result: 'string', next: 'string', hash: 'string', committed_at: 'string',
+  kept_until: 'string', committed: 'boolean', replayed: 'boolean', result_size: 'number'
+}
+
+const isObject = value => value !== null && typeof value === 'object' && !Array.isArray(value)
+const isListOf = (is, value) => Array.isArray(value) && value.every(is)
+const hasKey = value => isObject(value) && typeof value.key === 'string'
+const isTyped = reply => Object.entries(TYPES).every(([name, type]) => reply[name] === undefined || reply[name] === null || typeof reply[name] === type)
+const isRead = read => hasKey(read) && (read.value === undefined || read.value === null || typeof read.value === 'string')
+
+// What a reply of each kind has at least. Without it another kind of server has answered.
+export const commits = reply => reply.committed === true || reply.replayed === true
+export const opens = reply => reply.replayed === true || (typeof reply.transaction === 'string' && reply.transaction !== '')
+export const lists = reply => isListOf(hasKey, reply.keys)
+export const finds = reply => ['hash', 'version', 'committed_at', 'kept_until'].every(name => typeof reply[name] === 'string') &&
+  (reply.keys === undefined || isListOf(key => typeof key === 'string', reply.keys))
+// The reply to `len` gets of a transaction. A batch that only writes is answered with an empty object.
+export const reads = len => reply => (reply.results ?? []).length === len
+
+// Returns the object that a reply's body holds, if `isWhole` finds in it what such a reply has.
+export function reply (answer, isWhole) {
   try {
     const reply = JSON.parse(answer.body.toString())
-    if (reply !== null && typeof reply === 'object') return reply
+    if (isObject(reply) && isTyped(reply) && isListOf(isRead, reply.results ?? []) && isWhole(reply)) return reply
   } catch { /* The body is not JSON. */ }
   throw notAft(answer)
+}
+
+// Checks an answer without a body, as AFT gives it to an abort, and to a write in a transaction.
+export function expectEmpty (answer) {
+  if (answer.status !== 204) throw notAft(answer)
 }

@@ -3,6 +3,7 @@
 import { Aborted, AftError, InProgress, NoAnswer, Retry, Unknown, harmless, interrupted } from './errors.mjs'
 import { settle } from './commit.mjs'
 import { Pace, checkedMs, signalsOf } from './pace.mjs'
+import { opens, reads } from './refusals.mjs'
 import { Transaction } from './transaction.mjs'
 import { bytes, checked, checkedId, checkedScope, ranOf } from './values.mjs'
 
@@ -64,12 +65,12 @@ export class Run {
       let error
       try {
         const begin = beginOf(this.client, this.requestId, this.options, this.level, waitMs, this.beside, this.conflicts)
-        const reply = await this.client._post('/v1/transactions', begin, this.pace)
+        const isWhole = reply => opens(reply) && (reply.replayed || reads(begin.ops?.length ?? 0)(reply))
+        const reply = await this.client._post('/v1/transactions', begin, this.pace, isWhole)
         if (reply.replayed) {
           this.client._committed(reply.session)
           return this.replay(ranOf(reply, true))
         }
-        if (!reply.transaction) throw new NoAnswer('the answer to an opening names no transaction')
         this.attempts += 1
         this.beside = true
         const pace = isByHand ? new Pace(Infinity, this.pace.signals) : this.pace

@@ -8,7 +8,7 @@ import { Aborted, Invalid, NoAnswer, NotFound, Retry, harmless, isTurnedAway } f
 import { encodeQuery, keyPath } from './names.mjs'
 import { Pace, checkedMs } from './pace.mjs'
 import { checkedRange, rangeOf, rawValue, sliceOf, streamedOf } from './reading.mjs'
-import { notAft, reply } from './refusals.mjs'
+import { expectEmpty, lists, reads, reply } from './refusals.mjs'
 import { Source } from './streams.mjs'
 import { DEFAULT_CONTENT_TYPE, Op, bytes, checked, checkedType, isGet, keyOf, opJson, readOf, weight } from './values.mjs'
 
@@ -200,7 +200,7 @@ export class Transaction {
     await this._flush([], signal)
     const query = `?prefix=${encodeQuery(prefix)}&after=${encodeQuery(after)}&limit=${pageLen}`
     try {
-      return reply(await this._send('GET', `${this._path}/keys${query}`, undefined, {}, signal, { reads: true }))
+      return reply(await this._send('GET', `${this._path}/keys${query}`, undefined, {}, signal, { reads: true }), lists)
     } catch (why) {
       throw this._failed(why, false)
     }
@@ -239,8 +239,7 @@ export class Transaction {
   async _writeAtOnce (method, key, body, headers, signal) {
     this._isChanging = true
     try {
-      const answer = await this._send(method, keyPath(this._path, key), body, headers, signal)
-      if (answer.status !== 204) throw notAft(answer)
+      expectEmpty(await this._send(method, keyPath(this._path, key), body, headers, signal))
     } catch (why) {
       // A write that was rejected had no effect. A write without an answer may have had its effect.
       throw this._failed(why, isOpen(why))
@@ -269,16 +268,16 @@ export class Transaction {
     const waited = this._take()
     const all = [...waited, ...ops]
     if (all.length === 0) return []
-    const reads = all.every(isGet)
-    if (!reads) this._isChanging = true
+    const onlyReads = all.every(isGet)
+    if (!onlyReads) this._isChanging = true
     const body = Buffer.from(JSON.stringify({ ops: all.map(opJson) }))
     try {
-      const answer = await this._send('POST', `${this._path}/batch`, body, { 'Content-Type': 'application/json' }, signal, { reads })
-      return (reply(answer).results ?? []).map(readOf)
+      const answer = await this._send('POST', `${this._path}/batch`, body, { 'Content-Type': 'application/json' }, signal, { reads: onlyReads })
+      return (reply(answer, reads(all.filter(isGet).length)).results ?? []).map(readOf)
     } catch (why) {
       // The buffered writes are out of the buffer, and the caller believes them done: after any
       // failure the transaction must not commit without them.
-      throw this._failed(why, waited.length > 0 || (!reads && isOpen(why)))
+      throw this._failed(why, waited.length > 0 || (!onlyReads && isOpen(why)))
     }
   }
 
@@ -317,7 +316,7 @@ export class Transaction {
     return error
   }
 
-  async _sendAbort (pace) { await this._client._transport.send('POST', `${this._path}/abort`, undefined, {}, pace) }
+  async _sendAbort (pace) { expectEmpty(await this._client._transport.send('POST', `${this._path}/abort`, undefined, {}, pace)) }
 
   // Aborts without an error. If the caller has aborted, hardly waits for the answer.
   async _abortQuietly (isAborted = false) {

@@ -3,7 +3,7 @@
 import { Invalid, NoAnswer } from './errors.mjs'
 import { Exchange } from './exchange.mjs'
 import { checkedMs } from './pace.mjs'
-import { notAft, refusal } from './refusals.mjs'
+import { refusal } from './refusals.mjs'
 import { Pool, parseUrl } from './server.mjs'
 import { typeName } from './values.mjs'
 
@@ -43,9 +43,4 @@ export class Transport {
   }
 
   close () { this.pool.close() }
-}
-
-// Returns an answer without a body, as AFT gives it to a write in a transaction.
-export function expectEmpty (answer) {
-  if (answer.status !== 204) throw notAft(answer)
 }

@@ -42,6 +42,7 @@ export async function interpose (script, use) {
     calls.push(name)
     if (act === CUT_BEFORE) return request.socket.destroy()
     if (act === BAD_GATEWAY) return response.writeHead(502).end('<h1>Bad gateway</h1>')
+    if (act === 'json') return response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"status":"ok"}')
     if (act in PAGES) return response.writeHead(PAGES[act], { Location: 'https://elsewhere.example/' }).end('<h1>A proxy</h1>')
     if (act in ACTIONS) {
       const [status, action] = ACTIONS[act]

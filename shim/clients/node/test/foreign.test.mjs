@@ -57,6 +57,52 @@ test('a page with status 200 is no answer', async () => {
   })
 })
 
+test('JSON with status 200 that is not AFT\'s is no answer', async () => {
+  const more = client => [
+    ['conditional put', () => client.put('k', 'v', null, { ifAbsent: true })], ['add', () => client.add('k')],
+    ['execute without ID', () => client.execute(null, [Op.put('k', 'v')])], ['putStream', () => client.putStream('k', [Buffer.from('v')])]
+  ]
+  for (const body of ['{"status":"ok"}', '{}', '[]', 'null', '"ok"', '{"committed":false}', '{"committed":1}', '{"committed":true,"session":5}',
+    '{"committed":true,"results":{}}', '{"replayed":true,"result":7}', '{"hash":"h","version":"v"}', '{"transaction":7}', '[{"committed":true}]']) {
+    const handler = (request, response) => {
+      request.resume().on('end', () => response.writeHead(200, { 'Content-Type': 'application/json' }).end(body))
+    }
+    await answering(handler, async url => {
+      const client = new Client(url, { runMsMax: 2_000 })
+      for (const [name, call] of [...everyCall(client), ...more(client)]) {
+        const { ms, outcome } = await timed(call)
+        const commits = ['put', 'delete', 'execute', 'conditional put', 'add', 'execute without ID', 'putStream'].includes(name)
+        if (commits) assert.ok(outcome instanceof aft.Unknown, `${body} ${name}: ${JSON.stringify(outcome)} ${outcome}`)
+        else assert.ok(outcome instanceof aft.Unavailable && !outcome.retryable, `${body} ${name}: ${JSON.stringify(outcome)} ${outcome}`)
+        assert.match(outcome.message, /not AFT's answer/)
+        assert.ok(ms < 1_000, `${body} ${name}: ${ms} ms`)
+      }
+      assert.equal(client.session, null)
+      client.close()
+    })
+  }
+})
+
+test('JSON that is not AFT\'s within a transaction is no answer', async () => {
+  const steps = { get: t => t.batch([Op.get('k')]), list: async t => { for await (const listed of t.list()) assert.ok(listed) }, abort: t => t.abort() }
+  for (const [name, step] of Object.entries(steps)) {
+    await interpose(call => ['batch', 'keys', 'abort'].includes(call) ? 'json' : PASS, async ({ url }) => {
+      const client = new Client(url)
+      const t = await client.begin()
+      await assert.rejects(step(t), error => error instanceof aft.Unavailable && !error.retryable && /not AFT's answer/.test(error.message), name)
+      client.close()
+    })
+  }
+  // An abort that something else answers has aborted nothing: the commit stays in doubt.
+  const key = fresh()
+  const script = (name, before) => name === 'batch' ? (before === 0 ? CUT_AFTER : 'json') : name === 'begin' && before === 0 ? PASS : 'json'
+  await interpose(script, async ({ url }) => {
+    const client = new Client(url, { runMsMax: 500 })
+    await assert.rejects(client.run(fresh(), t => t.put(key, 'v')), aft.Unknown)
+    client.close()
+  })
+})
+
 test('a page that answers a write in a transaction is no success', async () => {
   await interpose(name => name === 'put' ? 'page' : PASS, async ({ url }) => {
     const client = new Client(url, { writeBufferBytesMax: 0 })
@@ -74,7 +120,7 @@ test('a proxy that limits the rate of calls is waited for', async () => {
       calls += 1
       request.resume()
       if (calls < 3) return response.writeHead(429, { 'Retry-After': calls === 1 ? '0' : '1', 'Content-Length': 4 }).end('busy')
-      response.writeHead(200, { 'Content-Length': 2, 'Aft-Version': '1-1' }).end('{}')
+      response.writeHead(200, { 'Aft-Version': '1-1' }).end('{"committed":true}')
     }
     await answering(handler, async url => {
       const client = new Client(url)

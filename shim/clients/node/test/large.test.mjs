@@ -154,7 +154,7 @@ test('a source is sent once, and again only if nothing was read', async () => {
     turned += 1
     if (turned === 1) return response.writeHead(429, { 'Retry-After': '0', 'Content-Length': 0 }).end()
     response.writeContinue()
-    request.resume().on('end', () => response.writeHead(200, { 'Content-Length': 2 }).end('{}'))
+    request.resume().on('end', () => response.writeHead(200, { 'Content-Length': 18 }).end('{"committed":true}'))
   }
   const busy = (await import('node:http')).createServer()
   busy.on('checkContinue', handler)

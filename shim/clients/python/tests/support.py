@@ -97,6 +97,8 @@ class Interposer:
                     return
                 if act == BAD_GATEWAY:
                     return self.answer(502, {}, b"<h1>Bad gateway</h1>")
+                if act == "json":
+                    return self.answer(200, {"Content-Type": "application/json"}, b'{"status":"ok"}')
                 if act == "forbidden page":
                     return self.answer(403, {}, b"<h1>Forbidden</h1>")
                 if act == "limit page":

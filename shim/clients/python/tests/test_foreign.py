@@ -95,9 +95,36 @@ class Foreign(unittest.TestCase):
                 self.assertIn("not AFT's answer", error.detail)
             self.fails(aft_client.Unknown, False, lambda: client.put("k", "v"), 1, server)
             self.fails(aft_client.Unknown, False, lambda: client.execute(None, [Op.put("k", "v")]), 1, server)
-        for body in (b"[]", b"{}", b"null", b'"x"'):
+
+    def test_json_that_is_not_afts_is_no_reply(self):
+        for body in (b"[]", b"{}", b"null", b'"x"', b'{"status":"ok"}', b'{"committed":false}', b'{"committed":1}', b'{"committed":true,"session":5}',
+                     b'{"committed":true,"results":{}}', b'{"replayed":true,"result":7}', b'{"hash":"h","version":"v"}', b'{"transaction":7}'):
             with Fake(lambda request: answer_of("200 OK", body)) as server, Client(server.url) as client:
-                self.fails(aft_client.Unknown, False, lambda: client.put("k", "v"), 1, server)
+                for call in (lambda: client.put("k", "v"), lambda: client.put("k", "v", if_absent=True), lambda: client.delete("k"),
+                             lambda: client.put_stream("k", [b"v"]), lambda: client.add("k"), lambda: client.execute("r", [Op.put("k", "v")]),
+                             lambda: client.execute(None, [Op.put("k", "v")])):
+                    self.assertIn("not AFT's answer", self.fails(aft_client.Unknown, False, call, 1, server).detail)
+                for call in (lambda: client.get("k"), lambda: client.request("r"), lambda: client.result("r"), lambda: client.stream("k"),
+                             lambda: client.run("r", lambda t: None), lambda: client.transaction()):
+                    self.assertIn("not AFT's answer", self.fails(aft_client.Unavailable, False, call, 1, server).detail)
+                self.assertIsNone(client.session)
+
+    def test_json_that_is_not_afts_within_a_transaction_is_no_reply(self):
+        def answer(request):
+            return json_answer({"transaction": "1-1"} if request["line"].startswith("POST /v1/transactions ") else {"status": "ok"})
+        for call in (lambda t: t.batch([Op.get("k")]), lambda t: list(t.list()), lambda t: t.abort()):
+            with Fake(answer) as server, Client(server.url) as client:
+                self.assertIn("not AFT's answer", self.fails(aft_client.Unavailable, False, lambda: call(client.transaction())).detail)
+
+    @unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
+    def test_an_abort_that_something_else_answers_has_aborted_nothing(self):
+        def script(name, before):
+            if name == "batch" and before == 0:
+                return "cut after"
+            return PASS if name == "begin" and before == 0 else "json"
+        key = fresh()
+        with Interposer(script) as interposer, Client(interposer.url, run_seconds_max=0.5) as client:
+            self.fails(aft_client.Unknown, False, lambda: client.run(fresh(), lambda t: t.put(key, "v")), within=3)
 
     @unittest.skipUnless(URL, "set AFT_URL to the URL of a running server")
     def test_a_commit_in_doubt_stays_unknown_when_a_proxy_steps_in(self):

@@ -15,7 +15,7 @@ from .errors import (FAILURES, AftError, Internal, Invalid, NoAnswer, NotFound, 
                      Unavailable, Unknown, committing, harmless)
 from .options import Request
 from .pace import Pace
-from .transport import Answer
+from .transport import Answer, answers, commits, lists
 from .values import (DEFAULT_CONTENT_TYPE, Listed, Op, Ran, Read, Value, checked_key, from_base64,
                      idempotency_header, key_target, read_of, result_field, with_query)
 from .wire import Busy
@@ -149,7 +149,7 @@ class Attempt:
         self._wrote = False
         # The values that the opening call read, of keys that were not written since.
         self._reads: Dict[str, Optional[Value]] = {read.key: read.value
-                                                   for read in map(read_of, opened.get("results", []))}
+                                                   for read in map(read_of, opened.get("results") or [])}
         #: The first error of a call after which another attempt may succeed.
         self.doomed: Optional[AftError] = None
         #: The first error after which writes that the caller believes done may be missing. No
@@ -198,8 +198,7 @@ class Attempt:
             method = "DELETE" if op.value is None else "PUT"
             try:
                 answer = await self._send(method, key_target(self._path, op.key), op.value or b"", headers, reads=False)
-                if answer.status != 204:
-                    raise answer.alien()
+                answer.empty()
             except FAILURES as why:
                 # A write that was rejected had no effect. A write without an answer may have had
                 # its effect.
@@ -215,7 +214,7 @@ class Attempt:
             await self._flush([])
             query = f"?prefix={quote(prefix, safe='')}&after={quote(after, safe='')}&limit={page_len}"
             try:
-                page = (await self._send("GET", f"{self._path}/keys{query}", b"", {}, reads=True)).reply("keys")
+                page = (await self._send("GET", f"{self._path}/keys{query}", b"", {}, reads=True)).reply(lists)
             except FAILURES as why:
                 raise self._failed(why, False) from None
             listed = [Listed(listed["key"], listed["size"], listed["version"]) for listed in page["keys"]]
@@ -247,13 +246,14 @@ class Attempt:
         body = json.dumps({"ops": [op._json() for op in all_]}).encode()
         headers = {"Content-Type": "application/json"}
         try:
-            reply = (await self._send("POST", f"{self._path}/batch", body, headers, reads=reads_only)).reply()
+            answer = await self._send("POST", f"{self._path}/batch", body, headers, reads=reads_only)
+            reply = answer.reply(answers(sum(op.verb == "get" for op in all_)))
         except FAILURES as why:
             # The buffered writes are out of the buffer, and the caller believes them done: after
             # any failure the transaction must not commit without them.
             torn = bool(waited) or (not reads_only and isinstance(why, NoAnswer))
             raise self._failed(why, torn) from None
-        return [read_of(read) for read in reply.get("results", [])]
+        return [read_of(read) for read in reply.get("results") or []]
 
     def _call_pace(self) -> Pace:
         """Returns the pace of one call: the run's, or a new one for a transaction by hand."""
@@ -339,7 +339,7 @@ class Attempt:
 
     async def send_abort(self, silence: float) -> None:
         """Sends an abort."""
-        await self.core.transport.call("POST", f"{self._path}/abort", silence=silence)
+        (await self.core.transport.call("POST", f"{self._path}/abort", silence=silence)).empty()
 
     async def abort_quietly(self, at_once: bool = False) -> None:
         """Aborts a transaction whose outcome is known: it fails. Errors are ignored."""
@@ -400,10 +400,7 @@ class Attempt:
         """Commits a transaction that has written nothing. Nothing can have taken effect, so it is
         never Unknown."""
         try:
-            reply = await self.core.post(f"{self._path}/commit", {}, silence=pace.silence())
-            if reply.get("committed") or reply.get("replayed"):
-                return reply
-            raise NoAnswer("the answer to a commit reports no commit")
+            return await self.core.post(f"{self._path}/commit", {}, commits, silence=pace.silence())
         except FAILURES as why:
             error = harmless(why)
         if isinstance(error, (Unknown, NotFound)) or (isinstance(error, Unavailable) and error.retryable):
@@ -424,10 +421,7 @@ class Attempt:
             nth += 1
             error: AftError
             try:
-                reply = await self.core.post(target, message, headers, silence=pace.silence())
-                if reply.get("committed") or reply.get("replayed"):
-                    return reply
-                error = Unknown("the answer to a commit reports no commit")
+                return await self.core.post(target, message, commits, headers, silence=pace.silence())
             except FAILURES as why:
                 error = committing(why)
                 if isinstance(why, NotSent) and doubt is None and not why.turned_away:

@@ -19,7 +19,7 @@ from .pace import Pace
 from .runs import Run
 from .session import merge_sessions
 from .streams import Reader
-from .transport import Answer, Source, Streamed, Transport, heed_forks, tls_context
+from .transport import Answer, Source, Streamed, Transport, commits, finds, heed_forks, tls_context
 from .values import (Bytes, Executed, Found, Op, Ran, Value, as_bytes, checked_content_type, checked_key, checked_ops,
                      checked_seconds, from_base64, key_target, read_of, result_field, with_query)
 from .wire import World
@@ -90,11 +90,13 @@ class Core:
             return Pace(self.world, self.settings.run_seconds_max)
         return Pace(self.world, checked_seconds("run_seconds_max", seconds))
 
-    async def post(self, path: str, message: Dict[str, Any], headers: Optional[Dict[str, str]] = None,
-                   silence: Optional[float] = None) -> Dict[str, Any]:
-        """Posts a JSON message and returns the reply."""
+    async def post(self, path: str, message: Dict[str, Any], is_whole: Callable[[Dict[str, Any]], bool],
+                   headers: Optional[Dict[str, str]] = None, silence: Optional[float] = None) -> Dict[str, Any]:
+        """Posts a JSON message and returns the reply, in which `is_whole` finds what it must
+        have."""
         headers = {"Content-Type": "application/json", **(headers or {})}
-        return (await self.transport.call("POST", path, json.dumps(message).encode(), headers, silence=silence)).reply()
+        answer = await self.transport.call("POST", path, json.dumps(message).encode(), headers, silence=silence)
+        return answer.reply(is_whole)
 
     async def _reading(self, pace: Pace, call: Callable[[float], Awaitable[Any]], request_id: Optional[str] = None,
                        absent: Callable[[AftError], bool] = lambda error: False) -> Any:
@@ -159,14 +161,18 @@ class Core:
             begin["ops"] = messages
             begin.update(result_field(kept, request.id))
             try:
-                reply = await self.post("/v1/execute", begin, silence=pace.silence())
+                reply = await self.post("/v1/execute", begin, commits, silence=pace.silence())
                 return self._executed(reply, kept, conflicts)
             except FAILURES as why:
                 # Without a write nothing can have taken effect.
                 error = harmless(why) if reads_only else committing(why)
+                # Something that is not AFT took the call, and would take the next one.
+                foreign = isinstance(why, NoAnswer) and why.permanent
             if reads_only and isinstance(error, Unknown):
                 error = error._as(Retry)
             error._about(request.id, None)
+            if foreign:
+                raise doubt or error
             if isinstance(error, Unknown) and request.id is None:
                 try:
                     return self._executed(await self.resolve(error, pace), kept, conflicts)
@@ -185,13 +191,11 @@ class Core:
                 raise pace.last(doubt or error)
 
     def _executed(self, reply: Dict[str, Any], result: bytes, conflicts: int) -> Executed:
-        if not (reply.get("committed") or reply.get("replayed")):
-            raise NoAnswer("the answer to a whole transaction reports no commit")
         self.committed(reply.get("session"))
         replayed = reply.get("replayed", False)
         kept = from_base64(reply.get("result")) if replayed else result
         ran = Ran(kept, replayed, reply.get("version"), reply.get("result_size"), conflicts + int(not replayed))
-        return Executed(ran, [read_of(read) for read in reply.get("results", [])])
+        return Executed(ran, [read_of(read) for read in reply.get("results") or []])
 
     async def resolve(self, doubt: AftError, pace: Pace) -> Dict[str, Any]:
         """Asks for the outcome of a commit in doubt of a request without an ID.
@@ -253,7 +257,7 @@ class Core:
             try:
                 headers = {**headers, **self._session_header()}
                 answer = await self.transport.call(method, target, body, headers, silence=pace.silence())
-                reply = answer.reply("committed")
+                reply = answer.reply(commits)
             except FAILURES as why:
                 error = committing(why)
                 if isinstance(error, Unknown):
@@ -308,14 +312,14 @@ class Core:
         """Looks a request up with one call."""
         try:
             answer = await self.transport.call("GET", request.target("request"), reads=True, silence=silence)
-            found = answer.reply("hash", "version", "committed_at", "kept_until")
+            found = answer.reply(finds)
         except FAILURES as why:
             error = harmless(why)._about(request.id, None)
             if _is_not_known(error):
                 return None
             raise error from None
         return Found(found["hash"], found["version"], found["committed_at"], found["kept_until"],
-                     found.get("keys", []), from_base64(found.get("result")), found.get("result_size"))
+                     found.get("keys") or [], from_base64(found.get("result")), found.get("result_size"))
 
     async def result(self, request_id: str, scope: Optional[str], seconds: Optional[float]) -> Optional[bytes]:
         """Reads the result of a committed request."""

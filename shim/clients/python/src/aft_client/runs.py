@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, List, Optional, Tuple, Union
 from .attempt import Attempt, follows
 from .errors import FAILURES, AftError, InProgress, NoAnswer, Retry, Unknown, harmless
 from .options import Request
+from .transport import opens
 from .values import Ran, from_base64
 
 if TYPE_CHECKING:
@@ -46,13 +47,12 @@ class Run:
         while True:
             message = self.request.begin(self.core.settings, self.core.session, self.pace, self.beside, self.conflicts)
             try:
-                reply = await self.core.post("/v1/transactions", message, silence=self.pace.silence())
+                reply = await self.core.post("/v1/transactions", message, opens(len(self.request.reads)),
+                                             silence=self.pace.silence())
                 if reply.get("replayed"):
                     self.core.committed(reply.get("session"))
                     result = from_base64(reply.get("result"))
                     return self._replay(reply.get("version"), result, reply.get("result_size"))
-                if not reply.get("transaction"):
-                    raise NoAnswer("the answer to an opening names no transaction")
                 self.attempts += 1
                 self.beside = True
                 return Attempt(self.core, self.request, reply, pace=None if by_hand else self.pace)

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 import weakref
-from typing import Any, AsyncIterator, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, AsyncIterator, Callable, Dict, List, Mapping, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
 from .errors import Dead, Invalid, NoAnswer, NotSent, foreign, refusal
@@ -34,22 +34,80 @@ REFUSAL_BYTES_MAX = 1 << 20
 JOINED_BODY_BYTES_MAX = 64 << 10
 
 
+# The fields of replies that the client reads, with the types that they have where they are there.
+_TYPES: Dict[str, type] = {
+    "transaction": str, "version": str, "session": str, "result": str, "next": str, "hash": str, "committed_at": str,
+    "kept_until": str, "committed": bool, "replayed": bool, "result_size": int, "results": list, "keys": list,
+}
+
+
+def is_typed(reply: Dict[str, Any]) -> bool:
+    """Returns True if the fields of a reply have their types."""
+    return (all(reply.get(name) is None or isinstance(reply[name], kind) for name, kind in _TYPES.items())
+            and all(_has_key(read) and isinstance(read.get("value"), (str, type(None)))
+                    for read in reply.get("results") or []))
+
+
+def _has_key(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("key"), str)
+
+
+def commits(reply: Dict[str, Any]) -> bool:
+    """Returns True if a reply reports a commit."""
+    return bool(reply.get("committed") or reply.get("replayed"))
+
+
+def opens(reads: int) -> Callable[[Dict[str, Any]], bool]:
+    """Returns a check of the reply to an opening with a number of reads."""
+    return lambda reply: bool(reply.get("replayed") or reply.get("transaction") and answers(reads)(reply))
+
+
+def answers(reads: int) -> Callable[[Dict[str, Any]], bool]:
+    """Returns a check of the reply to a number of gets. A batch that only writes is answered with
+    an empty object."""
+    return lambda reply: len(reply.get("results") or []) == reads
+
+
+def lists(reply: Dict[str, Any]) -> bool:
+    """Returns True if a reply is a page of keys."""
+    return isinstance(reply.get("keys"), list) and all(
+        _has_key(listed) and isinstance(listed.get("size"), int) and isinstance(listed.get("version"), str)
+        for listed in reply["keys"])
+
+
+def finds(reply: Dict[str, Any]) -> bool:
+    """Returns True if a reply is the record of a request."""
+    return (all(isinstance(reply.get(name), str) for name in ("hash", "version", "committed_at", "kept_until"))
+            and all(isinstance(key, str) for key in reply.get("keys") or []))
+
+
 class Answer:
     """A success, with its whole body."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
 
-    def reply(self, *fields: str) -> Dict[str, Any]:
-        """Returns the body as a JSON object. Raises NoAnswer if it is none, or lacks one of the
-        fields."""
+    def reply(self, is_whole: Callable[[Dict[str, Any]], bool]) -> Dict[str, Any]:
+        """Returns the body as a JSON object.
+
+        Args:
+            is_whole: Finds in the object what a reply of its kind has at least.
+
+        Raises:
+            NoAnswer: It is no such object, so another kind of server has answered.
+        """
         try:
             reply = json.loads(self.body)
-            if isinstance(reply, dict) and all(field in reply for field in fields):
-                return reply
         except ValueError:
-            pass
-        raise self.alien()
+            raise self.alien() from None
+        if not (isinstance(reply, dict) and is_typed(reply) and is_whole(reply)):
+            raise self.alien()
+        return reply
+
+    def empty(self) -> None:
+        """Checks the answer to an abort, or to a write in a transaction. Raises NoAnswer."""
+        if self.status != 204:
+            raise self.alien()
 
     def alien(self) -> NoAnswer:
         """Returns the failure of a success that does not come from AFT: a captive portal's page,
