@@ -8,7 +8,10 @@ export * from './types/errors.js'
 export * from './types/options.js'
 export * from './types/values.js'
 
-/** A client of one server: a pool of connections, and one session. */
+/**
+ * A client of one server: a pool of connections, and one session. Every call rejects options that
+ * it does not know (`Invalid`).
+ */
 export class Client {
   /**
    * Makes a client. Nothing is sent yet, but the files of `ca`, `certificate` and `key` are read.
@@ -92,7 +95,7 @@ export class Client {
    * ID got no answer.
    * @throws {AftError} Otherwise the errors of `run`.
    */
-  execute(requestId: string | null, ops: Operation[], result?: Bytes | null, options?: RequestOptions): Promise<Executed>
+  execute(requestId: string | null, ops: Operation[], result?: Bytes | null, options?: Omit<RequestOptions, 'reads'>): Promise<Executed>
   /**
    * Reads one key in a transaction of its own.
    * @returns The value; null if the key has none.

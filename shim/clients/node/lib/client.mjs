@@ -9,6 +9,7 @@ import {
 import { ask } from './commit.mjs'
 import { keyPath, requestPath } from './names.mjs'
 import { once } from './once.mjs'
+import { conditionAmong, optionsOf } from './options.mjs'
 import { Pace, checkedMs, signalsOf } from './pace.mjs'
 import { checkedRange, rangeOf, rawValue, streamedOf } from './reading.mjs'
 import { commits, finds, reply } from './refusals.mjs'
@@ -18,7 +19,7 @@ import { Source } from './streams.mjs'
 import { Transaction } from './transaction.mjs'
 import { Transport } from './transport.mjs'
 import {
-  Op, bytes, checked, checkedFindId, checkedId, checkedScope, checkedType, conditionAmong, isConditional, isGet, opJson, ranOf, readOf,
+  Op, bytes, checked, checkedFindId, checkedId, checkedScope, checkedOps, checkedType, isConditional, isGet, opJson, ranOf, readOf,
   resultOf, typeName, unbase64
 } from './values.mjs'
 
@@ -33,7 +34,8 @@ const WAIT_MS_MAX = 5_000
 const SERIALIZABLE = 'serializable'
 
 export class Client {
-  constructor (url, options = {}) {
+  constructor (url, given) {
+    const options = optionsOf('Client', given)
     this._transport = new Transport(url, options)
     const { attemptsMax = 10, runMsMax, session = true, writeBufferBytesMax = 1 << 20, transactionTimeoutMs } = options
     this._options = {
@@ -73,8 +75,8 @@ export class Client {
     return error
   }
 
-  async run (requestId, fn, options = {}) {
-    const run = new Run(this, requestId, options, SERIALIZABLE)
+  async run (requestId, fn, options) {
+    const run = new Run(this, requestId, optionsOf('run', options), SERIALIZABLE)
     if (typeof fn !== 'function') throw new Invalid(`fn must be a function, not ${typeName(fn)}: write run(requestId, async t => { … })`)
     return run.until(async transaction => fn(transaction))
   }
@@ -84,12 +86,16 @@ export class Client {
   // Called without arguments it opens a transaction without a request ID. An argument that is
   // undefined is an ID that is missing.
   async begin (...given) {
-    const [requestId = given.length === 0 ? null : undefined, options = {}] = given
-    const opened = await new Run(this, requestId, options, null).open(true)
+    const [requestId = given.length === 0 ? null : undefined, options] = given
+    const opened = await new Run(this, requestId, optionsOf('begin', options), null).open(true)
     return opened instanceof Transaction ? opened : new Transaction(this, requestId, {}, { ran: opened })
   }
 
-  async execute (requestId, ops, result, options = {}) {
+  async execute (requestId, ops, result, options) {
+    return this._execute(requestId, checkedOps(ops), result, optionsOf('execute', options))
+  }
+
+  async _execute (requestId, ops, result, options) {
     requestId = checkedId(requestId)
     // With an ID the server recognises a call that is sent again because its answer was lost, and
     // the call does not conflict with its own write.
@@ -156,30 +162,32 @@ export class Client {
     return reply
   }
 
-  async get (key, options = {}) {
-    const answer = await this._readKey(key, options)
+  async get (key, options) {
+    const answer = await this._readKey(key, optionsOf('get', options))
     return answer && rawOf(rawValue, answer)
   }
 
-  async getRange (key, start, length, options = {}) {
+  async getRange (key, start, length, options) {
     const range = checkedRange(start, length)
-    const answer = await this._readKey(key, options, { headers: range.headers })
+    const answer = await this._readKey(key, optionsOf('getRange', options), { headers: range.headers })
     return answer && rawOf(answer => rangeOf(answer, range), answer)
   }
 
-  async stream (key, options = {}) {
-    const answer = await this._readKey(key, options, { isStreamed: true })
+  async stream (key, options) {
+    const answer = await this._readKey(key, optionsOf('stream', options), { isStreamed: true })
     return answer && rawOf(streamedOf, answer)
   }
 
-  async put (key, value, contentType, options) {
+  async put (key, value, contentType, given) {
+    const options = optionsOf('put', given)
     const condition = conditionAmong(options)
-    if (condition !== undefined) return (await this.execute(null, [Op.put(key, value, contentType, condition)], undefined, options)).ran
+    if (condition !== undefined) return this._writeIf(Op.put(key, value, contentType, condition), options)
     const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
     return this._write('PUT', key, bytes(value), headers, options)
   }
 
-  async putStream (key, source, options = {}) {
+  async putStream (key, source, given) {
+    const options = optionsOf('putStream', given)
     const { size, contentType } = options
     const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
     checked(key)
@@ -191,18 +199,20 @@ export class Client {
     }
   }
 
-  async delete (key, options) {
+  async delete (key, given) {
+    const options = optionsOf('delete', given)
     const condition = conditionAmong(options)
-    if (condition !== undefined) return (await this.execute(null, [Op.delete(key, condition)], undefined, options)).ran
+    if (condition !== undefined) return this._writeIf(Op.delete(key, condition), options)
     return this._write('DELETE', key, undefined, {}, options)
   }
 
-  async add (key, by = 1, options = {}) {
-    const { reads } = await this.execute(null, [Op.add(key, by)], undefined, options)
+  async add (key, by = 1, options) {
+    const { reads } = await this._execute(null, [Op.add(key, by)], undefined, optionsOf('add', options))
     return reads[0]?.value ? Number(reads[0].value.bytes.toString()) : null
   }
 
-  async request (requestId, options = {}) {
+  async request (requestId, given) {
+    const options = optionsOf('request', given)
     const scope = checkedScope(options.scope)
     checkedFindId(requestId)
     const pace = this._pace(options)
@@ -217,13 +227,13 @@ export class Client {
     }
   }
 
-  async result (requestId, options = {}) {
-    const answer = await this._readResult(requestId, options)
+  async result (requestId, options) {
+    const answer = await this._readResult(requestId, optionsOf('result', options))
     return answer && rawOf(rawValue, answer).bytes
   }
 
-  async resultStream (requestId, options = {}) {
-    const answer = await this._readResult(requestId, options, { isStreamed: true })
+  async resultStream (requestId, options) {
+    const answer = await this._readResult(requestId, optionsOf('resultStream', options), { isStreamed: true })
     if (answer === null) return null
     const { stream, size } = rawOf(streamedOf, answer)
     return { stream, size }
@@ -258,6 +268,11 @@ export class Client {
       if (error.code === missing || error.code === 'absent') return null
       if (!error.retryable || !await pace.pause(error)) throw this._told(pace.gaveUp(error))
     }
+  }
+
+  async _writeIf (op, options) {
+    const { ran } = await this._execute(null, [op], undefined, options)
+    return ran
   }
 
   async _write (method, key, body, headers, options) {

@@ -1,11 +1,12 @@
 // Functions that take effect once for each event.
 
 import { Invalid } from './errors.mjs'
+import { optionsOf } from './options.mjs'
 import { checkedScope, typeName } from './values.mjs'
 
 // Returns a function that runs `fn` in a run whose request ID comes from its first argument.
 export function once (client, options, fn) {
-  const { key, scope, ...more } = options ?? {}
+  const { key, scope, ...more } = optionsOf('once', options)
   if (typeof key !== 'function' && typeof key !== 'string') throw new Invalid(
     `key must be a function of the event, or a path like 'detail.orderId', not ${typeName(key)}`
   )

@@ -1,11 +1,11 @@
 // A run: the attempts of one request.
 
-import { Aborted, AftError, InProgress, NoAnswer, Retry, Unknown, harmless, interrupted } from './errors.mjs'
+import { Aborted, AftError, InProgress, Invalid, NoAnswer, Retry, Unknown, harmless, interrupted } from './errors.mjs'
 import { settle } from './commit.mjs'
 import { Pace, checkedMs, signalsOf } from './pace.mjs'
 import { opens, reads } from './refusals.mjs'
 import { Transaction } from './transaction.mjs'
-import { bytes, checked, checkedId, checkedScope, ranOf } from './values.mjs'
+import { bytes, checked, checkedId, checkedScope, ranOf, typeName } from './values.mjs'
 
 // The most times that a commit is sent if the request has an ID. After that a new attempt finds out
 // as much, and makes progress.
@@ -15,6 +15,7 @@ const COMMIT_AGAIN_MAX = 3
 // leaves it to the store.
 export function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
   const { fingerprint, retentionS, wait, fresh, isolation = level, reads = [] } = options
+  if (!Array.isArray(reads)) throw new Invalid(`reads must be an array of keys, not ${typeName(reads)}`)
   const begin = {
     request_id: requestId ?? undefined,
     scope: checkedScope(options.scope),

@@ -6,11 +6,12 @@ import { Calls } from './calls.mjs'
 import { settle } from './commit.mjs'
 import { Aborted, Invalid, NoAnswer, NotFound, Retry, harmless, isTurnedAway } from './errors.mjs'
 import { encodeQuery, keyPath } from './names.mjs'
+import { optionsOf } from './options.mjs'
 import { Pace, checkedMs } from './pace.mjs'
 import { checkedRange, rangeOf, rawValue, sliceOf, streamedOf } from './reading.mjs'
 import { expectEmpty, lists, reads, reply } from './refusals.mjs'
 import { Source } from './streams.mjs'
-import { DEFAULT_CONTENT_TYPE, Op, bytes, checked, checkedType, isGet, keyOf, opJson, readOf, weight } from './values.mjs'
+import { DEFAULT_CONTENT_TYPE, Op, bytes, checked, checkedOps, checkedType, isGet, keyOf, opJson, readOf, weight } from './values.mjs'
 
 // The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in
 // its bytes, not in the call.
@@ -77,7 +78,8 @@ export class Transaction {
 
   batch (ops, options) { return this._calls.track(this._batch(ops, options)) }
 
-  async * list (prefix = '', { after = '', pageLen = 1_000, signal } = {}) {
+  async * list (prefix = '', options = undefined) {
+    const { after = '', pageLen = 1_000, signal } = optionsOf('t.list', options)
     let next = after
     while (next !== undefined && next !== null) {
       const page = await this._calls.track(this._page(prefix, next, pageLen, signal))
@@ -86,7 +88,8 @@ export class Transaction {
     }
   }
 
-  async commit (result, { signal, runMsMax } = {}) {
+  async commit (result, options) {
+    const { signal, runMsMax } = optionsOf('t.commit', options)
     this._byHand()
     const kept = bytes(result)
     const pace = new Pace(checkedMs('runMsMax', runMsMax, this._runMsMax)).within(Infinity, signal)
@@ -99,7 +102,8 @@ export class Transaction {
     }
   }
 
-  async abort ({ signal } = {}) {
+  async abort (options) {
+    const { signal } = optionsOf('t.abort', options)
     this._byHand()
     this._open()
     this._isEnded = true
@@ -143,7 +147,8 @@ export class Transaction {
     return { bytes: Buffer.from(own.value), contentType: own.contentType ?? DEFAULT_CONTENT_TYPE, version: 'uncommitted' }
   }
 
-  async _get (key, { signal } = {}) {
+  async _get (key, options) {
+    const { signal } = optionsOf('t.get', options)
     this._open()
     const own = this._own(key)
     if (own !== undefined) return own
@@ -151,7 +156,8 @@ export class Transaction {
     return this._reading(key, signal, {}, rawValue)
   }
 
-  async _getRange (key, start, length, { signal } = {}) {
+  async _getRange (key, start, length, options) {
+    const { signal } = optionsOf('t.getRange', options)
     const range = checkedRange(start, length)
     this._open()
     const own = this._own(key)
@@ -159,7 +165,8 @@ export class Transaction {
     return this._reading(key, signal, { headers: range.headers }, answer => rangeOf(answer, range))
   }
 
-  async _stream (key, { signal } = {}) {
+  async _stream (key, options) {
+    const { signal } = optionsOf('t.stream', options)
     this._open()
     const own = this._own(key)
     if (own === null) return null
@@ -179,11 +186,18 @@ export class Transaction {
     }
   }
 
-  async _put (key, value, contentType, { signal } = {}) { return this._write(Op.put(key, value, contentType), signal) }
+  async _put (key, value, contentType, options) {
+    const { signal } = optionsOf('t.put', options)
+    return this._write(Op.put(key, value, contentType), signal)
+  }
 
-  async _delete (key, { signal } = {}) { return this._write(Op.delete(key), signal) }
+  async _delete (key, options) {
+    const { signal } = optionsOf('t.delete', options)
+    return this._write(Op.delete(key), signal)
+  }
 
-  async _putStream (key, source, { size, contentType, signal } = {}) {
+  async _putStream (key, source, options) {
+    const { size, contentType, signal } = optionsOf('t.putStream', options)
     this._open()
     checked(key)
     const headers = contentType === undefined || contentType === null ? {} : { 'Content-Type': checkedType(contentType) }
@@ -206,7 +220,9 @@ export class Transaction {
     }
   }
 
-  async _batch (ops, { signal } = {}) {
+  async _batch (ops, options) {
+    const { signal } = optionsOf('t.batch', options)
+    checkedOps(ops)
     this._open()
     if (ops.length > BUFFERED_WRITES_MAX || ops.reduce((sum, op) => sum + weight(op), 0) > BUFFERED_VALUE_BYTES_MAX) {
       // Send the buffered writes first: with them the call might be too large.

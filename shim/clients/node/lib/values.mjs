@@ -6,39 +6,52 @@ import { Invalid } from './errors.mjs'
 const KEY_BYTES_MAX = 1_088
 export const DEFAULT_CONTENT_TYPE = 'application/octet-stream'
 
+// An operation that `Op` has made. Others would be sent as they are, unchecked.
+class Operation {
+  #isMade = true
+
+  constructor (fields) { Object.freeze(Object.assign(this, fields)) }
+
+  static is (op) { return typeof op === 'object' && op !== null && #isMade in op && op.#isMade }
+}
+
 export const Op = Object.freeze({
-  get: key => ({ get: checked(key) }),
+  get: key => new Operation({ get: checked(key) }),
   put: (key, value, contentType, condition) => {
     const op = { put: checked(key), value: bytes(value), ...conditionOf(condition) }
-    return contentType === undefined || contentType === null ? op : { ...op, contentType: checkedType(contentType) }
+    if (contentType !== undefined && contentType !== null) op.contentType = checkedType(contentType)
+    return new Operation(op)
   },
-  delete: (key, condition) => ({ delete: checked(key), ...conditionOf(condition) }),
+  delete: (key, condition) => new Operation({ delete: checked(key), ...conditionOf(condition) }),
   check: (key, condition) => {
     const given = conditionOf(condition)
     if (Object.keys(given).length === 0) throw new Invalid(
       'a check without a condition does nothing: give it ifAbsent, ifVersion or ifValue'
     )
-    return { check: checked(key), ...given }
+    return new Operation({ check: checked(key), ...given })
   },
   add: (key, by) => {
     if (!Number.isSafeInteger(by)) throw new Invalid(
       `by must be a whole number between -(2^53 - 1) and 2^53 - 1, not ${typeof by === 'number' ? by : typeName(by)}`
     )
-    return { add: checked(key), by }
+    return new Operation({ add: checked(key), by })
   }
 })
 
 const CONDITIONS = ['ifAbsent', 'ifVersion', 'ifValue']
-const CALL_OPTIONS = ['signal', 'runMsMax']
 
-// Returns a condition's field of an operation, as the server reads it. `others` are further options
-// that the call has.
-export function conditionOf (condition, others = []) {
+// Returns a condition's field of an operation, as the server reads it.
+function conditionOf (condition) {
   if (condition === undefined || condition === null) return {}
   if (typeof condition !== 'object') throw new Invalid(`a condition must be an object like { ifAbsent: true }, not ${typeName(condition)}`)
   // A misspelt condition would otherwise be a write without one.
-  const unknown = Object.keys(condition).find(name => !CONDITIONS.includes(name) && !others.includes(name))
+  const unknown = Object.keys(condition).find(name => !CONDITIONS.includes(name))
   if (unknown !== undefined) throw new Invalid(`${JSON.stringify(unknown)} is no condition: write ${CONDITIONS.join(', ')}`)
+  // So would be one whose value is missing, like `old?.version` of a key without a value.
+  const missing = Object.keys(condition).find(name => condition[name] === undefined || condition[name] === null)
+  if (missing !== undefined) throw new Invalid(
+    `${missing} is ${condition[missing]}: leave it out for a write without a condition; ifAbsent: true is the condition that the key has no value`
+  )
   const { ifAbsent = false, ifVersion, ifValue } = condition
   const given = {}
   if (typeof ifAbsent !== 'boolean') throw new Invalid(`ifAbsent must be true or false, not ${typeName(ifAbsent)}`)
@@ -54,11 +67,12 @@ export function conditionOf (condition, others = []) {
   return given
 }
 
-// Returns the condition among the options of a single write; undefined if there is none.
-export function conditionAmong (options) {
-  return Object.keys(conditionOf(options, CALL_OPTIONS)).length === 0
-    ? undefined
-    : Object.fromEntries(Object.entries(options).filter(([name]) => CONDITIONS.includes(name)))
+// Returns the operations of a call.
+export function checkedOps (ops) {
+  if (!Array.isArray(ops)) throw new Invalid(`ops must be an array of operations, not ${typeName(ops)}: write [Op.put(…), Op.get(…)]`)
+  const other = ops.findIndex(op => !Operation.is(op))
+  if (other >= 0) throw new Invalid(`operation ${other} is not one that Op has made: make it by Op.get, Op.put, Op.delete, Op.check or Op.add`)
+  return ops
 }
 
 export const keyOf = op => op.get ?? op.put ?? op.delete ?? op.check ?? op.add

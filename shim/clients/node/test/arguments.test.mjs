@@ -46,6 +46,63 @@ test('only text and bytes are values', async () => {
   client.close()
 })
 
+test('options that a call does not know, and conditions that are missing, are rejected by name', async () => {
+  const [client, key] = [new Client(URL_OF_SERVER), fresh()]
+  await client.put(key, 'first')
+  const limits = ['signal', 'runMsMax']
+  const source = () => [Buffer.from('x')]
+  const calls = {
+    run: o => client.run(null, () => {}, o), begin: o => client.begin(null, o), execute: o => client.execute(null, [Op.get(key)], null, o),
+    once: async o => client.once({ key: 'id', ...o }, () => {}), get: o => client.get(key, o), getRange: o => client.getRange(key, 0, 1, o),
+    stream: o => client.stream(key, o), put: o => client.put(key, 'x', null, o), delete: o => client.delete(key, o),
+    putStream: o => client.putStream(key, source(), o), add: o => client.add(key, 1, o), request: o => client.request('r', o),
+    result: o => client.result('r', o), resultStream: o => client.resultStream('r', o), Client: async o => new Client(URL_OF_SERVER, o)
+  }
+  const within = {
+    get: (t, o) => t.get(key, o), getRange: (t, o) => t.getRange(key, 0, 1, o), stream: (t, o) => t.stream(key, o),
+    put: (t, o) => t.put(key, 'x', null, o), delete: (t, o) => t.delete(key, o), putStream: (t, o) => t.putStream(key, source(), o),
+    batch: (t, o) => t.batch([Op.get(key)], o), list: async (t, o) => { for await (const listed of t.list('none', o)) assert.ok(listed) },
+    commit: (t, o) => t.commit('', o), abort: (t, o) => t.abort(o)
+  }
+  for (const [name, call] of Object.entries(calls)) {
+    await assert.rejects(call({ misspelt: 1 }), invalid('"misspelt"', name, 'it takes', ...(name === 'Client' ? [] : limits)), name)
+    await assert.rejects(call({ misspelt: undefined }), invalid('"misspelt"'), name)
+    if (name !== 'once') await assert.rejects(call(7), invalid('options', 'number'), name)
+    if (name !== 'once') await assert.rejects(call(AbortSignal.abort()), invalid('AbortSignal', 'write { signal }'), name)
+  }
+  for (const [name, call] of Object.entries(within)) {
+    const t = await client.begin()
+    await assert.rejects(call(t, { misspelt: 1 }), invalid('"misspelt"', `t.${name}`, 'it takes', 'signal'), name)
+    await t.abort()
+  }
+  // Conditions where there can be none: nothing is written.
+  for (const [call, ...words] of [
+    [t => t.put(key, 'x', null, { ifAbsent: true }), 't.put', 'ifAbsent', 't.batch\\(\\[Op.put\\('],
+    [t => t.delete(key, { ifVersion: 'v' }), 't.delete', 'ifVersion', 'Op.delete\\('], [t => t.putStream(key, source(), { ifAbsent: true }), 'Op.check']
+  ]) await assert.rejects(client.run(null, async t => { await call(t); return 'done' }), invalid(...words))
+  await assert.rejects(client.putStream(key, source(), { ifAbsent: true }), invalid('putStream', 'ifAbsent', 'put'))
+  // Conditions without a value.
+  for (const missing of [undefined, null]) {
+    for (const name of ['ifAbsent', 'ifVersion', 'ifValue']) {
+      for (const call of [c => client.put(key, 'x', null, c), c => client.delete(key, c), async c => Op.put(key, 'x', null, c), async c => Op.delete(key, c),
+        async c => Op.check(key, c)]) await assert.rejects(call({ [name]: missing }), invalid(`${name} is ${missing}`, 'leave it out'))
+    }
+  }
+  assert.equal(text(await client.get(key)), 'first')
+  // Operations that Op has not made, and lists that are none.
+  for (const ops of [[{ put: key, value: 'abcd' }], [undefined], [{ ...Op.put(key, 'x'), ifAbsent: true }]]) {
+    await assert.rejects(client.execute(null, ops), invalid('operation 0', 'Op.put'))
+    await assert.rejects(client.run(null, async t => { await t.batch(ops) }), invalid('operation 0', 'Op.put'))
+  }
+  await assert.rejects(client.execute(null, Op.get(key)), invalid('ops', 'array'))
+  await assert.rejects(client.run(null, () => {}, { reads: key }), invalid('reads', 'array', 'string'))
+  assert.equal(text(await client.get(key)), 'first')
+  // Options that are undefined, but for conditions, are not there.
+  assert.equal(text(await client.get(key, { signal: undefined, fresh: undefined })), 'first')
+  await client.put(key, 'second', null, { ifAbsent: false, runMsMax: undefined })
+  client.close()
+})
+
 test('a request ID is text or null', async () => {
   let calls = 0
   await answering((request, response) => { calls += 1; response.writeHead(500).end() }, async url => {

@@ -96,11 +96,12 @@ export type ByteSource = AsyncIterable<Bytes> | Iterable<Bytes>
  * A condition on the committed version of a key: it has no value, its value is of this version, or
  * its value has these bytes. Give one of them. The transaction's own writes are not considered. A
  * condition needs a serializable transaction, as `run` and `execute` open it. If it does not hold,
- * the call throws `ConditionFailed`.
+ * the call throws `ConditionFailed`. A condition that is present with undefined or null is rejected
+ * (`Invalid`): it would be a write without one.
  */
 export interface Condition { ifAbsent?: boolean, ifVersion?: string, ifValue?: Bytes }
 interface Given { if_absent?: boolean, if_version?: string, if_value?: string }
-/** One operation of a batch, made by `Op`. */
+/** One operation of a batch, made by `Op`; others are rejected (`Invalid`). */
 export type Operation = { get: string } | ({ put: string, value: Buffer, contentType?: string } & Given) | ({ delete: string } & Given) |
   ({ check: string } & Given) | { add: string, by: number }
 /**

@@ -3,11 +3,12 @@
 Method: a server that fails the test by being reached, and one that records what it gets.
 """
 
+import asyncio
 import unittest
 import uuid
 
 import aft_client
-from aft_client import Client, Op
+from aft_client import Client, Op, aio
 from support import URL, Fake, answer_of, fresh, json_answer
 
 NO_VALUES = (3, True, [1], 200, 1.5, {"a": 1}, {1}, object())
@@ -38,6 +39,17 @@ class NoValues(unittest.TestCase):
                 self.rejects(lambda: client.get(key), "key")
                 self.rejects(lambda: client.put(key, "v"), "key")
             self.rejects(lambda: client.run(None, lambda t: None, reads="abc"), "reads", "list")
+            for name in ("if_absent", "if_version", "if_value"):
+                calls = [lambda: client.put("k", "v", **missing), lambda: Op.put("k", "v", **missing), lambda: Op.check("k", **missing),
+                         lambda: asyncio.run(aio.Client(server.url).put("k", "v", **missing))]
+                if name != "if_absent":
+                    calls += [lambda: client.delete("k", **missing), lambda: Op.delete("k", **missing),
+                              lambda: asyncio.run(aio.Client(server.url).delete("k", **missing))]
+                missing = {name: None}
+                for call in calls:
+                    self.rejects(call, f"{name} is None", "leave it out", "if_absent=True")
+            for value in (1, "yes"):
+                self.rejects(lambda: client.put("k", "v", if_absent=value), "if_absent", type(value).__name__, "True or False")
             self.assertEqual(server.requests, [], "nothing is sent")
 
     def test_request_ids_and_scopes_are_text(self):

@@ -28,7 +28,8 @@ from .options import Request
 from .streams import Pieces, size_of
 from .tasks import Tasks
 from .transaction import SharedStream, SharedTransaction, read_exactly
-from .values import Bytes, Executed, Found, Listed, Op, Ran, Read, Value, as_bytes, checked_ops, checked_range
+from .values import (MISSING, Bytes, Executed, Found, IfValue, IfVersion, Listed, Op, Ran, Read, Value, as_bytes,
+                     checked_ops, checked_range)
 from .wire import World
 
 __all__ = ["Client", "Transaction", "Stream"]
@@ -166,12 +167,12 @@ class Client(Shared):
         return await self._core.get(key, fresh, run_seconds_max, checked_range(start, length))
 
     async def put(self, key: str, value: Bytes, content_type: Optional[str] = None, *, if_absent: bool = False,
-                  if_version: Optional[str] = None, if_value: Bytes = None,
+                  if_version: IfVersion = MISSING, if_value: IfValue = MISSING,
                   run_seconds_max: Optional[float] = None) -> Ran:
         """Writes one key in a transaction of its own: `aft_client.Client.put`."""
         return await self._core.put(key, value, content_type, if_absent, if_version, if_value, run_seconds_max)
 
-    async def delete(self, key: str, *, if_version: Optional[str] = None, if_value: Bytes = None,
+    async def delete(self, key: str, *, if_version: IfVersion = MISSING, if_value: IfValue = MISSING,
                      run_seconds_max: Optional[float] = None) -> Ran:
         """Deletes one key in a transaction of its own: `aft_client.Client.delete`."""
         return await self._core.delete(key, if_version, if_value, run_seconds_max)

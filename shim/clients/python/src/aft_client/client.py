@@ -10,7 +10,7 @@ from .options import Request, Settings
 from .once import Key, Once
 from .streams import Pieces, size_of
 from .transaction import Stream, Transaction
-from .values import Bytes, Executed, Found, Op, Ran, Value, checked_range
+from .values import MISSING, Bytes, Executed, Found, IfValue, IfVersion, Op, Ran, Value, checked_range
 from .wire import Blocking, World, drive
 
 # The default level of runs and whole transactions, which run again after a conflict.
@@ -339,7 +339,7 @@ class Client(Shared):
         return drive(self._core.get(key, fresh, run_seconds_max, checked_range(start, length)))
 
     def put(self, key: str, value: Bytes, content_type: Optional[str] = None, *, if_absent: bool = False,
-            if_version: Optional[str] = None, if_value: Bytes = None,
+            if_version: IfVersion = MISSING, if_value: IfValue = MISSING,
             run_seconds_max: Optional[float] = None) -> Ran:
         """Writes one key in a transaction of its own.
 
@@ -354,7 +354,7 @@ class Client(Shared):
             key: The key.
             value: The value, as bytes or text; None is empty.
             content_type: The content type, which reads return with the value.
-            if_absent, if_version, if_value: A condition; at most one of them.
+            if_absent, if_version, if_value: A condition; at most one of them. None is rejected.
             run_seconds_max: The limit of this call in seconds, instead of the client's.
 
         Returns:
@@ -369,7 +369,7 @@ class Client(Shared):
         """
         return drive(self._core.put(key, value, content_type, if_absent, if_version, if_value, run_seconds_max))
 
-    def delete(self, key: str, *, if_version: Optional[str] = None, if_value: Bytes = None,
+    def delete(self, key: str, *, if_version: IfVersion = MISSING, if_value: IfValue = MISSING,
                run_seconds_max: Optional[float] = None) -> Ran:
         """Deletes one key in a transaction of its own.
 

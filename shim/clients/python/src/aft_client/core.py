@@ -20,8 +20,9 @@ from .runs import Run
 from .session import merge_sessions
 from .streams import Reader
 from .transport import Answer, Source, Streamed, Transport, commits, finds, heed_forks, tls_context
-from .values import (Bytes, Executed, Found, Op, Ran, Value, as_bytes, checked_content_type, checked_key, checked_ops,
-                     checked_seconds, from_base64, key_target, read_of, result_field, with_query)
+from .values import (Bytes, Executed, Found, IfValue, IfVersion, Op, Ran, Value, as_bytes, checked_content_type,
+                     checked_key, checked_ops, checked_seconds, from_base64, key_target, read_of, result_field,
+                     with_query)
 from .wire import World
 
 
@@ -229,7 +230,7 @@ class Core:
         return value
 
     async def put(self, key: str, value: Bytes, content_type: Optional[str], if_absent: bool,
-                  if_version: Optional[str], if_value: Bytes, seconds: Optional[float]) -> Ran:
+                  if_version: IfVersion, if_value: IfValue, seconds: Optional[float]) -> Ran:
         """Writes one key in a transaction of its own."""
         op = Op.put(key, value, content_type, if_absent=if_absent, if_version=if_version, if_value=if_value)
         if op.condition is not None:
@@ -237,7 +238,7 @@ class Core:
         headers = {} if content_type is None else {"Content-Type": content_type}
         return await self._write("PUT", key, op.value or b"", headers, seconds)
 
-    async def delete(self, key: str, if_version: Optional[str], if_value: Bytes, seconds: Optional[float]) -> Ran:
+    async def delete(self, key: str, if_version: IfVersion, if_value: IfValue, seconds: Optional[float]) -> Ran:
         """Deletes one key in a transaction of its own."""
         op = Op.delete(key, if_version=if_version, if_value=if_value)
         if op.condition is not None:

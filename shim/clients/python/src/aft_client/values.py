@@ -8,6 +8,7 @@ stored.
 from __future__ import annotations
 
 import base64
+import enum
 import inspect
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
@@ -16,6 +17,23 @@ from urllib.parse import quote
 from .errors import Invalid
 
 Bytes = Union[bytes, bytearray, memoryview, str, None]
+
+
+class Missing(enum.Enum):
+    """The default of a condition that is not given.
+
+    None is rejected there: as in `if_version=old and old.version` it would be a write without a
+    condition.
+    """
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "<no condition>"
+
+
+MISSING = Missing.MISSING
+IfVersion = Union[str, Missing]
+IfValue = Union[bytes, bytearray, memoryview, str, Missing]
 
 # The longest key in bytes, as the server has it.
 KEY_BYTES_MAX = 1088
@@ -134,14 +152,14 @@ class Op:
 
     @classmethod
     def put(cls, key: str, value: Bytes, content_type: Optional[str] = None, *, if_absent: bool = False,
-            if_version: Optional[str] = None, if_value: Bytes = None) -> Op:
+            if_version: IfVersion = MISSING, if_value: IfValue = MISSING) -> Op:
         """Writes a value.
 
         Args:
             key: The key, of 1 to 1,088 bytes in UTF-8.
             value: The value, as bytes or text; None is empty.
             content_type: The content type, which reads return with the value.
-            if_absent, if_version, if_value: A condition; at most one of them.
+            if_absent, if_version, if_value: A condition; at most one of them. None is rejected.
 
         Raises:
             Invalid: The key or the value is not valid, or there are several conditions.
@@ -151,7 +169,7 @@ class Op:
                    condition_of(if_absent, if_version, if_value))
 
     @classmethod
-    def delete(cls, key: str, *, if_version: Optional[str] = None, if_value: Bytes = None) -> Op:
+    def delete(cls, key: str, *, if_version: IfVersion = MISSING, if_value: IfValue = MISSING) -> Op:
         """Deletes a key; with a condition as in `put`.
 
         Raises:
@@ -160,8 +178,8 @@ class Op:
         return cls("delete", checked_key(key), condition=condition_of(False, if_version, if_value))
 
     @classmethod
-    def check(cls, key: str, *, if_absent: bool = False, if_version: Optional[str] = None,
-              if_value: Bytes = None) -> Op:
+    def check(cls, key: str, *, if_absent: bool = False, if_version: IfVersion = MISSING,
+              if_value: IfValue = MISSING) -> Op:
         """Checks a condition, and does nothing else.
 
         Raises:
@@ -245,17 +263,22 @@ def as_bytes(value: Bytes, name: str) -> bytes:
     raise Invalid(f"{name} is {_a(value)}: pass bytes or text, for instance str(value)")
 
 
-def condition_of(absent: bool, version: Optional[str],
-                 value: Bytes) -> Optional[Tuple[str, Union[bool, str]]]:
+def condition_of(absent: bool, version: IfVersion, value: IfValue) -> Optional[Tuple[str, Union[bool, str]]]:
     """Returns the only condition that is given, as the API names it; None if there is none."""
     given: List[Tuple[str, Union[bool, str]]] = []
+    for name, condition in (("if_absent", absent), ("if_version", version), ("if_value", value)):
+        if condition is None:
+            raise Invalid(f"{name} is None: leave it out for a write without a condition; if_absent=True is the "
+                          "condition that the key has no value")
+    if not isinstance(absent, bool):
+        raise Invalid(f"if_absent is {_a(absent)}: pass True or False")
     if absent:
         given.append(("if_absent", True))
-    if version is not None:
+    if version is not MISSING:
         if not isinstance(version, str):
             raise Invalid(f"if_version is {_a(version)}: pass the text of Value.version or Ran.version")
         given.append(("if_version", version))
-    if value is not None:
+    if value is not MISSING:
         given.append(("if_value", base64.b64encode(as_bytes(value, "if_value")).decode()))
     if len(given) > 1:
         raise Invalid("an operation can have only one condition: if_absent, if_version or if_value")
