@@ -5,10 +5,12 @@ Method: a real server, an interposer, and fake servers that fall silent.
 """
 
 import asyncio
+import gc
 import inspect
 import io
 import time
 import unittest
+import warnings
 
 import aft_client
 from aft_client import Client, Op, aio
@@ -139,6 +141,102 @@ class Calls(unittest.IsolatedAsyncioTestCase):
                 return "ok"
             await client.run(None, function)
             self.assertEqual([(await client.get(own + key)) is not None for key in ("a", "b", "large")], [True] * 3)
+
+    async def test_a_call_without_await_fails_the_run(self):
+        async with aio.Client(URL) as client:
+            own = fresh()
+
+            async def helper(t):
+                t.put(own, "1")
+
+            async def within(t):
+                await helper(t)
+                return "ok"
+
+            async def then_awaited(t):
+                t.put(own, "1")
+                await t.get(own)
+
+            async def truth_of_a_read(t):
+                if t.get(own):
+                    await t.put(own, "there")
+
+            async def branch(t):
+                t.put(own, "1") if not await t.get(own) else None
+
+            async def in_a_task(t):
+                await asyncio.ensure_future(helper(t))
+            for function, words in ((lambda t: t.put(own, "1") and "ok", "put("), (helper, f"put({own!r})"), (within, "put("), (then_awaited, "put("),
+                                    (truth_of_a_read, "get("), (branch, "put("), (in_a_task, "put("), (lambda t: t.delete(own) and "ok", "delete("),
+                                    (lambda t: t.batch([Op.put(own, "1")]) and "ok", "batch"), (lambda t: t.get_range(own, 0, 1) and "ok", "get_range(")):
+                request = fresh()
+                with warnings.catch_warnings(), self.assertRaises(aft_client.Invalid) as raised:
+                    warnings.simplefilter("error")
+                    await client.run(request, function)
+                self.assertIn(words, str(raised.exception))
+                self.assertIn("were not awaited", str(raised.exception))
+                self.assertEqual((await client.get(own), await client.request(request)), (None, None), "the attempt was aborted")
+
+    async def test_a_call_without_await_fails_a_transaction_by_hand(self):
+        async with aio.Client(URL) as client:
+            own = fresh()
+            for use in (lambda t: t.put(own, "1"), lambda t: t.abort(), lambda t: t.commit()):
+                with self.assertRaises(aft_client.Invalid) as raised:
+                    async with await client.transaction() as t:
+                        await t.put(own, "0")
+                        use(t)
+                self.assertIn("were not awaited", str(raised.exception))
+                t = await client.transaction()
+                await t.put(own, "0")
+                use(t)
+                for words in ("were not awaited", "has ended"):
+                    with self.assertRaises(aft_client.Invalid) as raised:
+                        await t.commit()
+                    self.assertIn(words, str(raised.exception))
+            self.assertIsNone(await client.get(own))
+            t = await client.transaction()
+            task = asyncio.ensure_future(t.put(own, "1"))
+            await t.commit()
+            await task
+            self.assertEqual((await client.get(own)).bytes, b"1")
+            with self.assertRaises(aft_client.Invalid):
+                async with await client.transaction() as t:
+                    made = t.get(own)
+                    await t.put(own, made)
+            made.close()
+
+    async def test_calls_may_be_made_first_and_awaited_later(self):
+        async with aio.Client(URL) as client:
+            own = fresh()
+
+            async def function(t):
+                calls = [t.put(own + key, key) for key in "abc"]
+                await asyncio.gather(*calls)
+                made = t.get(own + "a")
+                self.assertTrue(asyncio.iscoroutine(made) and inspect.isawaitable(made))
+                tasks = [asyncio.create_task(t.put(own + key, key)) for key in "de"]
+                found, read = await asyncio.gather(made, asyncio.wait_for(t.get(own + "b"), 5))
+                self.assertEqual((found.bytes, read.bytes), (b"a", b"b"))
+                with self.assertRaises(RuntimeError):
+                    await made
+                # A call that its caller closes, or that a limit ends before it begins, is none.
+                t.put(own + "f", "f").close()
+                with self.assertRaises(asyncio.TimeoutError):
+                    await asyncio.wait_for(t.put(own + "f", "f"), 0)
+                await asyncio.gather(*tasks)
+                return "ok"
+            self.assertEqual((await client.run(None, function)).result, b"ok")
+            self.assertEqual([await client.get(own + key) is not None for key in "abcdef"], [True] * 5 + [False])
+
+    async def test_a_call_that_nobody_ever_awaits_is_warned_of(self):
+        async with aio.Client(URL) as client:
+            t = await client.transaction()
+            await t.abort()
+            with self.assertWarns(RuntimeWarning) as warned:
+                t.put("k", "v")
+                del t
+                gc.collect()
+            self.assertIn("put('k') was never awaited", str(warned.warning))
 
     async def test_a_failure_that_nobody_awaited_fails_the_run(self):
         async with aio.Client(URL) as client:

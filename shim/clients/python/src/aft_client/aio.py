@@ -18,7 +18,7 @@ may be used in one loop after another.
 from __future__ import annotations
 
 import inspect
-from typing import Any, AsyncIterator, Awaitable, Callable, Iterable, List, Optional, Union
+from typing import Any, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, List, Optional, TypeVar, Union
 
 from .attempt import Attempt
 from .client import SERIALIZABLE, Shared, keys_of
@@ -26,7 +26,7 @@ from .errors import Invalid
 from .once import Key, Once
 from .options import Request
 from .streams import Pieces, size_of
-from .tasks import Tasks
+from .tasks import Call, Tasks, TaskTurn
 from .transaction import SharedStream, SharedTransaction, read_exactly
 from .values import (MISSING, Bytes, Executed, Found, IfValue, IfVersion, Listed, Op, Ran, Read, Value, as_bytes,
                      checked_ops, checked_range)
@@ -35,6 +35,7 @@ from .wire import World
 __all__ = ["Client", "Transaction", "Stream"]
 
 Result = Union[Bytes, Awaitable[Bytes]]
+T = TypeVar("T")
 
 
 class Client(Shared):
@@ -72,7 +73,8 @@ class Client(Shared):
 
         Calls of the transaction that tasks of the function have begun are awaited before the
         commit. If one of them fails, the run fails, or runs again, as if the function had raised
-        that error. A call that comes after the commit has begun raises Invalid.
+        that error. A call that comes after the commit has begun raises Invalid. So does the run if
+        a call was made and never awaited: it had no effect.
 
         Args:
             function: The function, async or not.
@@ -217,7 +219,8 @@ class Client(Shared):
 class Transaction(SharedTransaction):
     """An open transaction. `Client.transaction` and `Client.run` make it.
 
-    Several tasks may use it: their calls take turns, in the order in which they came.
+    Several tasks may use it: their calls take turns, in the order in which they came. Await every
+    call: a commit without one that was made raises Invalid, and aborts.
     """
 
     async def __aenter__(self) -> Transaction:
@@ -229,28 +232,33 @@ class Transaction(SharedTransaction):
         if kind is None:
             try:
                 await self.commit(self.result)
-            except Invalid:
+            except Exception:
                 # After a result that is no value the transaction would stay open.
                 await self._attempt.abort_quietly()
                 raise
         else:
             await self._attempt.abort_quietly(not issubclass(kind, Exception))
 
-    async def get(self, key: str) -> Optional[Value]:
+    def _call(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
+        turn = self._attempt.turn
+        assert isinstance(turn, TaskTurn), "the transactions of this client are used by tasks"
+        return Call(turn, name, make)
+
+    def get(self, key: str) -> Coroutine[Any, Any, Optional[Value]]:
         """Reads a key: `aft_client.Transaction.get`."""
-        return await self._attempt.get(key)
+        return self._call(f"get({key!r})", lambda: self._attempt.get(key))
 
-    async def get_range(self, key: str, start: int, length: int) -> Optional[Value]:
+    def get_range(self, key: str, start: int, length: int) -> Coroutine[Any, Any, Optional[Value]]:
         """Reads a range of a key's value: `aft_client.Transaction.get_range`."""
-        return await self._attempt.get(key, checked_range(start, length))
+        return self._call(f"get_range({key!r})", lambda: self._attempt.get(key, checked_range(start, length)))
 
-    async def put(self, key: str, value: Bytes, content_type: Optional[str] = None) -> None:
+    def put(self, key: str, value: Bytes, content_type: Optional[str] = None) -> Coroutine[Any, Any, None]:
         """Writes a value: `aft_client.Transaction.put`."""
-        await self._attempt.write(Op.put(key, value, content_type))
+        return self._call(f"put({key!r})", lambda: self._attempt.write(Op.put(key, value, content_type)))
 
-    async def delete(self, key: str) -> None:
+    def delete(self, key: str) -> Coroutine[Any, Any, None]:
         """Deletes a key: `aft_client.Transaction.delete`."""
-        await self._attempt.write(Op.delete(key))
+        return self._call(f"delete({key!r})", lambda: self._attempt.write(Op.delete(key)))
 
     async def list(self, prefix: str = "", after: str = "", page_len: int = 1000) -> AsyncIterator[Listed]:
         """Lists the keys that begin with a prefix: `async for listed in t.list()`;
@@ -261,17 +269,17 @@ class Transaction(SharedTransaction):
             for listed in page:
                 yield listed
 
-    async def batch(self, ops: Iterable[Op]) -> List[Read]:
+    def batch(self, ops: Iterable[Op]) -> Coroutine[Any, Any, List[Read]]:
         """Runs several operations in one call: `aft_client.Transaction.batch`."""
-        return await self._attempt.batch(checked_ops(ops))
+        return self._call("batch", lambda: self._attempt.batch(checked_ops(ops)))
 
-    async def commit(self, result: Bytes = None) -> Ran:
+    def commit(self, result: Bytes = None) -> Coroutine[Any, Any, Ran]:
         """Commits: `aft_client.Transaction.commit`."""
-        return await self._attempt.commit(as_bytes(result, "result"))
+        return self._call("commit", lambda: self._attempt.commit(as_bytes(result, "result")))
 
-    async def abort(self) -> None:
+    def abort(self) -> Coroutine[Any, Any, None]:
         """Aborts the transaction and drops its writes: `aft_client.Transaction.abort`."""
-        await self._attempt.abort()
+        return self._call("abort", self._attempt.abort)
 
 
 class Stream(SharedStream):

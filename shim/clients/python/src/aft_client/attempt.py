@@ -308,7 +308,7 @@ class Attempt:
         if os.getpid() != self._pid:
             raise self.about(Invalid("the transaction was opened by another process, and this one is its fork: "
                                      "open a transaction after the fork"))
-        if self.ended and not self.turn.is_awaited():
+        if self.ended and self.of_run and not self.turn.is_awaited():
             raise self.about(Invalid("a call of this transaction was not awaited: the run had ended when it came"))
         if self.ended:
             raise self.about(Invalid("the transaction has ended and takes no more calls: begin a new one"))
@@ -355,6 +355,12 @@ class Attempt:
     async def commit(self, result: bytes) -> Ran:
         """Commits by hand."""
         self.check_by_hand()
+        self.check_open()
+        try:
+            await self.turn.quiet()
+        except Exception:
+            await self.abort_quietly()
+            raise
         return await self.settle(result, self.core.pace(self.request.seconds), None)
 
     async def settle(self, result: bytes, pace: Pace, times_max: Optional[int]) -> Ran:

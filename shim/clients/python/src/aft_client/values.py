@@ -259,7 +259,9 @@ def as_bytes(value: Bytes, name: str) -> bytes:
         return bytes(value)
     if inspect.iscoroutine(value):
         value.close()
-        raise Invalid(f"{name} is a coroutine: an async function needs aft_client.aio.Client")
+        raise Invalid(f"{name} is a coroutine: await it; an async function needs aft_client.aio.Client")
+    if inspect.isawaitable(value):
+        raise Invalid(f"{name} is {_a(value)} that was not awaited: write await before it")
     raise Invalid(f"{name} is {_a(value)}: pass bytes or text, for instance str(value)")
 
 
