@@ -10,7 +10,7 @@ import { ask } from './commit.mjs'
 import { keyPath, requestPath } from './names.mjs'
 import { once } from './once.mjs'
 import { conditionAmong, optionsOf } from './options.mjs'
-import { Pace, checkedMs, signalsOf } from './pace.mjs'
+import { Pace, checkedMs, checkedWhole, signalsOf } from './pace.mjs'
 import { checkedRange, rangeOf, rawValue, streamedOf } from './reading.mjs'
 import { commits, finds, reply } from './refusals.mjs'
 import { Run, beginOf } from './run.mjs'
@@ -37,13 +37,15 @@ export class Client {
   constructor (url, given) {
     const options = optionsOf('Client', given)
     this._transport = new Transport(url, options)
-    const { attemptsMax = 10, runMsMax, session = true, writeBufferBytesMax = 1 << 20, transactionTimeoutMs } = options
+    const { attemptsMax, runMsMax, session = true, writeBufferBytesMax, transactionTimeoutMs } = options
     this._options = {
-      attemptsMax: Math.max(1, attemptsMax),
+      attemptsMax: Math.max(1, checkedWhole('attemptsMax', attemptsMax, 0, Number.MAX_SAFE_INTEGER, 10)),
       runMsMax: checkedMs('runMsMax', runMsMax, 60_000),
       session,
-      transactionTimeoutMs,
-      writeBufferBytesMax: Math.min(writeBufferBytesMax, WRITE_BUFFER_BYTES_LIMIT),
+      transactionTimeoutMs: checkedMs('transactionTimeoutMs', transactionTimeoutMs),
+      writeBufferBytesMax: Math.min(
+        checkedWhole('writeBufferBytesMax', writeBufferBytesMax, 0, Number.MAX_SAFE_INTEGER, 1 << 20), WRITE_BUFFER_BYTES_LIMIT
+      ),
       waitMsMax: Math.min(WAIT_MS_MAX, this._transport.callTimeoutMs / 2)
     }
     this._session = null

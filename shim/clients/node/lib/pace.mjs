@@ -30,11 +30,23 @@ export function pauseRange (nth, inProgress, asked) {
   return [Math.max(least, own / 2), least + own]
 }
 
+// The longest time that can be set: Node's timers know no longer one, and would fire at once.
+const MS_MAX = 2 ** 31 - 1
+
 // Returns a limit of time that the caller gave, or `otherwise` if there is none.
 export function checkedMs (name, ms, otherwise) {
   if (ms === undefined || ms === null) return otherwise
-  if (typeof ms === 'number' && ms >= 0) return ms
-  throw new Invalid(`${name} must be a number of milliseconds from 0 up, not ${typeof ms === 'number' ? ms : typeName(ms)}`)
+  if (typeof ms === 'number' && ms >= 0 && ms <= MS_MAX) return ms
+  throw new Invalid(`${name} must be a number of milliseconds from 0 to ${MS_MAX} (24 days), not ${typeof ms === 'number' ? ms : typeName(ms)}`)
+}
+
+// Returns a whole number that the caller gave, or `otherwise` if there is none.
+export function checkedWhole (name, number, least, most, otherwise) {
+  if (number === undefined || number === null) return otherwise
+  if (Number.isInteger(number) && number >= least && number <= most) return number
+  throw new Invalid(
+    `${name} must be a whole number from ${least} to ${most}, not ${typeof number === 'number' ? number : typeName(number)}`
+  )
 }
 
 // Returns the signals of a call as a list.

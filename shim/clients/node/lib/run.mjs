@@ -2,7 +2,7 @@
 
 import { Aborted, AftError, InProgress, Invalid, NoAnswer, Retry, Unknown, harmless, interrupted } from './errors.mjs'
 import { settle } from './commit.mjs'
-import { Pace, checkedMs, signalsOf } from './pace.mjs'
+import { Pace, checkedMs, checkedWhole, signalsOf } from './pace.mjs'
 import { opens, reads } from './refusals.mjs'
 import { Transaction } from './transaction.mjs'
 import { bytes, checked, checkedId, checkedScope, ranOf, typeName } from './values.mjs'
@@ -11,18 +11,22 @@ import { bytes, checked, checkedId, checkedScope, ranOf, typeName } from './valu
 // as much, and makes progress.
 const COMMIT_AGAIN_MAX = 3
 
+// The longest retention that is sent, in seconds: above what servers allow, and within all times.
+const RETENTION_S_MAX = 2_147_483
+
 // Returns the message that opens an attempt. `level` is the level if the options name none; null
 // leaves it to the store.
 export function beginOf (client, requestId, options, level, waitMs, beside, conflicts) {
   const { fingerprint, retentionS, wait, fresh, isolation = level, reads = [] } = options
   if (!Array.isArray(reads)) throw new Invalid(`reads must be an array of keys, not ${typeName(reads)}`)
+  const timeoutMs = checkedMs('timeoutMs', options.timeoutMs, client._options.transactionTimeoutMs)
   const begin = {
     request_id: requestId ?? undefined,
     scope: checkedScope(options.scope),
     fingerprint,
-    timeout_ms: options.timeoutMs ?? client._options.transactionTimeoutMs,
+    timeout_ms: timeoutMs === undefined ? undefined : Math.ceil(timeoutMs),
     wait_ms: Math.floor(waitMs),
-    retention_s: retentionS,
+    retention_s: checkedWhole('retentionS', retentionS, 0, RETENTION_S_MAX),
     session: client.session ?? undefined
   }
   // Waiting for an attempt of this run would mean waiting for its deadline.

@@ -7,7 +7,7 @@ import { settle } from './commit.mjs'
 import { Aborted, Invalid, NoAnswer, NotFound, Retry, harmless, isTurnedAway } from './errors.mjs'
 import { encodeQuery, keyPath } from './names.mjs'
 import { optionsOf } from './options.mjs'
-import { Pace, checkedMs } from './pace.mjs'
+import { Pace, checkedMs, checkedWhole } from './pace.mjs'
 import { checkedRange, rangeOf, rawValue, sliceOf, streamedOf } from './reading.mjs'
 import { expectEmpty, lists, reads, reply } from './refusals.mjs'
 import { Source } from './streams.mjs'
@@ -79,7 +79,8 @@ export class Transaction {
   batch (ops, options) { return this._calls.track(this._batch(ops, options)) }
 
   async * list (prefix = '', options = undefined) {
-    const { after = '', pageLen = 1_000, signal } = optionsOf('t.list', options)
+    const { after = '', signal, ...given } = optionsOf('t.list', options)
+    const pageLen = checkedWhole('pageLen', given.pageLen, 1, 1_000, 1_000)
     let next = after
     while (next !== undefined && next !== null) {
       const page = await this._calls.track(this._page(prefix, next, pageLen, signal))

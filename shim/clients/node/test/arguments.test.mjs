@@ -103,6 +103,32 @@ test('options that a call does not know, and conditions that are missing, are re
   client.close()
 })
 
+test('numbers out of range are rejected with their range', async () => {
+  for (const name of ['connectTimeoutMs', 'callTimeoutMs', 'transactionTimeoutMs', 'runMsMax']) {
+    for (const [value, ...words] of [[Infinity, 'Infinity'], [30 * 86_400_000, '2592000000'], [NaN, 'NaN'], [-1, '-1'], ['5', 'string'], [1n, 'bigint']]) {
+      assert.throws(() => new Client(URL_OF_SERVER, { [name]: value }), invalid(name, 'from 0 to 2147483647', ...words))
+    }
+  }
+  for (const [name, value] of [['attemptsMax', 'three'], ['attemptsMax', 1.5], ['attemptsMax', -1], ['writeBufferBytesMax', '1MB'], ['writeBufferBytesMax', NaN]]) {
+    assert.throws(() => new Client(URL_OF_SERVER, { [name]: value }), invalid(name, 'whole number'))
+  }
+  const longest = 2 ** 31 - 1
+  const client = new Client(URL_OF_SERVER, { callTimeoutMs: longest, connectTimeoutMs: longest, runMsMax: longest, attemptsMax: Number.MAX_SAFE_INTEGER })
+  const key = fresh()
+  for (const options of [{ timeoutMs: Infinity }, { timeoutMs: '60' }, { timeoutMs: -1 }, { retentionS: 1_800.5 }, { retentionS: Infinity },
+    { runMsMax: Infinity }]) {
+    const [name] = Object.keys(options)
+    await assert.rejects(client.run(null, t => t.put(key, 'x'), options), invalid(name, 'from 0 to'))
+    await assert.rejects(client.execute(null, [Op.put(key, 'x')], null, options), invalid(name, 'from 0 to'))
+  }
+  await assert.rejects(client.get(key, { runMsMax: Infinity }), invalid('runMsMax', 'Infinity'))
+  await assert.rejects(client.run(null, async t => { for await (const listed of t.list('', { pageLen: 0 })) assert.ok(listed) }), invalid('pageLen'))
+  assert.equal(await client.get(key), null)
+  await client.put(key, 'x')
+  assert.equal((await client.run(null, t => t.put(key, 'y').then(() => 'done'), { timeoutMs: 1_500.5, retentionS: 3_600 })).result.toString(), 'done')
+  client.close()
+})
+
 test('a request ID is text or null', async () => {
   let calls = 0
   await answering((request, response) => { calls += 1; response.writeHead(500).end() }, async url => {

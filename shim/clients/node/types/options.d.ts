@@ -42,7 +42,7 @@ export interface TransactionCallOptions {
   signal?: AbortSignal
 }
 
-/** The settings of a client. */
+/** The settings of a client. Times are from 0 to 2,147,483,647 ms (24 days). */
 export interface ClientOptions {
   /** The bearer token to present to the server. */
   token?: string

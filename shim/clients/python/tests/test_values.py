@@ -133,6 +133,29 @@ class Settings(unittest.TestCase):
         with self.assertRaises(aft_client.Invalid):
             Client("http://h").join_session("a\r\nX: y")
 
+    def test_times_out_of_range_are_rejected_with_their_range(self):
+        for value in (float("inf"), 1e300, 10 ** 400, 30 * 86400, float("nan"), -1):
+            for name in ("connect_timeout", "call_timeout", "run_seconds_max", "transaction_timeout"):
+                self.rejects(lambda: Client("http://h", **{name: value}), name, "from 0 to 2,147,483")
+            client = Client("http://127.0.0.1:1")
+            for name in ("timeout", "retention", "run_seconds_max"):
+                for call in (lambda **o: client.run(None, lambda t: None, **o), lambda **o: client.execute(None, [], **o),
+                             lambda **o: client.transaction(**o), lambda **o: client.once("id", scope="s", **o)(lambda t, event: None)({"id": "r"})):
+                    self.rejects(lambda: call(**{name: value}), name, "from 0 to 2,147,483")
+            self.rejects(lambda: client.get("k", run_seconds_max=value), "run_seconds_max", "from 0 to")
+        longest = 2_147_483
+        with Fake(lambda request: json_answer({"committed": True, "version": "1-1"})) as server:
+            for make in (Client, aio.Client):
+                client = make(server.url, call_timeout=longest, connect_timeout=longest, run_seconds_max=longest)
+                put = client.put("k", "v")
+                self.assertEqual((asyncio.run(put) if asyncio.iscoroutine(put) else put).version, "1-1")
+
+    def rejects(self, call, *words):
+        with self.assertRaises(aft_client.Invalid) as raised:
+            call()
+        for word in words:
+            self.assertIn(word, str(raised.exception))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -65,7 +65,7 @@ impl Builder {
     }
 
     /// Sets the longest silence of a call: the time without a byte in either direction after which
-    /// it has failed; 30 s by default. A large value on a slow line takes as long as it needs.
+    /// it has failed; 30 s by default, and at most 24 days. A large value on a slow line takes as long as it needs.
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.settings.call_timeout = timeout;
         self
@@ -87,8 +87,9 @@ impl Builder {
 
     /// Sets the time that the client has for a run, or for another call: it starts no new attempt
     /// after it, and its calls and pauses end by then. It does not interrupt a function that is
-    /// running. 60 s by default; [`Request::run_time_max`](crate::Request::run_time_max) and
-    /// [`Client::with_run_time_max`] set another one.
+    /// running. 60 s by default, and at most 24 days;
+    /// [`Request::run_time_max`](crate::Request::run_time_max) and [`Client::with_run_time_max`]
+    /// set another one.
     pub fn run_time_max(mut self, time: Duration) -> Builder {
         self.settings.run_time_max = time;
         self

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 
 use crate::error::Error;
+use crate::settings::TIME_MAX;
 
 /// The first pause: a few round trips to a store.
 const FIRST_MS: u64 = 10;
@@ -27,7 +28,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(time_max: Duration) -> Pace {
-        Pace { nth: 0, until: Instant::now() + time_max, repeats: true }
+        Pace { nth: 0, until: Instant::now() + time_max.min(TIME_MAX), repeats: true }
     }
 
     /// Sets whether there are further tries.
@@ -94,7 +95,15 @@ fn range(nth: u32, in_progress: bool, asked: Option<u64>) -> RangeInclusive<u64>
 
 #[cfg(test)]
 mod tests {
-    use super::range;
+    use std::time::Duration;
+
+    use super::{Pace, TIME_MAX, range};
+
+    #[test]
+    fn a_time_without_end_is_a_long_one() {
+        let left = Pace::new(Duration::MAX).remaining();
+        assert!(left <= TIME_MAX && left > TIME_MAX / 2, "{left:?}");
+    }
 
     #[test]
     fn all_clients_pause_alike() {

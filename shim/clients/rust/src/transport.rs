@@ -22,7 +22,7 @@ use hyper::{Method, Request, StatusCode};
 use crate::origin::Origin;
 use crate::outgoing::{Content, Outgoing};
 use crate::pool::{Connection, Pool};
-use crate::settings::{ANSWER_BYTES_MAX, CALL_TIME_MIN, Settings};
+use crate::settings::{ANSWER_BYTES_MAX, CALL_TIME_MIN, Settings, TIME_MAX};
 use crate::tls::Tls;
 
 /// The connections to one server, and what every call to it carries.
@@ -128,7 +128,7 @@ impl Transport {
             host,
             authorization,
             connect_timeout: settings.connect_timeout,
-            silence_max: settings.call_timeout,
+            silence_max: settings.call_timeout.min(TIME_MAX),
             process: std::process::id(),
         }
     }

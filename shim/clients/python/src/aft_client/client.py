@@ -88,7 +88,7 @@ class Client(Shared):
 
     Raises:
         Invalid: The URL has another form, the token cannot be sent in a header, a file cannot be
-            used, or a setting has another type.
+            used, a setting has another type, or a time is not from 0 to 2,147,483 s (24 days).
     """
 
     def _world(self) -> World:

@@ -37,6 +37,8 @@ IfValue = Union[bytes, bytearray, memoryview, str, Missing]
 
 # The longest key in bytes, as the server has it.
 KEY_BYTES_MAX = 1088
+# The longest time in seconds that can be set, in all clients: the longest that Node's timers know.
+SECONDS_MAX = 2_147_483
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 # The bytes of an operation in a call, beside its key, value and content type.
 OP_BYTES_AROUND = 64
@@ -327,9 +329,9 @@ def checked_name(name: str, value: Optional[str]) -> Optional[str]:
 
 
 def checked_seconds(name: str, value: float) -> float:
-    """Returns a time in seconds. Raises Invalid if it is no number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise Invalid(f"{name} is {value!r}: pass a number of seconds, 0 or more")
+    """Returns a time in seconds. Raises Invalid if it is no number from 0 to SECONDS_MAX."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= SECONDS_MAX:
+        raise Invalid(f"{name} is {value!r}: pass a number of seconds from 0 to {SECONDS_MAX:,} (24 days)")
     return float(value)
 
 
