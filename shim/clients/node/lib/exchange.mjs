@@ -3,6 +3,7 @@
 import { Aborted, Invalid, NoAnswer, NotSent } from './errors.mjs'
 import { onAbort } from './pace.mjs'
 import { Download, Source } from './streams.mjs'
+import { Limit } from './turns.mjs'
 
 // The longest answer that is held in memory as a whole.
 const ANSWER_BYTES_MAX = 256 << 20
@@ -37,7 +38,8 @@ export class Exchange {
     this.isAnswering = false
     // The request's first error.
     this.broken = null
-    this.timers = []
+    this.connecting = null
+    this.announced = null
     this.silence = null
     this.silenceMs = call.pace.silenceMs(transport.callTimeoutMs)
   }
@@ -53,8 +55,9 @@ export class Exchange {
 
   #end () {
     this.isEnded = true
-    this.timers.forEach(clearTimeout)
-    clearTimeout(this.silence)
+    this.connecting?.end()
+    clearTimeout(this.announced)
+    this.silence?.end()
     this.endSignals()
   }
 
@@ -109,12 +112,11 @@ export class Exchange {
     const { isSecure } = this.transport.server
     if (this.request.reusedSocket || !(isSecure ? socket.secureConnecting : socket.connecting)) return this.#connected()
     const ms = Math.min(this.transport.connectTimeoutMs, this.silenceMs)
-    const timer = setTimeout(() => this.request.destroy(new Error(`timed out after ${Math.ceil(ms)} ms`)), ms)
-    this.timers.push(timer)
+    this.connecting = new Limit(ms, () => this.request.destroy(new Error(`timed out after ${Math.ceil(ms)} ms`)))
     socket.once('connect', () => { this.isOpen = true })
     // With TLS nothing of the call is sent before both sides agree.
     socket.once(isSecure ? 'secureConnect' : 'connect', () => {
-      clearTimeout(timer)
+      this.connecting.end()
       this.#connected()
     })
   }
@@ -122,18 +124,18 @@ export class Exchange {
   #connected () {
     this.isConnected = true
     this.#watch(this.silenceMs)
-    if (this.sendBody) this.timers.push(setTimeout(this.sendBody, ANNOUNCED_MS_MAX))
+    if (this.sendBody) this.announced = setTimeout(this.sendBody, ANNOUNCED_MS_MAX)
   }
 
   // Notes that bytes went in one of the directions.
-  #touch () { this.silence?.refresh() }
+  #touch () { this.silence?.move() }
 
   #watch (ms) {
     // The last bytes of a body may be taken over after the answer has come. By then another call
     // may have the connection.
     if (this.isEnded) return
-    clearTimeout(this.silence)
-    this.silence = setTimeout(() => this.request.destroy(new Error(`nothing was sent or received for ${Math.ceil(ms)} ms`)), ms)
+    this.silence?.end()
+    this.silence = new Limit(ms, () => this.request.destroy(new Error(`nothing was sent or received for ${Math.ceil(ms)} ms`)))
   }
 
   // Notes that all `len` bytes of a body are handed over to the system.

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 
 import { Aborted, Invalid, Unavailable } from './errors.mjs'
 import { onAbort } from './pace.mjs'
+import { Limit } from './turns.mjs'
 import { bytes, typeName } from './values.mjs'
 
 // The body of a call that is read from a source piece by piece, and read once.
@@ -83,10 +84,10 @@ export class Download extends Readable {
   #wait () {
     this.#rest()
     const ms = this.exchange.silenceMs
-    this.timer = setTimeout(() => this.#cut(new Error(`nothing was received for ${Math.ceil(ms)} ms`)), ms)
+    this.limit = new Limit(ms, () => this.#cut(new Error(`nothing was received for ${Math.ceil(ms)} ms`)))
   }
 
-  #rest () { clearTimeout(this.timer) }
+  #rest () { this.limit?.end() }
 
   #cut (why) {
     const text = why?.message || 'the connection was closed'

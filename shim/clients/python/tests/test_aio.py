@@ -8,6 +8,9 @@ import asyncio
 import gc
 import inspect
 import io
+import os
+import subprocess
+import sys
 import time
 import unittest
 import warnings
@@ -321,6 +324,77 @@ class Silence(unittest.IsolatedAsyncioTestCase):
             async with aio.Client("http://127.0.0.1:1", run_seconds_max=0.1) as client:
                 with self.assertRaises(aft_client.Unavailable):
                     await client.put("k", "v")
+
+
+class Frozen(unittest.TestCase):
+    """The process is stopped while the answer comes, as functions are frozen."""
+
+    SERVER = """
+import http.server, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_PUT(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(0.4)
+        self.answer(b'{"committed":true,"version":"1-1"}')
+    def do_GET(self):
+        time.sleep(0.4)
+        self.answer(b"v" * 100_000, b"v" * 100_000)
+    def answer(self, *pieces):
+        self.send_response(200)
+        self.send_header("Aft-Version", "1-1")
+        self.send_header("Content-Length", str(sum(map(len, pieces))))
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(piece)
+            time.sleep(0.4)
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"""
+    CLIENT = """
+import asyncio, os, subprocess, sys, time
+import aft_client
+from aft_client import Client, aio
+url = sys.argv[1]
+
+def stop():
+    # The process stops 0.2 s after the call has begun, for longer than its limit.
+    subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -STOP {os.getpid()}; sleep 1.2; kill -CONT {os.getpid()}"], start_new_session=True)
+
+async def tasks():
+    client = aio.Client(url, call_timeout=0.7)
+    stop()
+    print((await client.put("k", "v")).version)
+    stop()
+    print(len((await client.get("k")).bytes))
+    async with await client.stream("k") as stream:
+        stop()
+        print(sum([len(piece) async for piece in stream]))
+    stop()
+    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_later(0.1, time.sleep, 1))
+    print((await client.put("k", "v")).version)
+    await client.close()
+asyncio.run(tasks())
+with Client(url, call_timeout=0.7) as client:
+    stop()
+    print(client.put("k", "v").version)
+    stop()
+    print(len(client.get("k").bytes))
+"""
+
+    def test_an_answer_that_came_meanwhile_is_heard(self):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen([sys.executable, "-c", self.SERVER], stdout=subprocess.PIPE, text=True) as server:
+            try:
+                url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+                done = subprocess.run([sys.executable, "-c", self.CLIENT, url], capture_output=True, text=True, env=environment, timeout=60)
+            finally:
+                server.kill()
+        self.assertEqual(done.stderr, "")
+        self.assertEqual(done.stdout.split(), ["1-1", "200000", "200000", "1-1", "1-1", "200000"])
 
 
 class Loops(unittest.TestCase):

@@ -22,6 +22,9 @@ use crate::tls;
 /// The type of a record with which TLS refuses a connection, and the major version after it.
 const TLS_ALERT: [u8; 2] = [21, 3];
 
+/// The time after a silence in which the runtime looks at the socket once more: some of its turns.
+const LAST_LOOK: Duration = Duration::from_millis(5);
+
 /// The state of a connection's bytes, which the connection and its callers share.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -60,6 +63,9 @@ impl Watch {
 
     /// Waits for `future`. Returns `None` if no byte passes in either direction for `silence`,
     /// counted from this call on.
+    ///
+    /// After the process stood still (a frozen function, for instance) the time may be over before
+    /// the runtime has looked at the socket. So it gets [`LAST_LOOK`] for that.
     pub(crate) async fn unless_silent<T>(
         &self,
         silence: Duration,
@@ -68,6 +74,7 @@ impl Watch {
         self.note();
         let mut future = pin!(future);
         let mut timer = pin!(tokio::time::sleep(silence));
+        let mut has_looked = false;
         loop {
             tokio::select! {
                 biased;
@@ -76,7 +83,12 @@ impl Watch {
             }
             let last = Duration::from_micros(self.last_us.load(Ordering::Relaxed));
             let idle = self.opened.elapsed().saturating_sub(last);
-            let left = silence.checked_sub(idle).filter(|left| !left.is_zero())?;
+            let left = silence.checked_sub(idle).filter(|left| !left.is_zero());
+            if left.is_none() && has_looked {
+                return None;
+            }
+            has_looked = left.is_none();
+            let left = left.unwrap_or(LAST_LOOK);
             timer.as_mut().reset(tokio::time::Instant::now() + left);
         }
     }

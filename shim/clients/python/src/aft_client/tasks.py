@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Callable, Coroutine, Dict, Generator, List, Optional, TypeVar
 
 from .errors import Invalid
-from .wire import Turn, World
+from .wire import Turn, World, poll
 
 T = TypeVar("T")
 
@@ -88,7 +88,9 @@ class Tasks(World):
                 loop.add_reader(descriptor, _settle, ready, True)
             if writing:
                 loop.add_writer(descriptor, _settle, ready, True)
-            return await ready
+            # After the process stood still (a frozen function, a long computation) the time may be
+            # over before the loop has looked at the socket.
+            return await ready or poll(sock, reading, writing, 0)
         finally:
             timer.cancel()
             if reading:

@@ -122,7 +122,8 @@ class Blocking(World):
     """Waits by blocking the thread."""
 
     async def wait(self, sock: socket.socket, reading: bool, writing: bool, seconds: float) -> bool:
-        return _poll(sock, reading, writing, seconds)
+        # A wait that a stop of the process interrupted ends without a look at the socket.
+        return poll(sock, reading, writing, seconds) or poll(sock, reading, writing, 0)
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -134,12 +135,13 @@ class Blocking(World):
         return _ThreadTurn()
 
 
-def _poll(sock: socket.socket, reading: bool, writing: bool, seconds: float) -> bool:
+def poll(sock: socket.socket, reading: bool, writing: bool, seconds: float) -> bool:
+    """Waits until the socket can be read or written, for some seconds. With 0 it only looks."""
     if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0))
+        polled = select.poll()
+        polled.register(sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0))
         # Rounded up, since a poll of 0 ms would not wait at all.
-        return bool(poll.poll(int(min(seconds, WAIT_S_MAX) * 1000 + 0.999)))
+        return bool(polled.poll(int(min(seconds, WAIT_S_MAX) * 1000 + 0.999)))
     found = select.select([sock] if reading else [], [sock] if writing else [], [sock], seconds)
     return any(found)
 
@@ -331,7 +333,7 @@ class Wire:
     def has_answer(self) -> bool:
         """Returns True if bytes have arrived, or the connection has ended. Does not wait."""
         try:
-            while not self.buffer and not self.ended and _poll(self.sock, True, False, 0):
+            while not self.buffer and not self.ended and poll(self.sock, True, False, 0):
                 self._take(self._receive_raw())
         except (NoAnswer, NotSent) as why:
             # An alert, for instance. The one who waits for the answer must hear of it.
