@@ -10,7 +10,6 @@ import { opJson, ranOf, resultOf } from './values.mjs'
 // Commits a transaction, and sends the commit at most `timesMax` times. Throws Unknown, or the
 // reason why it did not commit.
 export async function settle (transaction, result, pace, timesMax) {
-  // From here to the sending of the commit nothing else of the program runs.
   while (transaction._calls.open.size > 0) await transaction._calls.settle()
   transaction._open()
   if (transaction._torn !== null) {
@@ -58,7 +57,9 @@ export async function ask (transaction, rest, message, doubt, pace, timesMax) {
   for (let nth = 1; ; nth += 1) {
     let error
     try {
-      // A call that is made while no commit has been sent would be missing in it.
+      await transaction._client._transport.look()
+      // A call that was made while no commit has been sent would be missing in it. From here to the
+      // sending nothing else of the program runs.
       if (transaction._late !== null && doubt === null) throw transaction._late
       return await transaction._client._post(`${transaction._path}${rest}${query}`, message, pace, commits, headers ?? {})
     } catch (why) {

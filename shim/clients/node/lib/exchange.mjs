@@ -174,11 +174,13 @@ export class Exchange {
   #onResponse (response) {
     const { 'content-length': length, 'transfer-encoding': coding } = response.headers
     const { statusCode: status, headers } = response
+    const { pool } = this.transport
     // Without a length, a broken connection would look like the end of the answer.
     if (length === undefined && coding === undefined && status !== 204) return this.request.destroy(new Error(
       'the answer states no length, so a broken connection could not be detected'
     ))
     this.isAnswering = true
+    response.on('end', () => pool.used(this.socket))
     this.#watch(this.silenceMs)
     if (this.call.isStreamed && status < 300) {
       this.resolve({ status, headers, stream: new Download(this, response, length === undefined ? null : Number(length)) })

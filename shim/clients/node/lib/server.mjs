@@ -7,12 +7,16 @@ import https from 'node:https'
 import tls from 'node:tls'
 
 import { Invalid } from './errors.mjs'
+import { look } from './turns.mjs'
 import { typeName } from './values.mjs'
 
 // The time that an idle connection is kept: below the 30 s after which a server closes it.
 const IDLE_MS_MAX = 20_000
 // The most idle connections that are kept: as many as one program usually has calls in flight.
 const IDLE_CONNECTIONS_MAX = 64
+// The time that a connection may be idle, or have been looked at, without another look: within it a
+// server is hardly started again.
+const UNSEEN_MS_MAX = 5
 
 // A URL's scheme, user information, host, port, and rest.
 const URL_PARTS = /^(?:([^:/?#]*):\/\/)?(?:([^/?#]*)@)?(\[[^\]]*\]|[^:/?#]*)(?::([^/?#]*))?([^]*)$/
@@ -82,32 +86,46 @@ export function readCertificates ({ ca, certificate, key }) {
 }
 
 // The idle connections to a server. After a freeze of the process (a paused function, a suspended
-// machine) timers have not run, so a connection's age is looked at when it is taken.
+// machine) timers have not run, so a connection's age is looked at when it is taken. Nor has the
+// event loop heard then that the server has closed a connection, so it looks before one is taken.
 export class Pool {
   constructor ({ module, isSecure }, certificates) {
     this.agent = new module.Agent({
       keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS_MAX, timeout: IDLE_MS_MAX, ...(isSecure ? readCertificates(certificates) : {})
     })
-    const idleSince = new WeakMap()
-    this.idleSince = idleSince
+    // The time of each connection's last answer.
+    this.idleSince = new WeakMap()
     this.now = () => ({ wall: Date.now(), monotonic: performance.now() })
-    const keep = this.agent.keepSocketAlive
-    this.agent.keepSocketAlive = socket => {
-      idleSince.set(socket, this.now())
-      return keep.call(this.agent, socket)
-    }
+    this.seen = this.now()
   }
 
-  // Returns the agent, after closing the connections that were idle for too long. The age is the
-  // larger of both clocks': the monotonic one may stand still during a freeze. A wall clock that
-  // was set back says nothing, so its connections count as old.
+  // Notes that the answer on a connection has ended.
+  used (socket) { this.idleSince.set(socket, this.now()) }
+
+  // Returns true if the loop has to look at the idle connections before one is taken.
+  isUnseen () {
+    // The agent takes the one that was used last.
+    for (const free of Object.values(this.agent.freeSockets)) {
+      const now = this.now()
+      const since = this.idleSince.get(free.at(-1)) ?? now
+      return ageMs(since, now) > UNSEEN_MS_MAX && ageMs(this.seen, now) > UNSEEN_MS_MAX
+    }
+    return false
+  }
+
+  // Lets the loop hear which idle connections the server has closed.
+  async look () {
+    await look()
+    this.seen = this.now()
+    this.#closeIdle(socket => socket.readableEnded || !socket.writable)
+  }
+
+  // Returns the agent, after closing the connections that were idle for too long.
   fresh () {
     const now = this.now()
     this.#closeIdle(socket => {
       const since = this.idleSince.get(socket)
-      if (since === undefined) return false
-      const wall = now.wall - since.wall
-      return wall < 0 || Math.max(wall, now.monotonic - since.monotonic) > IDLE_MS_MAX
+      return since !== undefined && ageMs(since, now) > IDLE_MS_MAX
     })
     return this.agent
   }
@@ -122,4 +140,11 @@ export class Pool {
   }
 
   close () { this.agent.destroy() }
+}
+
+// Returns the time between two moments, by the clock that says more: the monotonic one may stand
+// still during a freeze. A wall clock that was set back says nothing, so the time counts as long.
+function ageMs (since, now) {
+  const wall = now.wall - since.wall
+  return wall < 0 ? Infinity : Math.max(wall, now.monotonic - since.monotonic)
 }

@@ -37,7 +37,11 @@ export class Transport {
     throw refusal(answer)
   }
 
+  // Lets the event loop look at the idle connections if it may have missed that one was closed.
+  async look () { if (this.pool.isUnseen()) await this.pool.look() }
+
   async #exchange (call) {
+    if (this.pool.isUnseen()) await this.pool.look()
     call.pace.check()
     return new Exchange(this, call).run()
   }

@@ -97,7 +97,7 @@ test('a large body is sent to a server that does not ask for it', async () => {
   const server = net.createServer(socket => {
     socket.on('error', () => {}).on('data', chunk => {
       len += chunk.length
-      if (len > 1 << 20) socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}')
+      if (len > 1 << 20) socket.end('HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"committed":true}')
     })
   })
   const client = new Client(await listen(server))

@@ -3,7 +3,8 @@
 // answers, or goes away.
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { stat } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 
@@ -26,7 +27,19 @@ const SLOW = `
     }, Number(process.argv[2])))
   })
   server.listen(Number(process.argv[1]), '127.0.0.1', () => console.log(server.address().port))
-  process.stdin.resume().on('end', () => process.exit())
+  if (process.argv[3] !== 'stays') process.stdin.resume().on('end', () => process.exit())
+`
+
+// Starts the server again on a port, by a program that prints its process's ID once it listens.
+const AGAIN = `
+  const { spawn } = require('node:child_process')
+  const [, source, port] = process.argv
+  const begin = () => {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', source, port, '0', 'stays'], { stdio: ['ignore', 'pipe', 'ignore'], detached: true })
+    child.stdout.once('data', () => { console.log(child.pid); process.exit() })
+    child.on('exit', () => setTimeout(begin, 20))
+  }
+  setTimeout(begin, 100)
 `
 
 // Starts the server. Returns its port, and a function that ends it.
@@ -34,7 +47,7 @@ async function start (ms, port = 0) {
   const child = spawn(process.execPath, ['--input-type=module', '-e', SLOW, `${port}`, `${ms}`], { stdio: ['pipe', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })
   const [line] = await new Promise(resolve => lines.once('line', (...given) => resolve(given)))
-  return { port: Number(line), stop: () => child.stdin.end() }
+  return { port: Number(line), stop: () => child.kill('SIGKILL') }
 }
 
 test('an answer that came while the process stood still is heard', async () => {
@@ -64,4 +77,27 @@ test('silence while the process stood still is silence', async () => {
   await assert.rejects(put, error => error instanceof aft.Unknown && /nothing was sent or received for 300 ms/.test(error.message))
   client.close()
   stop()
+})
+
+test('a connection that the server closed while the process stood still is not used', async () => {
+  for (const within of ['check', 'timers', 'poll']) {
+    const { port, stop } = await start(0)
+    const client = new Client(`http://127.0.0.1:${port}`, { runMsMax: 2_000 })
+    await client.put('k', 'v')
+    // The event loop is in one of its phases when the process stands still and the call is made.
+    const made = new Promise((resolve, reject) => {
+      const go = () => {
+        stop()
+        // Another process listens on the port as soon as it is free.
+        const child = spawnSync(process.execPath, ['-e', AGAIN, SLOW, `${port}`], { timeout: 20_000 })
+        assert.equal(child.status, 0, `${child.stderr}`)
+        client.put('k', 'w').then(resolve, reject).finally(() => process.kill(Number(child.stdout)))
+      }
+      if (within === 'check') setImmediate(go)
+      else if (within === 'timers') setTimeout(go, 1)
+      else stat('.', go)
+    })
+    assert.equal((await made).version, '1-1', within)
+    client.close()
+  }
 })
