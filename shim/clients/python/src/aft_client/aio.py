@@ -123,9 +123,11 @@ class Client(Shared):
         listed = keys_of(reads)
 
         def decorate(function: Callable[..., Result]) -> Callable[..., Awaitable[bytes]]:
-            async def handle(event: Any, *more: Any) -> bytes:
-                request_id, in_scope = once.request_of(function, event, more)
-                ran = await self.run(request_id, lambda t: function(t, event, *more), scope=in_scope,
+            in_scope = once.scope_of(function)
+
+            async def handle(*given: Any, **named: Any) -> bytes:
+                request_id = once.request_of(function, given, named)
+                ran = await self.run(request_id, lambda t: function(t, *given, **named), scope=in_scope,
                                      fingerprint=fingerprint, timeout=timeout, retention=retention, wait=wait,
                                      fresh=fresh, reads=listed, isolation=isolation, run_seconds_max=run_seconds_max)
                 if ran.result_size is None or ran.result:

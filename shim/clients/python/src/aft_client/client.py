@@ -190,16 +190,17 @@ class Client(Shared):
 
             handle(event, context)  # b"sold", however often the event comes
 
-        The decorated function is called as `function(transaction, event, *more)` in a run (see
-        `run`), and the decorator's function takes `(event, *more)` and returns the result of the
-        attempt that committed.
+        The decorated function is called as `function(transaction, event, …)` in a run (see `run`),
+        and the decorator's function takes the arguments after the transaction, by position or by
+        name, and returns the result of the attempt that committed.
 
         Args:
             key: The request ID: a function of the event and the other arguments, `lambda event,
                 context: event["id"]`, or a dotted path into the event, `"detail.order_id"`.
             scope: As in `run`; by default the function's module and qualified name, `module.name`.
                 Pass one that stays, if the function may be moved or renamed while its requests are
-                still retried.
+                still retried. A lambda, a partial or another object without a name of its own needs
+                one.
             fingerprint, timeout, retention, wait, fresh, reads, isolation, run_seconds_max: As
             in `run`.
 
@@ -207,7 +208,8 @@ class Client(Shared):
             A decorator.
 
         Raises:
-            Invalid: When the event comes: it lacks a part of the path, or its ID is None, blank or
+            Invalid: At once: the function has no name of its own, and `scope` is missing. When the
+                event comes: it lacks a part of the path, or its ID is None, blank or
                 no text. Nothing runs then.
             AftError: When the event comes: the errors of `run`.
         """
@@ -215,11 +217,13 @@ class Client(Shared):
         listed = keys_of(reads)
 
         def decorate(function: Callable[..., Bytes]) -> Callable[..., bytes]:
-            def handle(event: Any, *more: Any) -> bytes:
-                request_id, in_scope = once.request_of(function, event, more)
-                ran = self.run(request_id, lambda t: function(t, event, *more), scope=in_scope, fingerprint=fingerprint,
-                               timeout=timeout, retention=retention, wait=wait, fresh=fresh, reads=listed,
-                               isolation=isolation, run_seconds_max=run_seconds_max)
+            in_scope = once.scope_of(function)
+
+            def handle(*given: Any, **named: Any) -> bytes:
+                request_id = once.request_of(function, given, named)
+                ran = self.run(request_id, lambda t: function(t, *given, **named), scope=in_scope,
+                               fingerprint=fingerprint, timeout=timeout, retention=retention, wait=wait, fresh=fresh,
+                               reads=listed, isolation=isolation, run_seconds_max=run_seconds_max)
                 if ran.result_size is None or ran.result:
                     return ran.result
                 return self.result(request_id, in_scope) or b""
