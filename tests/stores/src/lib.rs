@@ -8,8 +8,8 @@
 //!   [`take_settled`], [`expect`] – transactions over a store, and the requests that they took.
 //! * [`check_scans`], [`scan_all`], [`both_ways`] – scans, compared with groups and their items;
 //!   [`check_times`] – the store's time.
-//! * [`aft`] – the binary, with the credentials of a server. [`moto_stands_in_for`] – the tests that
-//!   moto runs in place of a real server.
+//! * [`aft`] – the binary, with the credentials of a server.
+//! * [`moto_stands_in_for`] – the tests that moto runs in place of a real server.
 
 mod binary;
 mod bucket;

@@ -105,7 +105,7 @@ fn decoded(context: &str) -> Result<String, InvokeError> {
 }
 
 /// Returns the header that shows that a call may come from a web page in a browser on this machine.
-/// Programs on it may invoke functions; pages must not, and a page whose name resolves to a loopback
+/// Programs on it may invoke functions; pages must not. A page whose name resolves to a loopback
 /// address (DNS rebinding) shows it by the host that it names.
 fn sign_of_web_page(headers: &HeaderMap) -> Option<&'static str> {
     if headers.contains_key(header::ORIGIN) {

@@ -73,6 +73,15 @@ def pause(event):
     return event["id"]
 
 
+def pause_and_change(event):
+    """Reads a key, waits for a file that the test makes, and writes the key."""
+    before = get(event) or ""
+    open(event["reached"], "w").close()
+    wait_for(event["go"])
+    put({"key": event["key"], "body": before + "1"})
+    return before
+
+
 def presign(event):
     return s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "a"})
 
@@ -121,5 +130,6 @@ ACTIONS = {
     "leak": leak,
     "two_puts": two_puts,
     "pause": pause,
+    "pause_and_change": pause_and_change,
     "presign": presign,
 }

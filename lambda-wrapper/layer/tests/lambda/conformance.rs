@@ -184,6 +184,42 @@ async fn both(scene: &Scene) -> [Value; 2] {
     [get("first").await, get("second").await]
 }
 
+/// Stops the store between a handler's last write and the commit, so that the commit has no answer:
+/// the invocation has no response, and the source retries it. Whether the commit was carried out or
+/// not, the request takes effect once.
+#[tokio::test]
+async fn a_request_whose_commit_has_no_answer_takes_effect_once() {
+    let Some(mut scene) = Scene::start(StoreKind::Minio, "odd.handler").await else { return };
+    let signals = Signals::new();
+    let mut event = signals.event("x");
+    event["action"] = "pause_and_change".into();
+    event["key"] = "sum".into();
+    let request = || invoke(&event).request_id("in-doubt");
+    let server = scene.take_server();
+    let stopped = async {
+        signals.reached("x").await;
+        let stopped = tokio::task::spawn_blocking(move || {
+            let mut server = server;
+            server.pause();
+            server
+        });
+        let server = stopped.await.expect("a server can be paused");
+        signals.go("x");
+        server
+    };
+    let (answer, mut server) = tokio::join!(scene.answer(request()), stopped);
+    assert!(answer.is_err(), "a commit without an answer was reported as a success: {answer:?}: {scene:?}");
+    server.resume();
+    scene.give_server(server);
+    let mut deliveries = 0;
+    while scene.answer(request()).await.is_err() {
+        deliveries += 1;
+        assert!(deliveries < 10, "{scene:?}");
+    }
+    assert_eq!(scene.ok(json!({"action": "get", "key": "sum"})).await, json!("1"), "{scene:?}");
+    scene.stop().await;
+}
+
 #[tokio::test]
 async fn a_zombie_writes_in_vain() {
     let zombies = |function: &mut Function| {
