@@ -36,6 +36,9 @@ export class Exchange {
     // True once the answer has begun. From then on the end of the answer decides, not errors of the
     // request.
     this.isAnswering = false
+    // True once the last piece of the call was handed over. Before that the server cannot have the
+    // whole call, and carries out no part of one.
+    this.isWhole = false
     // The request's first error.
     this.broken = null
     this.connecting = null
@@ -62,7 +65,7 @@ export class Exchange {
   }
 
   #abort (signal) {
-    this.reject(new Aborted(signal.reason, this.isConnected))
+    this.reject(new Aborted(signal.reason, this.isConnected && this.isWhole))
     this.request.destroy()
   }
 
@@ -85,7 +88,7 @@ export class Exchange {
     if (!isAnnounced) {
       if (isSource) return this.#sendSource(body)
       if (len > PIECE_BYTES) return this.#sendPiece(0)
-      return this.request.end(body)
+      return this.#sendLast(body)
     }
     this.sendBody = () => {
       if (this.isSending || this.isOver()) return
@@ -168,6 +171,7 @@ export class Exchange {
     // and reads nothing of the call if it does not accept the certificate.
     if (isSecure && ALERT.test(why.code)) return new NotSent(`${name} rejected the client's certificate: ${text}${remedy(why)}`, true)
     if (!isSecure && isTlsRecord(why.rawPacket)) return new NotSent(`${name} speaks TLS: write https:// in the URL`, true)
+    if (!this.isWhole && !this.isAnswering) return new NotSent(`the call was not sent to its end, and had no effect: ${text}`)
     return new NoAnswer(`no answer: ${text}`, { isStale: isSilent && this.request.reusedSocket && BROKEN.has(why.code) })
   }
 
@@ -223,7 +227,7 @@ export class Exchange {
     if (this.isOver()) return
     const end = Math.min(at + PIECE_BYTES, body.length)
     const piece = body.subarray(at, end)
-    if (end === body.length) return this.request.end(piece, () => this.#handedOver(body.length))
+    if (end === body.length) return this.#sendLast(piece, () => this.#handedOver(body.length))
     this.request.write(piece, why => {
       // The request gets the same error.
       if (why) return
@@ -232,8 +236,14 @@ export class Exchange {
     })
   }
 
+  #sendLast (piece, onSent) {
+    this.isWhole = true
+    this.request.end(piece, onSent)
+  }
+
   async #sendSource (source) {
     const write = piece => new Promise(resolve => {
+      this.#watch(this.silenceMs)
       // Without a callback of its own a write that fails would never end.
       this.request.once('close', resolve)
       this.request.write(piece, () => {
@@ -243,11 +253,16 @@ export class Exchange {
       })
     })
     try {
+      // The time that the source takes is not the server's silence.
+      if (!this.isOver()) this.silence?.end()
       await source.send(async piece => {
         for (let at = 0; at < piece.length && !this.isOver(); at += PIECE_BYTES) await write(piece.subarray(at, at + PIECE_BYTES))
+        if (!this.isOver()) this.silence?.end()
         return !this.isOver()
       })
-      if (!this.isOver()) this.request.end(() => this.#handedOver(source.len))
+      if (this.isOver()) return
+      this.#watch(this.silenceMs)
+      this.#sendLast(undefined, () => this.#handedOver(source.len))
     } catch (why) {
       // The body stays incomplete, so the server drops the call.
       this.reject(new Aborted(why, false))

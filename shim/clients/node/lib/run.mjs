@@ -124,7 +124,8 @@ export class Run {
       await opened._abortQuietly()
       if (doomed !== null && this.mayGoOn() && await this.pace.pause(doomed)) return null
       const found = await this.clearDoubts()
-      if (found === null) throw own === doomed ? this.pace.gaveUp(own) : own
+      // The function may have thrown null.
+      if (found === null) throw doomed !== null && own === doomed ? this.pace.gaveUp(own) : own
       if (found instanceof AftError) throw found
       return found
     }

@@ -72,6 +72,9 @@ export class Download extends Readable {
     })
     response.on('error', why => this.#cut(why))
     response.on('close', () => { if (!response.complete) this.#cut() })
+    // A stream that nobody reads fails without ending the process; whoever reads it later gets the
+    // error. A reader without a listener for errors is a mistake that Node reports.
+    this.on('error', why => { if (this.readableFlowing !== null && this.listenerCount('error') === 1) throw why })
     this.endSignals = onAbort(exchange.call.pace.signals, signal => this.destroy(new Aborted(signal.reason, true)))
   }
 
@@ -90,7 +93,7 @@ export class Download extends Readable {
   #rest () { this.limit?.end() }
 
   #cut (why) {
-    const text = why?.message || 'the connection was closed'
+    const text = this.exchange.transport.isClosed ? 'the client was closed' : why?.message || 'the connection was closed'
     this.destroy(new Unavailable(`the answer broke off in the middle: ${text}; read it again from its beginning`))
   }
 
@@ -99,6 +102,6 @@ export class Download extends Readable {
     this.endSignals()
     // A connection with an answer that was not read to its end cannot be used again.
     if (!this.response.complete) this.exchange.request.destroy()
-    callback(why instanceof Aborted ? why.reason : why)
+    callback(why instanceof Aborted ? why.reason ?? why : why)
   }
 }

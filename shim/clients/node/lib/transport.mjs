@@ -16,6 +16,8 @@ export class Transport {
       this.token = token
     }
     this.pool = new Pool(this.server, { ca, certificate, key })
+    // Calls after the end open connections again; streams that were open have ended.
+    this.isClosed = false
     this.connectTimeoutMs = checkedMs('connectTimeoutMs', connectTimeoutMs, 5_000)
     this.callTimeoutMs = checkedMs('callTimeoutMs', callTimeoutMs, 30_000)
   }
@@ -46,5 +48,8 @@ export class Transport {
     return new Exchange(this, call).run()
   }
 
-  close () { this.pool.close() }
+  close () {
+    this.isClosed = true
+    this.pool.close()
+  }
 }

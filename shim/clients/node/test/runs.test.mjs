@@ -176,3 +176,14 @@ test('a transaction takes few calls', async () => {
     client.close()
   })
 })
+
+test('whatever a function throws passes through', async () => {
+  const client = new Client(URL_OF_SERVER)
+  const key = fresh()
+  for (const own of [null, undefined, 0, '', 'text', Symbol('own'), new Error('own')]) {
+    const outcome = await client.run(fresh(), async t => { await t.put(key, 'x'); throw own }).then(() => 'committed', why => ({ why }))
+    assert.deepEqual(outcome, { why: own })
+  }
+  assert.equal(await client.get(key), null)
+  client.close()
+})

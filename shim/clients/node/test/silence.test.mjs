@@ -76,7 +76,7 @@ test('silence ends a call in each of its phases', async () => {
   })
   for (const [server, call, Kind] of [
     [stopAfter(0), client => client.get('k'), aft.Unavailable], [stopAfter(0), client => client.put('k', 'v'), aft.Unknown],
-    [stopAfter(1 << 20), client => client.put('k', value), aft.Unknown], [halfAnswer, client => client.get('k'), aft.Unavailable]
+    [stopAfter(1 << 20), client => client.put('k', value), aft.Unavailable], [halfAnswer, client => client.get('k'), aft.Unavailable]
   ]) {
     const client = new Client(await listen(server), { callTimeoutMs: 200, runMsMax: 300 })
     const { ms, outcome } = await timed(() => call(client))

@@ -165,6 +165,20 @@ class Failures(unittest.TestCase):
                     client.put_stream("k", io.BytesIO(b"x" * 100), 100)
                 self.assertEqual([request["body"] for request in server.requests], [b"x" * 100])
 
+    def test_a_call_that_was_not_sent_to_its_end_had_no_effect(self):
+        def serve(connection):
+            connection.recv(100_000)
+            time.sleep(0.05)
+            connection.close()
+        pieces = lambda: (time.sleep(0.01) or b"x" * 50_000 for _ in range(500))
+        with Fake(lambda request: None) as server, Client(server.url, run_seconds_max=0.3) as client:
+            server.serve = serve
+            for call in (lambda: client.put("k", b"x" * (32 << 20)), lambda: client.put_stream("k", pieces()), lambda: client.put_stream("k", pieces(), 25_000_000)):
+                with self.assertRaises(aft_client.Unavailable) as raised:
+                    call()
+                self.assertTrue(raised.exception.retryable)
+                self.assertIn("not sent to its end, and had no effect", raised.exception.detail)
+
     def test_an_early_refusal_is_read(self):
         problem = b'{"status":413,"detail":"too long","code":"too_large","action":"invalid"}'
         head = b"HTTP/1.1 413 No\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(problem)

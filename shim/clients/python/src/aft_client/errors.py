@@ -153,6 +153,16 @@ class NotSent(Failed):
     """The call had no effect, and will have none."""
 
 
+class Cut(NotSent):
+    """The call was not sent to its end. The server cannot have the whole call, so it carries out
+    nothing of it."""
+
+    def __init__(self, detail: str, dead: bool) -> None:
+        super().__init__(detail)
+        # True if the connection broke, rather than that the server took nothing more.
+        self.dead = dead
+
+
 class NoAnswer(Failed):
     """The call may have had its effect, or may still have it."""
 

@@ -15,7 +15,7 @@ import weakref
 from typing import Any, AsyncIterator, Callable, Dict, List, Mapping, Optional, Tuple, Union
 from urllib.parse import urlsplit
 
-from .errors import Dead, Invalid, NoAnswer, NotSent, foreign, refusal
+from .errors import Cut, Dead, Invalid, NoAnswer, NotSent, foreign, refusal
 from .message import Response, head_of, receive
 from .wire import Wire, World
 
@@ -266,9 +266,9 @@ class Transport:
             wire.answering = False
             try:
                 return await self._exchange(wire, method, target, body, headers, silence)
-            except Dead:
+            except (Dead, Cut) as why:
                 # The server closed the connection while it was idle, or the machine was frozen.
-                if not reads:
+                if not (reads if isinstance(why, Dead) else why.dead):
                     raise
         wire = await Wire.connect(self.world, self.host, self.port, self.context, connect_timeout)
         self._in_use.add(wire)
@@ -277,9 +277,17 @@ class Transport:
     async def _exchange(self, wire: Wire, method: str, target: str, body: Body,
                         headers: Optional[Mapping[str, str]], silence: Optional[float]) -> Response:
         limit = self.limit(silence)
+        whole = False
         try:
-            whole = await self._send(wire, method, target, body, dict(headers or {}), limit)
-            response = await receive(wire, method, limit)
+            try:
+                whole = await self._send(wire, method, target, body, dict(headers or {}), limit)
+                response = await receive(wire, method, limit)
+            except NoAnswer as why:
+                if whole or wire.answering:
+                    raise
+                # The server cannot have the whole call, and carries out no part of one.
+                detail = f"the call was not sent to its end, and had no effect: {why}"
+                raise Cut(detail, dead=isinstance(why, Dead)) from why
             if response.status < 300 and whole:
                 return response
             if response.status < 300:
