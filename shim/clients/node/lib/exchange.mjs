@@ -2,6 +2,7 @@
 
 import { Aborted, Invalid, NoAnswer, NotSent } from './errors.mjs'
 import { onAbort } from './pace.mjs'
+import { quote } from './refusals.mjs'
 import { Download, Source } from './streams.mjs'
 import { Limit } from './turns.mjs'
 
@@ -39,6 +40,8 @@ export class Exchange {
     // True once the last piece of the call was handed over. Before that the server cannot have the
     // whole call, and carries out no part of one.
     this.isWhole = false
+    // True once an interim answer has come.
+    this.hasInterim = false
     // The request's first error.
     this.broken = null
     this.connecting = null
@@ -84,6 +87,7 @@ export class Exchange {
     })
     this.request.on('socket', socket => this.#onSocket(socket))
     this.request.on('error', why => this.#onError(why))
+    this.request.on('information', () => { this.hasInterim = true })
     this.request.on('response', response => this.#onResponse(response))
     if (!isAnnounced) {
       if (isSource) return this.#sendSource(body)
@@ -171,8 +175,18 @@ export class Exchange {
     // and reads nothing of the call if it does not accept the certificate.
     if (isSecure && ALERT.test(why.code)) return new NotSent(`${name} rejected the client's certificate: ${text}${remedy(why)}`, true)
     if (!isSecure && isTlsRecord(why.rawPacket)) return new NotSent(`${name} speaks TLS: write https:// in the URL`, true)
+    if (this.#isOtherProtocol(why)) return new NotSent(
+      `${name} does not speak HTTP, so this is not AFT's answer: it begins with ${quote(why.rawPacket)}; check the host and the port of the URL`, true
+    )
     if (!this.isWhole && !this.isAnswering) return new NotSent(`the call was not sent to its end, and had no effect: ${text}`)
     return new NoAnswer(`no answer: ${text}`, { isStale: isSilent && this.request.reusedSocket && BROKEN.has(why.code) })
+  }
+
+  // Returns true if the first bytes on a connection are no answer: a server of another kind
+  // understands no call. After an answer, or a part of one, they could be a rest of it.
+  #isOtherProtocol (why) {
+    const isFirst = !this.isAnswering && !this.hasInterim && !this.request.reusedSocket
+    return isFirst && /^HPE_/.test(why.code) && /Expected HTTP\//.test(why.reason ?? why.message) && why.rawPacket?.length > 0
   }
 
   #onResponse (response) {

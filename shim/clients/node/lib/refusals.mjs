@@ -61,6 +61,9 @@ const withoutMarkup = text => text.replace(/<(script|style|head)\b[\s\S]*?<\/\1>
 
 const excerpt = text => text.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]+/gu, ' ').replace(/ +/g, ' ').trim().slice(0, QUOTED_LEN_MAX)
 
+// Returns the first bytes of what another kind of server says, as text.
+export const quote = bytes => JSON.stringify(excerpt(bytes.subarray(0, 40).toString('latin1')))
+
 // Returns the pause that a Retry-After header asks for in seconds or by a date; null without one.
 function retryAfterMs (text) {
   if (text === undefined) return null

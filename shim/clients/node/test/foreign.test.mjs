@@ -182,6 +182,42 @@ test('a server that speaks no HTTP is named', async () => {
   server.close()
 })
 
+test('a server of another protocol is named at once', async () => {
+  for (const banner of ['SSH-2.0-OpenSSH_9\r\n', "-ERR unknown command 'PUT'\r\n", '220 mail ESMTP\r\n', 'J\0\0\0\n8.0.36', '\0\0\x12\x04\0\0\0\0\0',
+    '<html>no head</html>']) {
+    // It greets at once, or answers what it got.
+    for (const isGreeting of [true, false]) {
+      const server = net.createServer(socket => {
+        socket.on('error', () => {})
+        if (isGreeting) socket.write(banner)
+        else socket.once('data', () => socket.write(banner))
+      })
+      const client = new Client(await listen(server))
+      for (const [name, call] of [...everyCall(client), ['putStream', () => client.putStream('k', [Buffer.alloc(10)])]]) {
+        const { ms, outcome } = await timed(call)
+        assert.ok(outcome instanceof aft.Unavailable && !outcome.retryable, `${banner} ${name}: ${outcome}`)
+        for (const words of ['does not speak HTTP', 'not AFT\'s answer', 'port']) assert.ok(outcome.message.includes(words), outcome.message)
+        assert.ok(ms < 1_500, `${banner} ${name}: ${ms} ms`)
+      }
+      client.close()
+      server.close()
+    }
+  }
+  // After an answer it could be a rest of that: the next call may have been carried out.
+  const server = net.createServer(socket => {
+    let calls = 0
+    socket.on('error', () => {}).on('data', () => {
+      calls += 1
+      socket.write(calls === 1 ? 'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"committed":true}' : 'rest of it\r\n\r\n')
+    })
+  })
+  const client = new Client(await listen(server))
+  await client.put('k', 'v')
+  await assert.rejects(client.put('k', 'v'), aft.Unknown)
+  client.close()
+  server.close()
+})
+
 test('control characters and long pages are not repeated', async () => {
   const handler = (request, response) => { request.resume(); response.writeHead(403).end(`\u001b[31m${'x'.repeat(5_000)}`) }
   await answering(handler, async url => {

@@ -148,8 +148,26 @@ class Foreign(unittest.TestCase):
             self.assertEqual(Client(URL).get(key).bytes, b"v")
 
     def test_a_port_of_another_protocol_is_named(self):
-        with Fake(lambda request: b"SSH-2.0-OpenSSH_9\r\n\r\n") as server, Client(server.url, run_seconds_max=0.1) as client:
-            self.assertIn("SSH-2.0", self.fails(aft_client.Unavailable, True, lambda: client.get("k")).detail)
+        def greet(connection):
+            connection.sendall(banner)
+            time.sleep(1)
+            connection.close()
+        for banner in (b"SSH-2.0-OpenSSH_9\r\n", b"-ERR unknown command 'PUT'\r\n", b"220 mail ESMTP\r\n", b"J\x00\x00\x00\n8.0.36", b"HTT",
+                       b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", b"<html>no head</html>"):
+            with Fake(lambda request: None) as server, Client(server.url) as client:
+                server.serve = greet
+                for call in (lambda: client.get("k"), lambda: client.put("k", "v"), lambda: client.run("r", lambda t: None),
+                             lambda: client.execute("r", [Op.put("k", "v")]), lambda: client.put_stream("k", [b"v"] * 3)):
+                    if banner == b"HTT":
+                        continue  # The start of an answer, which may go on.
+                    detail = self.fails(aft_client.Unavailable, False, call, within=0.9).detail
+                    for words in ("does not speak HTTP", "not AFT's answer", repr(banner[:20].decode("latin-1"))[1:-1], "port"):
+                        self.assertIn(words, detail)
+        # After an answer it could be a rest of that: the next call may have been carried out.
+        with Fake(lambda request: json_answer({"committed": True}) if len(server.requests) == 1 else b"rest of it\r\n\r\n") as server, \
+                Client(server.url) as client:
+            client.put("k", "v")
+            self.fails(aft_client.Unknown, False, lambda: client.put("k", "v"), 1, server)
 
     def test_refused_connections_and_unknown_hosts_stay_retryable(self):
         def resolve(host, *arguments, **more):

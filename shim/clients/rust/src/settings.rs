@@ -49,9 +49,9 @@ impl Settings {
     }
 }
 
-/// The longest time that a limit means: some 24 days, as in the other clients. A longer one counts
+/// The longest time that a limit means: 24 days, as in the other clients. A longer one counts
 /// as this one, since an instant that far ahead may not exist.
-pub(crate) const TIME_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(24 * 86_400);
 /// The largest value that is buffered. A larger one is sent at once, as a raw body: its cost is in
 /// its bytes, not in the call.
 pub(crate) const BUFFERED_VALUE_BYTES_MAX: usize = 64 << 10;

@@ -25,6 +25,11 @@ const TLS_ALERT: [u8; 2] = [21, 3];
 /// The time after a silence in which the runtime looks at the socket once more: some of its turns.
 const LAST_LOOK: Duration = Duration::from_millis(5);
 
+/// The bytes with which an answer begins.
+const ANSWER_BEGIN: &[u8] = b"HTTP/";
+/// The most bytes of another protocol that an error repeats.
+const EXCERPT_LEN: usize = 40;
+
 /// The state of a connection's bytes, which the connection and its callers share.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -233,8 +238,10 @@ impl AsyncRead for Top {
             self.keep_refusal(why);
         }
         let is_plain = matches!(self.line, Line::Plain(_));
-        if is_plain && self.watch.received() == 0 && come.starts_with(&TLS_ALERT) {
-            let _ = self.watch.refused.set("the port speaks TLS: write https://".to_owned());
+        if self.watch.received() == 0
+            && let Some(reason) = other_protocol(come, is_plain)
+        {
+            let _ = self.watch.refused.set(reason);
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         self.watch.received.fetch_add(come.len() as u64, Ordering::Relaxed);
@@ -283,5 +290,38 @@ impl AsyncWrite for Top {
             Line::Plain(line) => Pin::new(line).poll_shutdown(cx),
             Line::Secure(line) => Pin::new(line).poll_shutdown(cx),
         }
+    }
+}
+
+/// Returns the reason why a server whose first bytes on a connection are `come` understands no
+/// call; `None` if they are the beginning of an answer.
+fn other_protocol(come: &[u8], is_plain: bool) -> Option<String> {
+    if is_plain && come.starts_with(&TLS_ALERT) {
+        return Some("the port speaks TLS: write https://".to_owned());
+    }
+    let len = come.len().min(ANSWER_BEGIN.len());
+    if come[..len] == ANSWER_BEGIN[..len] {
+        return None;
+    }
+    let begin = String::from_utf8_lossy(&come[..come.len().min(EXCERPT_LEN)]);
+    Some(format!(
+        "the server does not speak HTTP, so this is not AFT's answer: it begins with {begin:?}; check the host and the port of the URL"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_of_other_protocols_are_no_answer() {
+        for come in ["", "H", "HTTP/", "HTTP/1.1 200 OK"] {
+            assert_eq!(other_protocol(come.as_bytes(), true), None, "{come}");
+        }
+        for come in ["SSH-2.0-OpenSSH_9", "-ERR unknown command", "220 mail", "<html>", "HTML"] {
+            let why = other_protocol(come.as_bytes(), true).expect("it is no answer");
+            assert!(why.contains("does not speak HTTP") && why.contains(come), "{why}");
+        }
+        assert!(other_protocol(&[21, 3, 3, 0], true).is_some_and(|why| why.contains("speaks TLS")));
     }
 }

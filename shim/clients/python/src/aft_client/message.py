@@ -14,6 +14,8 @@ from .wire import Wire
 
 # The longest head of an answer: a session token takes 1 KiB, and proxies add some lines.
 HEAD_BYTES_MAX = 64 << 10
+# The bytes with which an answer begins.
+_BEGIN = b"HTTP/"
 # The longest line that begins a chunk.
 CHUNK_LINE_BYTES_MAX = 4 << 10
 
@@ -148,8 +150,10 @@ async def receive(wire: Wire, method: str, silence: float) -> Response:
     Raises:
         Dead: The connection ended before the first byte.
         NoAnswer: There is no whole head.
-        NotSent: The server speaks TLS, and so has not understood the call.
+        NotSent: The server speaks TLS, or something else than HTTP, and so has not understood the
+            call.
     """
+    interim = False
     while True:
         searched = 0
         while True:
@@ -159,6 +163,12 @@ async def receive(wire: Wire, method: str, silence: float) -> Response:
             searched = len(wire.buffer)
             if wire.tls is None and wire.buffer[:2] == b"\x15\x03":
                 raise NotSent("the server speaks TLS: write https:// in the URL", permanent=True)
+            if not wire.reused and not interim and not _BEGIN.startswith(wire.buffer[:len(_BEGIN)]):
+                # The first bytes on a connection: a server of another kind, which understands no
+                # call. After an answer they could be a rest of it.
+                raise NotSent("the server does not speak HTTP, so this is not AFT's answer: it begins with "
+                              f"{bytes(wire.buffer[:40]).decode('latin-1')!r}; check the host and the port of the URL",
+                              permanent=True)
             if searched > HEAD_BYTES_MAX:
                 raise NoAnswer("the head of the answer is longer than 64 KiB")
             if not await wire.fill(silence):
@@ -171,3 +181,4 @@ async def receive(wire: Wire, method: str, silence: float) -> Response:
         if response.status >= 200:
             return response
         # An interim answer (100, 103): the answer follows.
+        interim = True

@@ -263,7 +263,7 @@ class Transport:
         # dead.
         wire = None if isinstance(body, Streamed) else self._take_idle()
         if wire is not None:
-            wire.answering = False
+            wire.answering, wire.reused = False, True
             try:
                 return await self._exchange(wire, method, target, body, headers, silence)
             except (Dead, Cut) as why:

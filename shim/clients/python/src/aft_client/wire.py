@@ -168,6 +168,8 @@ class Wire:
         self.ended = False
         # The failure that was met while a call was being sent.
         self._failure: Optional[Failed] = None
+        #: True if an earlier call has used the connection.
+        self.reused = False
         #: True once bytes of the answer to the current call have arrived.
         self.answering = False
 
