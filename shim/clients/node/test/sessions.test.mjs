@@ -99,7 +99,7 @@ test('a commit that is found comes first', async () => {
   }, (request, response, nth) => {
     if (nth === 1) json(response, 200, { transaction: '1-1' })
     else if (request.url.startsWith('/v1/transactions/')) request.socket.destroy()
-    else if (request.url.startsWith('/v1/requests/')) json(response, 200, { hash: 'h', version: '1-1', committed_at: 1, kept_until: 2 })
+    else if (request.url.startsWith('/v1/requests/')) json(response, 200, { hash: 'h', version: '1-1', committed_at: '1', kept_until: '2' })
     else return false
     return true
   })

@@ -20,7 +20,7 @@ COMMITTED = json_answer({"committed": True, "version": "1-1"})
 CALLS = {
     "run": lambda client, function: client.run("r", function),
     "run without ID": lambda client, function: client.run(None, function),
-    "once": lambda client, function: client.once(key="id")(lambda t, event: function(t))({"id": "r"}),
+    "once": lambda client, function: client.once(key="id", scope="s")(lambda t, event: function(t))({"id": "r"}),
     "transaction": lambda client, _: client.transaction(),
     "execute": lambda client, _: client.execute("r", [Op.put("k", "v")]),
     "execute without ID": lambda client, _: client.execute(None, [Op.put("k", "v")]),
@@ -101,7 +101,7 @@ class Lost(Checks, unittest.TestCase):
             if line.startswith("POST /v1/transactions/"):
                 return None
             if line.startswith("GET /v1/requests/"):
-                return json_answer({"hash": "h", "version": "1-1", "committed_at": 1, "kept_until": 2})
+                return json_answer({"hash": "h", "version": "1-1", "committed_at": "1", "kept_until": "2"})
             return answer(request)
         with Fake(play) as server, Client(server.url) as client:
             client.join_session(TOKEN)

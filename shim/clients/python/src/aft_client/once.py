@@ -34,11 +34,11 @@ class Once:
                           "transaction and an event")
         if self.scope is not None:
             return self.scope
-        module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "<none>")
-        if module is None or name.endswith(("<lambda>", "<none>")):
+        name = getattr(function, "__qualname__", None)
+        if name is None or name.endswith("<lambda>"):
             raise Invalid(f"the function is a {type(function).__qualname__} without a name of its own, and another one "
                           "would share its requests: pass scope")
-        return f"{module}.{name}"
+        return f"{function.__module__}.{name}"
 
     def request_of(self, function: Callable[..., Any], given: Sequence[Any], named: Mapping[str, Any]) -> str:
         """Returns the ID of an event's request.
