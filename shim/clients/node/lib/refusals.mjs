@@ -93,7 +93,8 @@ export const opens = reply => reply.replayed === true || (typeof reply.transacti
 export const lists = reply => isListOf(hasKey, reply.keys)
 export const finds = reply => ['hash', 'version', 'committed_at', 'kept_until'].every(name => typeof reply[name] === 'string') &&
   (reply.keys === undefined || isListOf(key => typeof key === 'string', reply.keys))
-// The reply to `len` gets of a transaction. A batch that only writes is answered with an empty object.
+// The reply to `len` gets of a transaction. A batch that only writes is answered with an empty
+// object.
 export const reads = len => reply => (reply.results ?? []).length === len
 
 // Returns the object that a reply's body holds, if `isWhole` finds in it what such a reply has.

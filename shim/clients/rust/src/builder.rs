@@ -65,7 +65,8 @@ impl Builder {
     }
 
     /// Sets the longest silence of a call: the time without a byte in either direction after which
-    /// it has failed; 30 s by default, and at most 24 days. A large value on a slow line takes as long as it needs.
+    /// it has failed; 30 s by default, and at most 24 days. A large value on a slow line takes as
+    /// long as it needs.
     pub fn call_timeout(mut self, timeout: Duration) -> Builder {
         self.settings.call_timeout = timeout;
         self
