@@ -380,7 +380,7 @@ mod tests {
                 urls.push(format!("s3://bucket/p?region=r&endpoint=http://me:{password}@{place}"));
                 urls.push(format!("dynamodb://table/p?region=r&endpoint=http://me:{password}@{place}"));
                 urls.push(format!("dynamodb://table/p?region=r&blobs=s3://me:{password}@{place}"));
-                urls.push(format!("dynamodb://table/p?blobs=s3://me:{password}%40{place}"));
+                urls.push(format!("dynamodb://table/p?region=r&blobs=s3://me:{password}%40{place}"));
                 // Opening one that is well formed takes a second, so not every password has its
                 // turn.
                 if !place.starts_with("127") || password == "hunter2%3F" {
