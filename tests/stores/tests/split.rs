@@ -80,7 +80,9 @@ async fn attempts_with_parts(store: &dyn Store) -> usize {
     store.groups(Space::Blob, b"", None, 1_000).await.expect("the server runs").groups.len()
 }
 
+/// Each of the two is checked alone elsewhere, and the routes between them over stores in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: cargo test --locked -p aft-store-tests --test split -- --ignored --nocapture"]
 async fn the_store_keeps_the_contract_on_dynamodb_local_and_minio() {
     let Some(both) = tokio::task::spawn_blocking(Both::start).await.expect("it does not panic") else {
         return;
