@@ -71,7 +71,7 @@ pub(crate) enum Switch {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
     /// Serve this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Listen for the native API here: on a loopback address, or with --credentials on any
@@ -231,7 +231,7 @@ Examples:
 pub(crate) struct StandardArguments {
     /// Load this store, or one or more servers: memory:, local:DIR,
     /// s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL, redis[s]://HOST:PORT/PREFIX,
+    /// dynamodb://TABLE/PREFIX?region=R&blobs=URL, redis[s]://HOST:PORT/PREFIX,
     /// http://HOST:PORT, https://HOST:PORT
     #[arg(long, value_name = "URL", required = true)]
     pub(crate) store: Vec<String>,
@@ -345,7 +345,7 @@ again. A record in progress expires when its function's time is over, so with th
 retry finds it expired: the best case of such records.")]
 pub(crate) struct ExactlyOnceArguments {
     /// Use this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Send N requests in each of the three ways
@@ -612,7 +612,7 @@ Examples:
   aft maintain local:./data --for 60")]
 pub(crate) struct MaintainArguments {
     /// Sweep this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(value_name = "URL")]
     pub(crate) store: String,
     /// End when the whole store has been swept
@@ -683,7 +683,7 @@ Examples:
     --isolation =read_atomic --isolation stock/=serializable")]
     Init {
         /// Make this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
         url: String,
         /// Make it in a bucket even if other objects are in its place, or another store is within
         /// or around it
@@ -717,7 +717,7 @@ Examples:
     )]
     Show {
         /// Show this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
         url: String,
         /// Print one JSON object
         #[arg(long)]
@@ -733,7 +733,7 @@ Examples:
     )]
     Probe {
         /// Probe this store: memory:, local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-        /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+        /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
         url: String,
     },
 }

@@ -56,7 +56,7 @@ pub(crate) struct ImportArguments {
     /// or a directory
     pub(crate) source: String,
     /// Import into this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Import into this bucket, which is made if it is missing [default: the name of the source's,
@@ -114,7 +114,7 @@ pub(crate) struct ExportArguments {
     /// directory, which is made if it is missing
     pub(crate) destination: String,
     /// Export from this store: local:DIR, s3://BUCKET/PREFIX?endpoint=URL&region=R,
-    /// dynamodb://TABLE/PREFIX?endpoint=URL&region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
+    /// dynamodb://TABLE/PREFIX?region=R&blobs=URL or redis[s]://HOST:PORT/PREFIX
     #[arg(long, value_name = "URL")]
     pub(crate) store: String,
     /// Print one JSON object
