@@ -1,9 +1,9 @@
-//! The object by which a store claims the place of its parts of large values, where that place is in
-//! another store than the rest of it.
+//! The object by which a store claims the place of its parts of large values, where that place is
+//! in another store than the rest of it.
 //!
-//! A sweep deletes parts that no record names. Two stores with one place for parts would delete each
-//! other's, so the first one that creates this object has the place. The object lies in the space in
-//! which a store of its own would describe itself: no store is made where it is.
+//! A sweep deletes parts that no record names. Two stores with one place for parts would delete
+//! each other's, so the first one that creates this object has the place. The object lies in the
+//! space in which a store of its own would describe itself: no store is made where it is.
 
 use aft_store::{Name, Space};
 use bytes::Bytes;

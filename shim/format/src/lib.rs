@@ -12,8 +12,8 @@
 //!   outcomes.
 //! * [`read_format`], [`About`] (`about`) – the object `store/format`, and the part of it that is
 //!   opaque to the core.
-//! * [`Blobs`] (`about`), [`Claim`] (`claim`) – the place of parts of large values in another store, and
-//!   the object by which a store claims it.
+//! * [`Blobs`] (`about`), [`Claim`] (`claim`) – the place of parts of large values in another
+//!   store, and the object by which a store claims it.
 //! * [`Times`] (`times`) – the times that all nodes on a store share.
 //! * [`Looking`], [`Looked`], [`Holds`] (`look`) – the contents of a store that has no
 //!   `store/format`.

@@ -160,8 +160,8 @@ impl Looking {
         if let Some(Scanned { group, item, .. }) = page.names.iter().find(|name| !is_leftover(name)) {
             let name = aft_store::Name::new(space, group.clone(), item.clone());
             if space == Space::Commit || name == Claim::name() {
-                // A record's name is the same in every version. Its first byte is not. A claim names
-                // the store that wrote it.
+                // A record's name is the same in every version. Its first byte is not. A claim
+                // names the store that wrote it.
                 next.record = Some(name);
                 return Ok(Looked::More(next));
             }

@@ -10,7 +10,7 @@
 //! store    "format"                         (empty)
 //! store    "notes"                          (empty)
 //! store    "damaged"                        2 · request hash
-//! store    "claim"                          (empty), in the store that holds another one's parts (`claim`)
+//! store    "claim"                          (empty), beside parts of another store (`claim`)
 //! ```
 //!
 //! Numbers are big-endian and of fixed size, so byte order is the order that

@@ -100,7 +100,8 @@ pub async fn init_split(
         if now.claimed && now.place != place {
             let is_same = is_same_but_for_address(&now.place, &place);
             // A claim that this call has made says nothing about where the parts are: another call
-            // has given the store another place meanwhile. If that may be this one, the claim stays.
+            // has given the store another place meanwhile. If that may be this one, the claim
+            // stays.
             if has_claimed && !is_same {
                 give_up_claim(&parts).await;
             }

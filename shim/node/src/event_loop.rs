@@ -472,8 +472,8 @@ impl EventLoop {
         self.shared.state.send_replace(State::Draining);
     }
 
-    /// Returns the newest time that an answer carried to a request which was sent after `since`, the
-    /// instant at which the call that has landed was made.
+    /// Returns the newest time that an answer carried to a request which was sent after `since`,
+    /// the instant at which the call that has landed was made.
     fn time_heard(&mut self, since: Instant) -> Option<StoreTime> {
         self.heard.add(self.shared.store.times_heard());
         self.heard.since(since).map(|heard| self.instants.store_time(heard))

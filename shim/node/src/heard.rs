@@ -2,10 +2,10 @@
 //!
 //! A store hands its times out without saying which answer carried which. The core must know that a
 //! time is no older than a call: a commit time is taken only from an answer to a call that was made
-//! since the transaction began (protocol, section 9). So a call that has landed gets the newest time
-//! whose request was sent after the call was made, and not simply the newest of all: the answer to an
-//! older call may have been in flight for as long as the machine was paused. A store of two has
-//! calls whose answers carry no time at all, and those would take that of another call.
+//! since the transaction began (protocol, section 9). So a call that has landed gets the newest
+//! time whose request was sent after the call was made, and not simply the newest of all: the
+//! answer to an older call may have been in flight for as long as the machine was paused. A store
+//! of two has calls whose answers carry no time at all, and those would take that of another call.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -314,8 +314,8 @@ pub(crate) struct Description {
 }
 
 impl Patient<'_> {
-    /// Reads the store's description of itself; `None` if there is none. Rejects a store whose large
-    /// values lie elsewhere.
+    /// Reads the store's description of itself; `None` if there is none. Rejects a store whose
+    /// large values lie elsewhere.
     async fn description(&self) -> Result<Option<Description>, StartError> {
         let found = self.any_description().await?;
         match found.as_ref().and_then(|found| place_refusal(&found.about, self.store)) {

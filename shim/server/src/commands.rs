@@ -663,9 +663,9 @@ pub(crate) enum StoreAction {
     /// run changes nothing. The other stores are made when they are first opened.
     ///
     /// A dynamodb: store may keep its large values in a bucket, where they cost less: with
-    /// blobs=s3://BUCKET/PREFIX in its URL, in which a & is written %26. The bucket is made as well,
-    /// the store claims the prefix for itself alone, and every command and server on it then needs
-    /// the same blobs=. A store that was made without it does not get it later.
+    /// blobs=s3://BUCKET/PREFIX in its URL, in which a & is written %26. The bucket is made as
+    /// well, the store claims the prefix for itself alone, and every command and server on it then
+    /// needs the same blobs=. A store that was made without it does not get it later.
     ///
     /// A new store records the [node] times that all of its nodes must have: timeout_max_ms,
     /// recheck_after_ms, skew_max_ms.

@@ -130,8 +130,8 @@ impl Home {
         Ok(home)
     }
 
-    /// Checks that the directory is still the one that this holds: that nobody has removed, moved or
-    /// replaced it. Takes a microsecond or two.
+    /// Checks that the directory is still the one that this holds: that nobody has removed, moved
+    /// or replaced it. Takes a microsecond or two.
     ///
     /// # Errors
     /// Returns the reason, with the remedy, if it is not.

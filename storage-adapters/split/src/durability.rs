@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-/// The texts that were made so far, by those of the two stores. A text lives as long as the process,
-/// as those of all stores do, and each store has only a few: so the number of pairs is bounded, and
-/// each is made once, however often a store is opened.
+/// The texts that were made so far, by those of the two stores. A text lives as long as the
+/// process, as those of all stores do, and each store has only a few: so the number of pairs is
+/// bounded, and each is made once, however often a store is opened.
 static TEXTS: Mutex<BTreeMap<(&str, &str), &str>> = Mutex::new(BTreeMap::new());
 
 /// Returns the text for a store of records and a store of parts that mean `records` and `blobs`.

@@ -288,8 +288,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         None
     }
 
-    /// Returns the place of the parts of large values ([`Space::Blob`]), if they lie in another store
-    /// than everything else. The store's description names it, and nodes compare the two.
+    /// Returns the place of the parts of large values ([`Space::Blob`]), if they lie in another
+    /// store than everything else. The store's description names it, and nodes compare the two.
     fn blobs_place(&self) -> Option<String> {
         None
     }

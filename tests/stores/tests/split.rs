@@ -1,6 +1,6 @@
 //! Goal: a store whose records are in a table and whose large values are in a bucket keeps the
-//! contract; its large values are in the bucket, and nowhere else, until a sweep removes them; and no
-//! two stores share a place in a bucket, however they are opened.
+//! contract; its large values are in the bucket, and nowhere else, until a sweep removes them; and
+//! no two stores share a place in a bucket, however they are opened.
 //!
 //! Method: DynamoDB Local and MinIO, with one pair of keys; the conformance suite; the binary, and
 //! then a look into the table and the bucket with a store of its own for each.
@@ -105,8 +105,8 @@ fn large_values_are_in_the_bucket_until_they_are_swept() {
     let url = both.url("shop", "large");
     let missing = both.run(&["serve", "--store", &url, "--listen", "127.0.0.1:0"]);
     missing.assert_refused(&["no such table", "aft store init"]);
-    // The times of the store are divided, so that its parts are old soon. The allowance for clocks is
-    // not, because the store's time comes in whole seconds; nor are deadlines, to most of their
+    // The times of the store are divided, so that its parts are old soon. The allowance for clocks
+    // is not, because the store's time comes in whole seconds; nor are deadlines, to most of their
     // extent.
     let directory = tempfile::tempdir().expect("a directory");
     let config = directory.path().join("aft.toml");

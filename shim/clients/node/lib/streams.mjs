@@ -72,7 +72,7 @@ export class Download extends Readable {
     })
     response.on('error', why => this.#cut(why))
     response.on('close', () => { if (!response.complete) this.#cut() })
-    // A stream that nobody reads fails without ending the process; whoever reads it later gets the
+    // A stream that nobody reads fails without ending the process; a later reader gets the
     // error. A reader without a listener for errors is a mistake that Node reports.
     this.on('error', why => { if (this.readableFlowing !== null && this.listenerCount('error') === 1) throw why })
     this.endSignals = onAbort(exchange.call.pace.signals, signal => this.destroy(new Aborted(signal.reason, true)))

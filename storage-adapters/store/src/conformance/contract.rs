@@ -379,8 +379,8 @@ pub(super) async fn bodies_reach_their_bound(s: &Scratch) -> Outcome {
     Ok(())
 }
 
-/// Checks that the space of parts takes a body of `size` bytes, which may be beyond the bound of all
-/// others.
+/// Checks that the space of parts takes a body of `size` bytes, which may be beyond the bound of
+/// all others.
 async fn parts_reach_their_bound(s: &Scratch, size: usize) -> Outcome {
     if !s.spaces.contains(&Space::Blob) {
         return Ok(());

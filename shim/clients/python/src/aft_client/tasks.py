@@ -64,7 +64,7 @@ class TaskTurn(Turn):
         if self._failure is not None:
             raise self._failure
         if self._made:
-            # Whoever made them believes them done.
+            # Their caller believes them done.
             names = ", ".join(dict.fromkeys(call.name for call in self._made.values()))
             for call in list(self._made.values()):
                 call.close()
