@@ -11,7 +11,8 @@ pub(crate) fn run() -> ExitCode {
     let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     let lints = step::run("Check the lints", step::cargo(lints));
     // The Lambda layer without the node is a build of its own.
-    let proxy = ["clippy", "--package", "aft-layer", "--no-default-features", "--locked", "--", "-D", "warnings"];
+    let proxy =
+        ["clippy", "--package", "aft-layer", "--no-default-features", "--locked", "--", "-D", "warnings"];
     let proxy = step::run("Check the lints of the layer without the node", step::cargo(proxy));
     let mut steps = vec![format, lints, proxy];
     // The tests hold licences, sources and second versions against deny.toml without the tool. It
