@@ -99,7 +99,7 @@ fn the_demo_runs_on_minio() {
 
 #[test]
 fn a_bucket_is_made_and_probed() {
-    let Some(bucket) = Bucket::start(Service::Moto) else { return };
+    let Some(bucket) = Bucket::start(Service::Minio) else { return };
     let url = format!("s3://new-one/p?endpoint={}", bucket.server.endpoint());
     let keys = keys(&bucket.server);
     aft(&["store", "probe", &url], keys).assert_refused(&["no such bucket", "aft store init"]);
